@@ -1,0 +1,53 @@
+# Everything a newcomer needs: `make demo` and `make test`. `make help` lists the rest.
+PYTHON ?= $(shell for v in 3.12 3.11 3.10; do p=$$(command -v python$$v) && $$p -c '' 2>/dev/null && echo $$p && exit; done; echo python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test stream lint format check servers servers-stop clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(VENV)/.runtime: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v < (3, 13) else "Python 3.10, 3.11 or 3.12 is needed (found %d.%d): make PYTHON=/path/to/python3.12 ..." % v)'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	$(PIP) install --upgrade 'pip>=25.1'  # the first that knows dependency groups
+	$(PIP) install --constraint constraints.txt --group dev
+	@touch $@
+
+install: $(VENV)/.dev  ## the environment with everything for development
+
+demo: $(VENV)/.runtime  ## generated trips through both dataflows, no server needed
+	$(BIN)/chillflow-stream demo
+
+test: $(VENV)/.dev  ## all tests, on a real Kafka and a real Postgres that it starts itself
+	$(BIN)/python -m pytest
+
+stream:
+	@:
+
+lint: $(VENV)/.dev  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev  ## ruff's fixes and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+check: lint test  ## what CI runs
+
+servers: $(VENV)/.dev  ## a real Kafka and a real Postgres for development, without Docker
+	$(BIN)/python -m tests.servers start
+
+servers-stop: $(VENV)/.dev  ## stop them
+	$(BIN)/python -m tests.servers stop
+
+clean:  ## remove the environment and what runs left behind
+	rm -rf $(VENV) .chillflow .servers build dist
