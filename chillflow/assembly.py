@@ -1,0 +1,230 @@
+"""Events -> trips: `assemble(state, event) -> (state, outcome)`. Pure: no clock, no I/O.
+
+A trip is complete when its start, its end and its payment are there; the zone events repeat what those say.
+Of two events of one type the higher (`event_version`, `event_id`) counts, whatever the order of arrival. Every
+event is counted once, under what its trip is now or as what it is itself: see `ACCOUNT`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from operator import attrgetter, itemgetter
+from typing import Any, NamedTuple
+
+import msgspec
+
+from chillflow.codec import CompleteTripStruct, DecodedEvent, kind_of, utc
+from chillflow.events import EVENT_CLASSES, EVENT_TYPES
+from chillflow.keygroup import Outcome
+from chillflow.trips import DERIVED_FIELDS, TRIP_FIELDS, CompleteTrip, derived
+
+__all__ = ["ACCOUNT", "Assembly", "Result", "TripState"]
+
+ACCOUNT = (
+    "events",
+    "complete_trips",
+    "incomplete_trips",
+    "open_trips",
+    "events_in_complete",
+    "events_in_incomplete",
+    "events_in_open",
+    "duplicates",
+    "superseded",
+    "late",
+    "dead_letters",
+)
+"""The terms of the account. `events` (read) = the sum of all other terms that count events."""
+
+STARTED, _EXITED, _ENTERED, PAYMENT, ENDED = range(len(EVENT_CLASSES))
+_NEEDED = (STARTED, PAYMENT, ENDED)
+_NAMES = ("open", "incomplete", "complete")
+OPEN, INCOMPLETE, COMPLETE = range(len(_NAMES))
+
+
+class Result(NamedTuple):
+    """A trip as it now stands."""
+
+    trip: Any
+    """A `CompleteTripStruct`; of an incomplete trip what is known is filled in, the rest is None."""
+    missing: tuple[str, ...]
+    """Event types that have not come, of an incomplete trip; empty for a complete one."""
+
+
+class TripState:
+    """What is kept of a trip: its events by kind, and what it is."""
+
+    __slots__ = ("deadline", "events", "revision", "status")
+
+    def __init__(
+        self, deadline: int | None, status: int, revision: int, events: list[DecodedEvent | None]
+    ) -> None:
+        self.deadline = deadline
+        self.status = status
+        self.revision = revision
+        self.events = events
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the start, the end and the payment are there."""
+        return all(self.events[kind] is not None for kind in _NEEDED)
+
+    @property
+    def size(self) -> int:
+        """How many events are held."""
+        return len(self.events) - self.events.count(None)
+
+
+_LATE = Outcome((("late", 1),), late=True)
+_DUPLICATE = Outcome((("duplicates", 1),))
+_SUPERSEDED = Outcome((("superseded", 1),))
+_OPENED = Outcome((("open_trips", 1), ("events_in_open", 1)))
+_JOINED = tuple(Outcome(((f"events_in_{name}", 1),)) for name in _NAMES)
+
+
+class Assembly:
+    """The rules of assembly for given time-outs; see `settings` for their meaning."""
+
+    def __init__(
+        self, trip_timeout: timedelta, correction_horizon: timedelta, incomplete_horizon: timedelta
+    ) -> None:
+        self._timeout, self._correction, self._incomplete = (
+            span // timedelta(milliseconds=1) for span in (trip_timeout, correction_horizon, incomplete_horizon)
+        )
+
+    def assemble(
+        self, state: TripState | None, event: DecodedEvent, stamp: int | None
+    ) -> tuple[TripState | None, Outcome]:
+        """Take in one event of a trip, read at stream time `stamp` (ms; None before there is one)."""
+        kind = kind_of(event)
+        if state is None:
+            if stamp is not None and _ms(event.event_time) < stamp - self._correction:
+                return None, _LATE
+            events: list[DecodedEvent | None] = [None] * len(EVENT_CLASSES)
+            events[kind] = event
+            return TripState(None if stamp is None else stamp + self._timeout, OPEN, 0, events), _OPENED
+        held = state.events[kind]
+        if held is not None:
+            if held.event_id == event.event_id:
+                return state, _DUPLICATE
+            if (event.event_version, event.event_id) < (held.event_version, held.event_id):
+                return state, _SUPERSEDED
+        state.events[kind] = event
+        if state.status == COMPLETE and kind not in _NEEDED:  # says nothing that is not known already
+            return state, _JOINED[COMPLETE] if held is None else _SUPERSEDED
+        if state.status == OPEN and not (kind in _NEEDED and state.is_complete):
+            return state, _JOINED[OPEN] if held is None else _SUPERSEDED
+        before = state.status
+        state.revision += 1
+        if state.is_complete:
+            state.status = COMPLETE
+            latest = max(_ms(each.event_time) for each in state.events if each is not None)
+            state.deadline = max(latest, stamp or 0) + self._correction
+        return state, Outcome(_moved(before, state, held is not None), _result(state))
+
+    def expire(self, state: TripState, stamp: int) -> tuple[TripState | None, Outcome | None]:
+        """The deadline of a trip has passed, or there is a stream time at last to give it one."""
+        if state.deadline is None:
+            state.deadline = stamp + self._timeout
+            return state, None
+        if state.status == OPEN:
+            return self.close(state)
+        return None, None
+
+    def close(self, state: TripState) -> tuple[TripState | None, Outcome | None]:
+        """Make an open trip an incomplete one, remembered whole so that it can still be completed."""
+        if state.status != OPEN:
+            return state, None
+        state.status = INCOMPLETE
+        state.revision += 1
+        if state.deadline is not None:  # from the deadline, not from when it was noticed: that may vary
+            state.deadline += self._incomplete
+        return state, Outcome(_moved(OPEN, state, False, new=0), _result(state))
+
+    @staticmethod
+    def dump(state: TripState) -> bytes:
+        """The state as plain values in MessagePack; its deadline is kept beside it."""
+        events = [event and msgspec.structs.astuple(event) for event in state.events]  # type: ignore[type-var]
+        return _pack((state.status, state.revision, events))
+
+    @staticmethod
+    def load(data: bytes) -> TripState:
+        """The state that `dump` made these bytes of."""
+        status, revision, events = _unpack(data)
+        return TripState(
+            None,
+            status,
+            revision,
+            [values and cls.struct(*values) for cls, values in zip(EVENT_CLASSES, events, strict=True)],
+        )
+
+
+def _tuple_type(struct: type[msgspec.Struct]) -> Any:
+    fields = msgspec.structs.fields(struct)
+    return tuple[tuple(field.type for field in fields)] | None  # type: ignore[misc]
+
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack: Callable[[bytes], Any] = msgspec.msgpack.Decoder(
+    tuple[int, int, tuple[tuple(_tuple_type(cls.struct) for cls in EVENT_CLASSES)]]  # type: ignore[misc]
+).decode
+
+
+def _ms(time: datetime) -> int:
+    return int(time.timestamp() * 1000)
+
+
+def _moved(before: int, state: TripState, replaced: bool, new: int = 1) -> tuple[tuple[str, int], ...]:
+    """The change of the account when a trip goes from one status to another, or takes an event in."""
+    new = 0 if replaced else new
+    old, now = _NAMES[before], _NAMES[state.status]
+    tally: list[tuple[str, int]] = [("superseded", 1)] if replaced else []
+    if before == state.status:
+        return (*tally, (f"events_in_{now}", new))
+    size = state.size
+    return (
+        *tally,
+        (f"{old}_trips", -1),
+        (f"events_in_{old}", new - size),
+        (f"{now}_trips", 1),
+        (f"events_in_{now}", size),
+    )
+
+
+def _getters() -> tuple[Callable[[Any], Sequence[Any]], ...]:
+    return tuple(
+        attrgetter(*(name for name in cls.struct.__struct_fields__ if name in TRIP_FIELDS))
+        for cls in EVENT_CLASSES
+    )
+
+
+_OF = _getters()
+_SUPPLIED = [
+    name
+    for kind in _NEEDED
+    for name in EVENT_CLASSES[kind].struct.__struct_fields__
+    if name in TRIP_FIELDS
+]
+_IN_ORDER = itemgetter(*(_SUPPLIED.index(name) for name in TRIP_FIELDS))
+_PICKUP, _DROPOFF = TRIP_FIELDS.index("pickup_ts"), TRIP_FIELDS.index("dropoff_ts")
+_DISTANCE = TRIP_FIELDS.index("trip_distance")
+assert (*CompleteTrip.model_fields,) == ("trip_key", *TRIP_FIELDS, *DERIVED_FIELDS, "revision")
+
+
+def _result(state: TripState) -> Result:
+    events = state.events
+    if state.is_complete:
+        values = list(_IN_ORDER((*_OF[STARTED](events[STARTED]), *_OF[PAYMENT](events[PAYMENT]), *_OF[ENDED](events[ENDED]))))
+        values[_PICKUP], values[_DROPOFF] = utc(values[_PICKUP]), utc(values[_DROPOFF])
+        extra = derived(values[_DISTANCE], values[_PICKUP], values[_DROPOFF])
+        missing: tuple[str, ...] = ()
+    else:
+        known: dict[str, Any] = {}
+        for event in events:
+            for name in TRIP_FIELDS if event is not None else ():
+                known.setdefault(name, getattr(event, name, None))
+        values = [known.get(name) for name in TRIP_FIELDS]
+        extra = (None, None, None)
+        missing = tuple(name for name, event in zip(EVENT_TYPES, events, strict=True) if event is None)
+    key = next(event.trip_key for event in events if event is not None)
+    return Result(CompleteTripStruct(key, *values, *extra, state.revision), missing)

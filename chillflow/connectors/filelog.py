@@ -1,0 +1,244 @@
+"""Topics as folders of append-only files: Kafka's place where there is no server.
+
+`DIR/<topic>/<partition>.jsonl` holds one JSON object a line; the offset of a record is the position of its line in
+bytes. A writer locks the files it appends to; a line that a killed writer left torn is cut when the next one
+opens the file. For one pipeline on one machine.
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+from zlib import crc32
+
+import msgspec
+
+from chillflow.connectors.log import LogRecord
+from chillflow.errors import KafkaError, UnknownTopicError
+from chillflow.messages import Message
+from chillflow.topics import TopicSpec
+
+__all__ = ["FileLog", "FileReader", "FileWriter"]
+
+_READ_BYTES = 1 << 20
+
+
+class _Line(msgspec.Struct, omit_defaults=True):
+    """A record as a line: values that are JSON stand as such, so that `jq` reads the file; others in base64."""
+
+    ts: int | None = None
+    key: str | None = None
+    key_b64: str | None = None
+    value: msgspec.Raw | None = None
+    value_b64: str | None = None
+    headers: list[tuple[str, str]] | None = None
+
+
+_decode = msgspec.json.Decoder(_Line).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class FileLog:
+    """The log in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def ensure_topics(self, specs: Sequence[TopicSpec], partitions: int, replication_factor: int) -> list[str]:
+        made = []
+        for spec in specs:
+            folder = self._folder / spec.name
+            if not folder.is_dir():
+                try:
+                    folder.mkdir(parents=True, exist_ok=True)
+                except OSError as error:
+                    raise KafkaError(f"cannot make {folder}: {error.strerror}") from error
+                # one more where both dataflows write: each command has partition files of its own
+                for number in range(partitions + spec.shared):
+                    _path(folder, number).touch()
+                made.append(spec.name)
+        return made
+
+    def partitions(self, topic: str) -> int:
+        folder = self._folder / topic
+        if not folder.is_dir():
+            raise UnknownTopicError(f"no topic {topic!r} in {self._folder}: run `create-topic --topic {topic}`")
+        return max((int(path.stem) + 1 for path in folder.glob("*.jsonl")), default=0)
+
+    def end_offset(self, topic: str, partition: int) -> int:
+        path = _path(self._folder / topic, partition)
+        with path.open("rb") as file:
+            return _whole_length(file)
+
+    def offset_at(self, topic: str, partition: int, timestamp: int) -> int:
+        reader = self.reader(topic, partition, None, group=None)
+        while True:
+            records = reader.read(1000)
+            for record in records:
+                if record.timestamp is not None and record.timestamp >= timestamp:
+                    return record.offset
+            if not records:
+                return reader.position
+
+    def reader(self, topic: str, partition: int, position: int | None, *, group: str | None) -> FileReader:
+        path = _path(self._folder / topic, partition)
+        if position is not None and path.exists() and path.stat().st_size < position:
+            raise KafkaError(f"{path} is shorter than where reading stopped: is it another topic? (`reset`)")
+        return FileReader(path, position or 0)
+
+    def writer(self, name: str, *, partition: int | None = None) -> FileWriter:
+        return FileWriter(self._folder, name, partition)
+
+
+def _path(folder: Path, partition: int) -> Path:
+    return folder / f"{partition:04d}.jsonl"
+
+
+def _whole_length(file: IO[bytes]) -> int:
+    """Length of the file without a last line that has no end."""
+    end = file.seek(0, os.SEEK_END)
+    while end > 0:
+        start = max(0, end - 65_536)
+        file.seek(start)
+        at = file.read(end - start).rfind(b"\n")
+        if at >= 0:
+            return start + at + 1
+        end = start
+    return 0
+
+
+class FileReader:
+    """Reads whole lines; a line still being written is left for later."""
+
+    def __init__(self, path: Path, position: int) -> None:
+        self.position = position
+        self.at_end = False
+        self._path = path
+        try:
+            self._file = path.open("rb")
+        except FileNotFoundError as error:
+            raise UnknownTopicError(f"{path} does not exist") from error
+        self._file.seek(position)
+        self._rest = b""
+
+    def read(self, limit: int) -> list[LogRecord]:
+        if b"\n" not in self._rest:
+            self._rest += self._file.read(_READ_BYTES)
+        *lines, last = self._rest.split(b"\n", limit)
+        self._rest = last
+        self.at_end = not lines
+        records = []
+        for line in lines:
+            records.append(_to_record(self.position, line, self._path))
+            self.position += len(line) + 1
+        return records
+
+    def commit(self, position: int) -> None:
+        """Files have no consumer groups."""
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _to_record(offset: int, line: bytes, path: Path) -> LogRecord:
+    try:
+        parsed = _decode(line)
+    except msgspec.MsgspecError as error:
+        raise KafkaError(f"{path}, byte {offset}: no line of a file log ({error})") from error
+    key = parsed.key.encode() if parsed.key is not None else _unbase(parsed.key_b64)
+    value = bytes(parsed.value) if parsed.value is not None else _unbase(parsed.value_b64)
+    headers = tuple((name, base64.b64decode(data)) for name, data in parsed.headers or ()) or None
+    return LogRecord(offset, parsed.ts, key, value, headers)
+
+
+class FileWriter:
+    """Appends lines to the partitions it owns. After `flush` they outlive the process (not a power cut)."""
+
+    def __init__(self, folder: Path, name: str, partition: int | None) -> None:
+        self.delivered = 0
+        self.failed = 0
+        self._folder = folder
+        self._name = name
+        self._partition = partition
+        self._files: dict[tuple[str, int], IO[bytes]] = {}
+        self._counts: dict[str, int] = {}
+        self._pending = 0
+
+    def send(self, message: Message, partition: int | None = None) -> None:
+        number = self._partition if partition is None else partition
+        if number is None:
+            count = self._count(message.topic)
+            number = crc32(message.key) % count if message.key else count - 1
+        file = self._files.get((message.topic, number)) or self._open(message.topic, number)
+        file.write(_to_line(message))
+        self._pending += 1
+
+    def flush(self) -> None:
+        for file in self._files.values():
+            file.flush()
+        self.delivered += self._pending
+        self._pending = 0
+
+    def close(self) -> None:
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+
+    def _count(self, topic: str) -> int:
+        if topic not in self._counts:
+            self._counts[topic] = len(list((self._folder / topic).glob("*.jsonl")))
+            if not self._counts[topic]:
+                raise UnknownTopicError(f"no topic {topic!r} in {self._folder}")
+        return self._counts[topic]
+
+    def _open(self, topic: str, number: int) -> IO[bytes]:
+        path = _path(self._folder / topic, number)
+        if not path.parent.is_dir():
+            raise UnknownTopicError(f"no topic {topic!r} in {self._folder}")
+        file = path.open("ab")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise KafkaError(f"{path} is being written by another command") from error
+        with path.open("rb") as existing:
+            file.truncate(_whole_length(existing))
+        self._files[topic, number] = file
+        return file
+
+
+def _to_line(message: Message) -> bytes:
+    line = _Line(ts=message.timestamp)
+    try:
+        line.key = message.key.decode() if message.key is not None else None
+    except UnicodeDecodeError:
+        line.key_b64 = _base(message.key)
+    if message.value is not None:
+        if _is_json(message.value):
+            line.value = msgspec.Raw(message.value)
+        else:
+            line.value_b64 = _base(message.value)
+    if message.headers:
+        line.headers = [(name, _base(data) or "") for name, data in message.headers]
+    return _encode(line) + b"\n"
+
+
+def _is_json(value: bytes) -> bool:
+    if not value.startswith(b"{") or b"\n" in value:
+        return False
+    try:
+        msgspec.json.decode(value, type=msgspec.Raw)
+    except (msgspec.MsgspecError, RecursionError):
+        return False
+    return True
+
+
+def _base(data: bytes | None) -> str | None:
+    return None if data is None else base64.b64encode(data).decode()
+
+
+def _unbase(text: str | None) -> bytes | None:
+    return None if text is None else base64.b64decode(text)

@@ -1,0 +1,310 @@
+"""Kafka as a log, by way of confluent-kafka. Bytewax's own connectors lose data without an error.
+
+Every delivery report is checked (librdkafka counts what is not acknowledged, and calls back for what failed),
+and no call waits for a broker without a limit.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
+from confluent_kafka import KafkaError as ClientError
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from chillflow.connectors.log import LogRecord
+from chillflow.errors import (
+    ChillFlowError,
+    DeliveryError,
+    KafkaError,
+    KafkaUnavailableError,
+    UnknownTopicError,
+)
+from chillflow.messages import Message
+from chillflow.topics import TopicSpec
+
+__all__ = ["KafkaLog", "KafkaReader", "KafkaWriter"]
+
+T = TypeVar("T")
+_UNREACHABLE = {
+    ClientError._TRANSPORT,
+    ClientError._ALL_BROKERS_DOWN,
+    ClientError._TIMED_OUT,
+    ClientError._RESOLVE,
+    ClientError.BROKER_NOT_AVAILABLE,
+}
+# librdkafka writes to stderr unless it is given a logger
+_client_log = logging.getLogger("chillflow.kafka")
+
+
+def _message(error: ClientError | None) -> str:
+    return (error.str() if error is not None else "unknown error").strip().splitlines()[0]
+
+
+class KafkaLog:
+    """The log of a Kafka cluster. `properties` are librdkafka's, by their own names."""
+
+    def __init__(self, servers: str, properties: Mapping[str, str], timeout: timedelta) -> None:
+        self._servers = servers
+        self._timeout = timeout.total_seconds()
+        self._common: dict[str, Any] = {
+            "bootstrap.servers": servers,
+            "logger": _client_log,
+            **properties,
+        }
+        self._admin_client: AdminClient | None = None
+
+    def ensure_topics(self, specs: Sequence[TopicSpec], partitions: int, replication_factor: int) -> list[str]:
+        existing = self._topics()
+        missing = [spec for spec in specs if spec.name not in existing]
+        if not missing:
+            return []
+        topics = [
+            NewTopic(
+                spec.name,
+                num_partitions=partitions,
+                replication_factor=replication_factor,
+                config=spec.config,
+            )
+            for spec in missing
+        ]
+        made = []
+        for name, future in self._admin.create_topics(topics, operation_timeout=self._timeout).items():
+            try:
+                future.result(timeout=self._timeout + 5)
+                made.append(name)
+            except KafkaException as error:
+                if error.args[0].code() != ClientError.TOPIC_ALREADY_EXISTS:
+                    raise KafkaError(f"cannot make topic {name!r}: {_message(error.args[0])}") from error
+        return made
+
+    def partitions(self, topic: str) -> int:
+        count = self._topics(topic).get(topic)
+        if count is None:
+            raise UnknownTopicError(f"no topic {topic!r} on {self._servers}: run `create-topic --topic {topic}`")
+        return count
+
+    def end_offset(self, topic: str, partition: int) -> int:
+        with self._lookup() as consumer:
+            return self._call(
+                lambda: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=self._timeout)
+            )[1]
+
+    def offset_at(self, topic: str, partition: int, timestamp: int) -> int:
+        with self._lookup() as consumer:
+            (found,) = self._call(
+                lambda: consumer.offsets_for_times(
+                    [TopicPartition(topic, partition, timestamp)], timeout=self._timeout
+                )
+            )
+        return found.offset if found.offset >= 0 else self.end_offset(topic, partition)
+
+    def reader(self, topic: str, partition: int, position: int | None, *, group: str | None) -> KafkaReader:
+        return KafkaReader(self._consumer(group), TopicPartition(topic, partition), position)
+
+    def writer(self, name: str, *, partition: int | None = None) -> KafkaWriter:
+        self._topics()  # no broker: an error now, not when the messages have timed out
+        config = {
+            "client.id": name if partition is None else f"{name}-{partition}",
+            "enable.idempotence": True,
+            "partitioner": "murmur2_random",  # Java's: other producers' events of a trip meet ours
+            "linger.ms": 20,
+            "compression.type": "lz4",
+            "queue.buffering.max.messages": 200_000,
+            "message.timeout.ms": 120_000,  # rides out a broker that is gone for up to two minutes
+            "delivery.report.only.error": True,
+            **self._common,
+        }
+        return KafkaWriter(config, {topic: count for topic, count in self._topics().items() if count})
+
+    @property
+    def _admin(self) -> AdminClient:
+        if self._admin_client is None:
+            self._admin_client = self._client(lambda: AdminClient(self._common))
+        return self._admin_client
+
+    def _topics(self, topic: str | None = None) -> dict[str, int]:
+        """Topics and their numbers of partitions. Asks for one only if it is named."""
+        metadata = self._call(
+            lambda: self._admin.list_topics(*([topic] if topic else []), timeout=self._timeout)
+        )
+        return {name: len(found.partitions) for name, found in metadata.topics.items() if found.error is None}
+
+    def _consumer(self, group: str | None) -> Consumer:
+        config = {
+            "client.id": group or "chillflow",
+            "group.id": group or "chillflow-lookup",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "isolation.level": "read_committed",
+            "auto.offset.reset": "error",  # an offset that is gone is an error, never a silent skip
+            "fetch.queue.backoff.ms": 10,  # 1,000 by default: full queues then pause reading for a second
+            "queued.max.messages.kbytes": 32_768,
+            "fetch.wait.max.ms": 100,
+            **self._common,
+        }
+        return self._client(lambda: Consumer(config))
+
+    @contextmanager
+    def _lookup(self) -> Any:
+        consumer = self._consumer(None)
+        try:
+            yield consumer
+        finally:
+            consumer.close()
+
+    @staticmethod
+    def _client(make: Callable[[], T]) -> T:
+        try:
+            return make()
+        except KafkaException as error:
+            raise KafkaError(f"wrong Kafka setting: {_message(error.args[0])}") from error
+
+    def _call(self, ask: Callable[[], T]) -> T:
+        """Ask the broker, with its errors as ours."""
+        try:
+            return ask()
+        except KafkaException as error:
+            reason = error.args[0]
+            if reason.code() in _UNREACHABLE:
+                raise KafkaUnavailableError(
+                    f"no Kafka broker answers at {self._servers} (waited {self._timeout:g} s):"
+                    " start one, or set KAFKA_BOOTSTRAP_SERVERS"
+                ) from error
+            if reason.code() == ClientError.UNKNOWN_TOPIC_OR_PART:
+                raise UnknownTopicError(_message(reason)) from error
+            raise KafkaError(f"Kafka at {self._servers}: {_message(reason)}") from error
+
+
+class KafkaReader:
+    """Reads one partition, committed messages only."""
+
+    def __init__(self, consumer: Consumer, partition: TopicPartition, position: int | None) -> None:
+        self._consumer = consumer
+        self._topic, self._partition = partition.topic, partition.partition
+        self.position = 0
+        self.at_end = False
+        if position is None:
+            consumer.assign([TopicPartition(self._topic, self._partition, OFFSET_BEGINNING)])
+        else:
+            self.position = position
+            consumer.assign([TopicPartition(self._topic, self._partition, position)])
+
+    def read(self, limit: int) -> list[LogRecord]:
+        records = []
+        self.at_end = False
+        for message in self._consumer.consume(limit, 0):
+            error = message.error()
+            if error is None:
+                kind, time = message.timestamp()
+                offset = message.offset()
+                records.append(
+                    LogRecord(
+                        offset,
+                        time if kind else None,
+                        message.key(),
+                        message.value(),
+                        tuple(message.headers() or ()) or None,
+                    )
+                )
+                self.position = offset + 1
+            elif error.code() == ClientError._PARTITION_EOF:
+                self.position = max(self.position, message.offset())  # past the markers of transactions
+                self.at_end = True
+            else:
+                self._raise(error)
+        return records
+
+    def commit(self, position: int) -> None:
+        where = TopicPartition(self._topic, self._partition, position)
+        try:
+            self._consumer.commit(offsets=[where], asynchronous=True)
+        except KafkaException as error:  # the group is for lag tools: no reason to stop
+            _client_log.warning("offset of %s[%d] not committed: %s", self._topic, self._partition, error)
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    def _raise(self, error: ClientError) -> None:
+        where = f"{self._topic}[{self._partition}]"
+        if error.code() in _UNREACHABLE:
+            _client_log.warning("reading %s: %s", where, _message(error))  # librdkafka goes on trying
+        elif error.code() == ClientError._AUTO_OFFSET_RESET:
+            raise KafkaError(
+                f"{where}: offset {self.position} is not in the topic any more (retention, or made anew?);"
+                " what was there is lost to this run: see docs/operations.md"
+            )
+        elif error.code() in (ClientError.UNKNOWN_TOPIC_OR_PART, ClientError._UNKNOWN_PARTITION):
+            raise UnknownTopicError(f"{where}: {_message(error)}")
+        elif not error.retriable():
+            raise KafkaError(f"{where}: {_message(error)}")
+
+
+class KafkaWriter:
+    """An idempotent producer that keeps the first failure and raises it at the next call."""
+
+    def __init__(self, config: Mapping[str, Any], partitions: Mapping[str, int]) -> None:
+        self.failed = 0
+        self._sent = 0
+        self._partitions = partitions
+        self._error: ChillFlowError | None = None
+        self._producer = KafkaLog._client(lambda: Producer({**config, "on_delivery": self._on_failure}))
+
+    @property
+    def delivered(self) -> int:
+        """Messages the broker has acknowledged. Of those under way librdkafka keeps the count."""
+        return self._sent - self.failed - len(self._producer)
+
+    def send(self, message: Message, partition: int | None = None) -> None:
+        self._raise_first()
+        count = self._partitions.get(message.topic)
+        if count is None:
+            raise UnknownTopicError(f"no topic {message.topic!r}: run `create-topic --topic {message.topic}`")
+        number = -1 if partition is None else partition % count
+        while True:
+            try:
+                self._producer.produce(
+                    message.topic,
+                    message.value,
+                    message.key,
+                    number,
+                    timestamp=message.timestamp or 0,
+                    headers=list(message.headers) if message.headers else None,
+                )
+                self._sent += 1
+                return
+            except BufferError:
+                self._producer.poll(0.1)
+                self._raise_first()
+            except KafkaException as error:
+                raise DeliveryError(f"{message.topic}: {_message(error.args[0])}") from error
+
+    def flush(self) -> None:
+        while self._producer.flush(0.5):
+            self._raise_first()
+        self._raise_first()
+
+    def close(self) -> None:
+        self._producer.purge()  # after a flush there is nothing left; without one the flow has failed
+        self._producer.flush(1)
+
+    def _on_failure(self, error: ClientError | None, message: Any) -> None:
+        if error is None:
+            return
+        self.failed += 1
+        if self._error is None and error.code() != ClientError._PURGE_QUEUE:
+            self._error = DeliveryError(f"a message for {message.topic()} was not delivered: {_message(error)}")
+
+    def _raise_first(self) -> None:
+        if self._error is not None:
+            raise self._error

@@ -1,0 +1,76 @@
+"""What Kafka and the file log have in common: topics of partitions of records. The rest is built on this."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from chillflow.messages import Headers, Message
+from chillflow.topics import TopicSpec
+
+__all__ = ["Log", "LogRecord", "PartitionReader", "Writer"]
+
+
+class LogRecord(NamedTuple):
+    """One message as it stands in a partition."""
+
+    offset: int
+    timestamp: int | None
+    """Event time in ms since 1970."""
+    key: bytes | None
+    value: bytes | None
+    headers: Headers | None
+
+
+class PartitionReader(Protocol):
+    """Reads one partition in order."""
+
+    position: int
+    """The offset after the last record read: where to go on, and what to commit."""
+    at_end: bool
+    """Whether the last read found the end of the partition."""
+
+    def read(self, limit: int) -> Sequence[LogRecord]:
+        """The next records, at most `limit`; none if there are none yet. Does not wait."""
+
+    def commit(self, position: int) -> None:
+        """Tell the consumer group how far the work has come. Only for lag tools: nothing resumes from it."""
+
+    def close(self) -> None: ...
+
+
+class Writer(Protocol):
+    """Writes messages; nothing is certain until `flush` has returned."""
+
+    delivered: int
+    failed: int
+
+    def send(self, message: Message, partition: int | None = None) -> None:
+        """Hand over one message, for the partition of its key if none is given."""
+
+    def flush(self) -> None:
+        """Wait until all messages stand. Raises DeliveryError with the first failure."""
+
+    def close(self) -> None: ...
+
+
+class Log(Protocol):
+    """A place of topics. Methods raise KafkaError and its kind."""
+
+    def ensure_topics(self, specs: Sequence[TopicSpec], partitions: int, replication_factor: int) -> list[str]:
+        """Make the topics that are missing; the names of those made."""
+
+    def partitions(self, topic: str) -> int:
+        """Number of partitions. Raises UnknownTopicError."""
+
+    def end_offset(self, topic: str, partition: int) -> int:
+        """The offset that the next message will get."""
+
+    def offset_at(self, topic: str, partition: int, timestamp: int) -> int:
+        """The first offset whose timestamp (ms) is not before this one."""
+
+    def reader(self, topic: str, partition: int, position: int | None, *, group: str | None) -> PartitionReader:
+        """A reader from `position`, or from the beginning."""
+
+    def writer(self, name: str, *, partition: int | None = None) -> Writer:
+        """A writer for the command `name`, of one partition if it is given."""

@@ -1,0 +1,148 @@
+"""Parquet files of trips -> rows in the order of their first time, keyed; sorted by way of disk if need be."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from chillflow.codec import decode_value, encode_value
+from chillflow.errors import InputError
+from chillflow.splitting import ROW_FIELDS, TripRow
+from chillflow.tlc import Layout, Trips, layout_of, to_trips, with_texts
+from chillflow.trips import canonical_extra, numbered_key, row_digest
+
+__all__ = ["ParquetTrips", "RejectedRow"]
+
+_READ_ROWS = 65_536
+_BUCKET_ROWS = 250_000
+"""Rows sorted in memory at a time: about 100 MB of frames and tuples."""
+_KEYED_FIELDS = ROW_FIELDS[3:]
+_NEEDED = ("pickup_ts", "dropoff_ts", "pu_zone_id", "do_zone_id")
+_FIRST = pl.min_horizontal("pickup_us", "dropoff_us").alias("first_us")
+_PICKUP, _DROPOFF = (_KEYED_FIELDS.index(name) for name in ("pickup_ts", "dropoff_ts"))
+_EXTRA_POSITION = ROW_FIELDS.index("extra_columns")
+
+
+class RejectedRow(NamedTuple):
+    """A row that is no trip: where it is, why, and what it says (JSON)."""
+
+    file: str
+    row: int | str
+    """Number in the file, from 0; the trip_key where the trips come from a table."""
+    reason: str
+    value: bytes
+
+
+class ParquetTrips:
+    """The trips of one parquet file. Raises InputError if it cannot be read or holds no taxi trips.
+
+    Iterating gives each row once, as a TripRow in the order of the earlier of its two times (of one time, in
+    the order of the file), or as a RejectedRow.
+    """
+
+    def __init__(self, path: Path, time_zone: str) -> None:
+        self.path = path
+        self.time_zone = time_zone
+        try:
+            self._file = pq.ParquetFile(path)
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such file") from None
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{path} is not a readable parquet file: {str(error).splitlines()[0]}") from error
+        try:
+            self._layout = layout_of(self._file.schema_arrow.names)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+        self.total: int = self._file.metadata.num_rows
+        self.ambiguous_times = 0
+        self.missing_times = 0
+
+    def __iter__(self) -> Iterator[TripRow | RejectedRow]:
+        if self.total <= _BUCKET_ROWS:
+            frames: list[pl.DataFrame] = []
+            for trips in self._read(self._layout):
+                yield from self._rejected(trips)
+                frames.append(trips.trips)
+            yield from _keyed(pl.concat(frames)) if frames else ()
+            return
+        with tempfile.TemporaryDirectory(prefix="chillflow-sort-") as folder:
+            yield from self._sorted_on_disk(Path(folder))
+
+    def _sorted_on_disk(self, folder: Path) -> Iterator[TripRow | RejectedRow]:
+        """A bucket sort: rows go to the file of their stretch of time, then each file is sorted in memory.
+
+        The stretches are cut so that each holds about _BUCKET_ROWS rows; identical rows share their times,
+        so they meet in one bucket and can be numbered there.
+        """
+        bounds = self._bounds()
+        writers: dict[int, pa.RecordBatchFileWriter] = {}
+        for trips in self._read(self._layout):
+            yield from self._rejected(trips)
+            cut = trips.trips.with_columns(
+                pl.Series("bucket", bounds.search_sorted(trips.trips.select(_FIRST).to_series(), side="right"))
+            )
+            for (bucket,), frame in cut.partition_by("bucket", as_dict=True, include_key=False).items():
+                table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+                if bucket not in writers:
+                    writers[bucket] = pa.ipc.new_file(str(folder / f"{bucket}.arrow"), table.schema)
+                writers[bucket].write_table(table)
+        for writer in writers.values():
+            writer.close()
+        for bucket in sorted(writers):
+            path = folder / f"{bucket}.arrow"
+            with pa.OSFile(str(path)) as file:
+                frame = pl.DataFrame(pl.from_arrow(pa.ipc.open_file(file).read_all()))
+            yield from _keyed(frame)
+            path.unlink()
+
+    def _bounds(self) -> pl.Series:
+        """Times between the buckets, from a first pass over the columns every trip needs."""
+        needed = {field: column for field, column in self._layout.fields.items() if field in _NEEDED}
+        layout = Layout(None, needed, ())
+        firsts = [read.trips.select(_FIRST).to_series() for read in self._read(layout, [*needed.values()])]
+        ordered = pl.concat(firsts).sort()
+        return ordered.gather_every(_BUCKET_ROWS, offset=_BUCKET_ROWS).unique().sort()
+
+    def _read(self, layout: Layout, columns: list[str] | None = None) -> Iterator[Trips]:
+        number = 0
+        try:
+            for batch in self._file.iter_batches(batch_size=_READ_ROWS, columns=columns):
+                frame = pl.DataFrame(pl.from_arrow(batch)).with_row_index("row", offset=number)
+                number += frame.height
+                yield to_trips(frame, layout, self.time_zone)
+        except (pa.ArrowException, OSError, pl.exceptions.PolarsError) as error:
+            line = str(error).splitlines()[0]
+            raise InputError(f"{self.path}: cannot be read near row {number}: {line}") from error
+
+    def _rejected(self, trips: Trips) -> Iterator[RejectedRow]:
+        self.ambiguous_times += trips.ambiguous_times
+        self.missing_times += trips.missing_times
+        for values in trips.rejected.iter_rows(named=True):
+            row, reason = values.pop("row"), values.pop("reason")
+            yield RejectedRow(str(self.path), row, reason, encode_value(canonical_extra(values)))
+
+
+def _keyed(trips: pl.DataFrame) -> Iterator[TripRow]:
+    """Rows of a stretch of time, sorted, each with its trip_key."""
+    copies: Counter[bytes] = Counter()
+    ordered = with_texts(trips.sort(_FIRST, "row").drop("row"))
+    for part in ordered.iter_slices(_READ_ROWS):
+        for values in part.rows():
+            row = list(values)
+            if row[_EXTRA_POSITION] is not None:
+                row[_EXTRA_POSITION] = decode_value(row[_EXTRA_POSITION])
+            if row[2] is None:
+                canonical = row[3:]
+                canonical[_PICKUP], canonical[_DROPOFF] = row[0], row[1]
+                digest = row_digest(zip(_KEYED_FIELDS, canonical, strict=True))
+                row[2] = numbered_key(digest, copies[digest])
+                copies[digest] += 1
+            yield tuple(row)
+

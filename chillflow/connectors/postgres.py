@@ -1,0 +1,133 @@
+"""Postgres: trips written by COPY and upsert, read by a server-side cursor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+import psycopg
+from psycopg import sql
+
+from chillflow.connectors.tables import COLUMNS, SELECTED, Row, migrations, trip_row
+from chillflow.errors import DatabaseError, DatabaseUnavailableError, MissingTableError
+from chillflow.splitting import TripRow
+from chillflow.synthetic.zones import zones
+
+__all__ = ["PostgresDatabase"]
+
+_LOCK = 0x63686C66  # "chlf": one migration at a time
+_STATEMENT_TIMEOUT = timedelta(minutes=2)
+_NAMES = ", ".join(COLUMNS)
+_UPSERT = f"""
+    insert into stg.complete_trip ({_NAMES}) select {_NAMES} from incoming order by trip_key
+    on conflict (trip_key) do update set
+    {", ".join(f"{name} = excluded.{name}" for name in COLUMNS[1:])}, updated_at = now()
+    where stg.complete_trip.revision < excluded.revision
+"""  # in the order of the key: two writers of the same trips cannot wait for each other in a circle
+
+
+class PostgresDatabase:
+    """One connection, made at the first use."""
+
+    parallel = True
+
+    def __init__(self, url: str, timeout: timedelta) -> None:
+        self._url = url
+        self._timeout = timeout
+        self._connection: psycopg.Connection | None = None
+
+    def migrate(self) -> list[str]:
+        with self._errors(), self._connected().transaction():
+            connection = self._connected()
+            connection.execute("select pg_advisory_xact_lock(%s)", [_LOCK])
+            connection.execute(
+                "create table if not exists chillflow_migration (version integer primary key,"
+                " name text not null, applied_at timestamptz not null default now())"
+            )
+            done = {version for (version,) in connection.execute("select version from chillflow_migration")}
+            missing = [step for step in migrations() if step.version not in done]
+            for step in missing:
+                connection.execute(sql.SQL(step.sql))  # type: ignore[arg-type]
+                connection.execute(
+                    "insert into chillflow_migration (version, name) values (%s, %s)", [step.version, step.name]
+                )
+            with connection.cursor() as cursor:
+                cursor.executemany(
+                    "insert into dim.zone values (%s, %s, %s, %s, %s) on conflict (zone_id) do nothing", zones()
+                )
+        return [step.name for step in missing]
+
+    def check(self) -> None:
+        self.count()
+
+    def upsert(self, rows: list[Row]) -> None:
+        with self._errors(), self._connected().transaction():
+            connection = self._connected()
+            connection.execute(
+                "create temporary table if not exists incoming"
+                " (like stg.complete_trip including defaults) on commit delete rows"
+            )
+            with connection.cursor() as cursor, cursor.copy(f"copy incoming ({_NAMES}) from stdin") as copy:
+                for row in rows:
+                    copy.write_row(row)
+            connection.execute(_UPSERT)
+
+    def trips(
+        self, *, trip_key: str | None, since: datetime | None, until: datetime | None, limit: int | None
+    ) -> Iterator[TripRow]:
+        names = sql.SQL(", ").join(map(sql.Identifier, SELECTED))
+        query = sql.SQL(
+            """
+            select {} from (
+                select {} from stg.complete_trip
+                where (%(key)s::text is null or trip_key = %(key)s)
+                  and (%(since)s::timestamptz is null or pickup_ts >= %(since)s)
+                  and (%(until)s::timestamptz is null or pickup_ts < %(until)s)
+                order by pickup_ts, trip_key limit %(limit)s
+            ) as trip order by least(pickup_ts, dropoff_ts), trip_key
+            """
+        ).format(names, names)
+        values = {"key": trip_key, "since": since, "until": until, "limit": limit}
+        with self._errors(), self._connected().cursor("replay") as cursor:
+            cursor.itersize = 10_000
+            for row in cursor.execute(query, values):
+                yield trip_row(row)
+
+    def count(self) -> int:
+        with self._errors():
+            (number,) = self._connected().execute("select count(*) from stg.complete_trip").fetchone() or (0,)
+            self._connected().rollback()
+        return int(number)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    def _connected(self) -> psycopg.Connection:
+        if self._connection is None:
+            self._connection = psycopg.connect(
+                self._url,
+                connect_timeout=max(2, int(self._timeout.total_seconds())),
+                options=f"-c statement_timeout={_STATEMENT_TIMEOUT // timedelta(milliseconds=1)} -c timezone=UTC",
+                application_name="chillflow-stream",
+            )
+        return self._connection
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """psycopg's errors as ours, in one line without the URL: it holds the password."""
+        try:
+            yield
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
+            raise MissingTableError(f"{_line(error)}: run `chillflow-stream init-db`") from error
+        except psycopg.OperationalError as error:
+            if self._connection is None:
+                raise DatabaseUnavailableError(f"no Postgres answers: {_line(error)} (see DATABASE_URL)") from error
+            raise DatabaseError(f"Postgres: {_line(error)}") from error
+        except psycopg.Error as error:
+            raise DatabaseError(f"Postgres: {_line(error)}") from error
+
+
+def _line(error: psycopg.Error) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,137 @@
+"""The source of the assembly: partitions of a log -> records in key groups, each with its stamp.
+
+What to resume from is in the recovery store alone. Two facts of Bytewax carry this module: no source starts
+epoch N + 1 before epoch N is durable on all workers, so what is done in the first `next_batch` after a
+`snapshot` may rely on that snapshot; and `StopIteration` closes a partition at once, so a partition that is
+done goes on with empty batches until its last snapshot is durable.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+from zlib import crc32
+
+from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
+
+from chillflow.connectors.log import Log, PartitionReader
+from chillflow.errors import RecoveryError
+from chillflow.keygroup import Record
+from chillflow.operators import GroupBatch
+from chillflow.streamtime import StreamTime
+
+__all__ = ["LogSource", "group_of", "partition_name"]
+
+VERSION = 1
+_BATCH = 4096
+_IDLE = timedelta(milliseconds=10)
+_PROGRESS_STEP = 60_000
+"""Quiet groups hear of progress in steps of a minute of stream time: hearing costs them a snapshot."""
+
+
+def partition_name(number: int) -> str:
+    """Name of a partition as a key of Bytewax: sorts like the number."""
+    return f"{number:04d}"
+
+
+def group_of(key: bytes | None, groups: int) -> int:
+    """The key group of a key. The high half of the CRC: partitioners use the low one."""
+    return (crc32(key) >> 16) % groups if key else 0
+
+
+@dataclass(frozen=True)
+class LogSource(FixedPartitionedSource[GroupBatch, dict[str, Any]]):
+    """Reads all partitions of a topic.
+
+    With `exit_at_end` a partition ends where it ended when it was opened. `draining` is asked before each
+    batch; once it says yes nothing more is read, and when that is durable the flow is stopped.
+    """
+
+    log: Log
+    topic: str
+    key_groups: int
+    stream_time_rank: int
+    group: str
+    exit_at_end: bool = False
+    draining: Callable[[], bool] = lambda: False
+
+    def list_parts(self) -> list[str]:
+        return [partition_name(number) for number in range(self.log.partitions(self.topic))]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: dict[str, Any] | None) -> _Partition:
+        return _Partition(self, int(for_part), resume_state)
+
+
+class _Partition(StatefulSourcePartition[GroupBatch, dict[str, Any]]):
+    def __init__(self, source: LogSource, number: int, state: dict[str, Any] | None) -> None:
+        position, largest = None, []
+        if state is not None:
+            if state["version"] > VERSION:
+                raise RecoveryError(f"the recovery store is of a newer release (source {state['version']})")
+            position, largest = state["position"], state["largest"]
+        self._source = source
+        self._groups = [f"{partition_name(number)}/{group:04d}" for group in range(source.key_groups)]
+        self._time = StreamTime(source.stream_time_rank, largest)
+        self._announced = self._time.now
+        self._reader: PartitionReader = source.log.reader(source.topic, number, position, group=source.group)
+        self._end = source.log.end_offset(source.topic, number) if source.exit_at_end else None
+        self._taken: int | None = None
+        """Position of the last snapshot, until it is known to be durable."""
+        self._durable: int | None = None
+        self._awake: datetime | None = None
+
+    def next_batch(self) -> list[GroupBatch]:
+        progress: list[GroupBatch] = []
+        if self._taken is not None:
+            self._durable, self._taken = self._taken, None
+            self._reader.commit(self._durable)
+            progress = self._progress(_PROGRESS_STEP)
+        draining = self._source.draining()
+        if draining or self._is_done():
+            if self._durable == self._reader.position:
+                raise AbortExecution if draining else StopIteration
+            self._awake = datetime.now(timezone.utc) + _IDLE
+            return progress
+        records = self._reader.read(_BATCH)
+        self._awake = None if records else datetime.now(timezone.utc) + _IDLE
+        grouped: defaultdict[int, list[Record]] = defaultdict(list)
+        groups, observe, undated = self._source.key_groups, self._time.observe, self._time.now is None
+        for offset, timestamp, key, value, headers in records:
+            if self._end is not None and offset >= self._end:
+                break
+            stamp = self._time.now if timestamp is None else observe(timestamp)
+            if undated and stamp is not None:
+                # the partition has a stream time from here on: all groups hear of it before any later record
+                undated = False
+                progress += self._emit(grouped)
+                progress += self._progress(0)
+            grouped[group_of(key, groups)].append(Record(stamp, offset, key, value, headers))
+        return progress + self._emit(grouped)
+
+    def next_awake(self) -> datetime | None:
+        return self._awake
+
+    def snapshot(self) -> dict[str, Any]:
+        self._taken = self._reader.position
+        return {"version": VERSION, "position": self._taken, "largest": self._time.snapshot()}
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def _is_done(self) -> bool:
+        return self._end is not None and (self._reader.at_end or self._reader.position >= self._end)
+
+    def _emit(self, grouped: defaultdict[int, list[Record]]) -> list[GroupBatch]:
+        batches: list[GroupBatch] = [(self._groups[number], records) for number, records in grouped.items()]
+        grouped.clear()
+        return batches
+
+    def _progress(self, step: int) -> list[GroupBatch]:
+        now = self._time.now
+        if now is None or (self._announced is not None and now - self._announced < step):
+            return []
+        self._announced = now
+        return [(group, now) for group in self._groups]

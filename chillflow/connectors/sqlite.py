@@ -1,0 +1,141 @@
+"""SQLite in Postgres' place where there is no server: the same tables, named with a prefix for their schema."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+from chillflow.codec import decode_value
+from chillflow.connectors.tables import COLUMNS, SELECTED, Row, migrations, trip_row
+from chillflow.errors import DatabaseError, MissingTableError
+from chillflow.splitting import TripRow
+from chillflow.synthetic.zones import zones
+
+__all__ = ["SqliteDatabase"]
+
+_NAMES = ", ".join(COLUMNS)
+_UPSERT = f"""
+    insert into stg_complete_trip ({_NAMES}) values ({", ".join("?" * len(COLUMNS))})
+    on conflict (trip_key) do update set
+    {", ".join(f"{name} = excluded.{name}" for name in COLUMNS[1:])}, updated_at = current_timestamp
+    where stg_complete_trip.revision < excluded.revision
+"""
+_PICKUP, _DROPOFF = COLUMNS.index("pickup_ts"), COLUMNS.index("dropoff_ts")
+
+
+class SqliteDatabase:
+    """One connection to a file, made at the first use. Times are UTC text of fixed width: it sorts like they do."""
+
+    parallel = False
+
+    def __init__(self, path: Path, timeout: timedelta) -> None:
+        self._path = path
+        self._timeout = timeout
+        self._connection: sqlite3.Connection | None = None
+
+    def migrate(self) -> list[str]:
+        with self._errors(), self._connected() as connection:
+            connection.execute("begin immediate")
+            connection.execute(
+                "create table if not exists chillflow_migration (version integer primary key,"
+                " name text not null, applied_at text not null default current_timestamp)"
+            )
+            done = {version for (version,) in connection.execute("select version from chillflow_migration")}
+            missing = [step for step in migrations() if step.version not in done]
+            for step in missing:
+                for statement in _translated(step.sql):
+                    connection.execute(statement)
+                connection.execute(
+                    "insert into chillflow_migration (version, name) values (?, ?)", (step.version, step.name)
+                )
+            connection.executemany(
+                "insert into dim_zone values (?, ?, ?, ?, ?) on conflict (zone_id) do nothing", zones()
+            )
+        return [step.name for step in missing]
+
+    def check(self) -> None:
+        self.count()
+
+    def upsert(self, rows: list[Row]) -> None:
+        with self._errors(), self._connected() as connection:
+            connection.execute("begin immediate")
+            connection.executemany(_UPSERT, map(_with_text_times, rows))
+
+    def trips(
+        self, *, trip_key: str | None, since: datetime | None, until: datetime | None, limit: int | None
+    ) -> Iterator[TripRow]:
+        names = ", ".join(SELECTED)
+        query = f"""
+            select {names} from (
+                select {names} from stg_complete_trip
+                where (:key is null or trip_key = :key)
+                  and (:since is null or pickup_ts >= :since) and (:until is null or pickup_ts < :until)
+                order by pickup_ts, trip_key limit :limit
+            ) order by min(pickup_ts, dropoff_ts), trip_key
+        """
+        values = {
+            "key": trip_key,
+            "since": since and _text(since),
+            "until": until and _text(until),
+            "limit": -1 if limit is None else limit,
+        }
+        pickup, dropoff, extra = (SELECTED.index(name) for name in ("pickup_ts", "dropoff_ts", "extra_columns"))
+        with self._errors():
+            for found in self._connected().execute(query, values):
+                row = list(found)
+                row[pickup], row[dropoff] = (datetime.fromisoformat(row[at]) for at in (pickup, dropoff))
+                row[extra] = row[extra] and decode_value(row[extra])
+                yield trip_row(row)
+
+    def count(self) -> int:
+        with self._errors():
+            (number,) = self._connected().execute("select count(*) from stg_complete_trip").fetchone()
+        return int(number)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(
+                self._path,
+                timeout=self._timeout.total_seconds(),
+                isolation_level=None,
+                check_same_thread=False,  # Bytewax builds a sink in one thread and may run it in another
+            )
+            connection.execute("pragma journal_mode=wal")
+            connection.execute("pragma synchronous=normal")
+            self._connection = connection
+        return self._connection
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            if "no such table" in str(error):
+                raise MissingTableError(f"{self._path}: {error}: run `chillflow-stream init-db`") from error
+            raise DatabaseError(f"{self._path}: {error}") from error
+
+
+def _translated(script: str) -> Iterator[str]:
+    """The statements of a migration, with `schema.table` as `schema_table`."""
+    for statement in re.sub(r"\b(stg|mart|dim)\.", r"\1_", script).split(";\n"):
+        if statement.strip() and "create schema" not in statement:
+            yield statement
+
+
+def _text(time: datetime) -> str:
+    return time.astimezone(timezone.utc).isoformat(timespec="microseconds")
+
+
+def _with_text_times(row: Row) -> Row:
+    values = list(row)
+    values[_PICKUP], values[_DROPOFF] = _text(values[_PICKUP]), _text(values[_DROPOFF])
+    return tuple(values)

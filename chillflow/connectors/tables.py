@@ -1,0 +1,149 @@
+"""The tables: what a trip is as a row, what a row cannot hold, and the migrations. For all databases alike."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from importlib.resources import files
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+import msgspec
+
+from chillflow.codec import CompleteTripStruct, encode_value, time_text
+from chillflow.splitting import ROW_FIELDS, TripRow
+from chillflow.trips import CompleteTrip, canonical_extra, microseconds
+
+__all__ = [
+    "COLUMNS",
+    "MONEY",
+    "SELECTED",
+    "Database",
+    "Migration",
+    "Row",
+    "migrations",
+    "refusal",
+    "to_table_row",
+    "trip_row",
+]
+
+COLUMNS = (*CompleteTrip.model_fields, "source")
+"""The columns that are written, in the order of a row."""
+Row: TypeAlias = tuple[Any, ...]
+
+MONEY = (
+    "fare_amount",
+    "extra",
+    "mta_tax",
+    "tip_amount",
+    "tolls_amount",
+    "improvement_surcharge",
+    "congestion_surcharge",
+    "airport_fee",
+    "cbd_congestion_fee",
+    "ehail_fee",
+    "total_amount",
+)
+_MONEY_POSITIONS = tuple(COLUMNS.index(name) for name in MONEY)
+_MONEY_LIMIT = 10**8 - 0.005
+"""`numeric(10, 2)` holds what is rounded below a hundred million."""
+_KEY_BYTES = 2000
+"""Postgres indexes at most about 2,700 bytes of a key."""
+_EXTRA = COLUMNS.index("extra_columns")
+SELECTED = ROW_FIELDS[2:]
+"""The columns that are read to replay a trip."""
+_ROW_PICKUP, _ROW_DROPOFF = SELECTED.index("pickup_ts"), SELECTED.index("dropoff_ts")
+_ROW_MONEY = tuple(SELECTED.index(name) for name in MONEY)
+
+
+class Migration(NamedTuple):
+    """One step of the schema. Steps are only ever added."""
+
+    version: int
+    name: str
+    sql: str
+
+
+class Database(Protocol):
+    """A database of trips. Methods raise DatabaseError and its kind."""
+
+    parallel: bool
+    """Whether several connections can write at once."""
+
+    def migrate(self) -> list[str]:
+        """Apply what is missing; the names of the migrations applied."""
+
+    def check(self) -> None:
+        """Raise MissingTableError unless the tables are there."""
+
+    def upsert(self, rows: list[Row]) -> None:
+        """Write trips in one transaction; a row stays as it is where its revision is not newer."""
+
+    def trips(
+        self, *, trip_key: str | None, since: datetime | None, until: datetime | None, limit: int | None
+    ) -> Iterator[TripRow]:
+        """Trips of `stg.complete_trip`, oldest pickup first, in the order of the earlier of their times."""
+
+    def count(self) -> int:
+        """Rows of `stg.complete_trip`."""
+
+    def close(self) -> None: ...
+
+
+def migrations() -> list[Migration]:
+    """All steps, in their order."""
+    steps = []
+    for file in sorted((files(__package__) / "migrations").iterdir(), key=lambda path: path.name):
+        if match := re.fullmatch(r"(\d{4})_(\w+)\.sql", file.name):
+            steps.append(Migration(int(match[1]), match[2], file.read_text()))
+    return steps
+
+
+def to_table_row(trip: CompleteTripStruct, source: str) -> Row:
+    """A trip as a row: money to the cent (half to even on the exact binary value), extra columns as JSON."""
+    values = [*msgspec.structs.astuple(trip), source]
+    for position in _MONEY_POSITIONS:
+        if values[position] is not None:
+            values[position] = round(values[position], 2)
+    if values[_EXTRA] is not None:
+        values[_EXTRA] = encode_value(values[_EXTRA]).decode()
+    return tuple(values)
+
+
+def refusal(trip: CompleteTripStruct) -> str | None:
+    """Why the table cannot hold the trip, or None. Found here, so that the sink never meets it."""
+    if len(trip.trip_key.encode()) > _KEY_BYTES:
+        return f"trip_key is longer than {_KEY_BYTES} bytes"
+    texts = (trip.trip_key, trip.store_and_fwd_flag or "")
+    if any("\0" in text for text in texts) or (trip.extra_columns and _has_nul(trip.extra_columns)):
+        return "a text holds a NUL character"
+    for name in MONEY:
+        amount = getattr(trip, name)
+        if amount is not None and abs(amount) >= _MONEY_LIMIT:
+            return f"{name} {amount} does not fit numeric(10, 2)"
+    return None
+
+
+def _has_nul(value: Any) -> bool:
+    match value:
+        case str():
+            return "\0" in value
+        case dict():
+            return any("\0" in name or _has_nul(inner) for name, inner in value.items())
+        case list():
+            return any(map(_has_nul, value))
+        case _:
+            return False
+
+
+def trip_row(values: Iterable[Any]) -> TripRow:
+    """A row of `stg.complete_trip`, its columns those of SELECTED, as a TripRow."""
+    row = list(values)
+    pickup, dropoff = row[_ROW_PICKUP], row[_ROW_DROPOFF]
+    row[_ROW_PICKUP], row[_ROW_DROPOFF] = time_text(pickup), time_text(dropoff)
+    for position in _ROW_MONEY:
+        if row[position] is not None:
+            row[position] = float(row[position])
+    row[-1] = canonical_extra(row[-1])
+    return (microseconds(pickup), microseconds(dropoff), *row)
+

@@ -1,0 +1,42 @@
+"""Messages as they go to a topic, and the form of a dead letter."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, TypeAlias
+
+__all__ = ["Headers", "Message", "Stage", "dead_letter"]
+
+Headers: TypeAlias = tuple[tuple[str, bytes], ...]
+Stage: TypeAlias = Literal["read", "decode", "write"]
+"""Where a dead letter comes from: a row that could not be read, a message that could not be decoded, a
+trip that a table refused."""
+
+
+class Message(NamedTuple):
+    """One message for a topic. `timestamp` is the event time in ms since 1970, None for the wall clock."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    timestamp: int | None = None
+    headers: Headers = ()
+
+
+def dead_letter(
+    topic: str,
+    stage: Stage,
+    reason: str,
+    *,
+    key: bytes | None,
+    value: bytes | None,
+    headers: Headers = (),
+    **where: str | int,
+) -> Message:
+    """The message for the dead-letter topic: the original, and in headers why and from where.
+
+    `where` is the identity of the original (topic, partition and offset; file and row; trip_key and revision).
+    """
+    ours = {"stage": stage, "reason": reason, **where}
+    return Message(
+        topic, key, value, None, (*headers, *((name, str(text).encode()) for name, text in ours.items()))
+    )

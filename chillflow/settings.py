@@ -1,0 +1,162 @@
+"""Every setting: its environment variable, default and meaning. Options of commands override them.
+
+A field `grace` is read from `CHILLFLOW_GRACE`; the four names our users already have
+(`KAFKA_BOOTSTRAP_SERVERS`, `DATABASE_URL`, `LOG_LEVEL` and `CHILLFLOW_RECOVERY_DIR`) stay as they are.
+Any librdkafka property is passed through: `CHILLFLOW_KAFKA_SECURITY_PROTOCOL` is `security.protocol`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from chillflow.errors import SettingsError
+
+__all__ = ["DEFAULT_TIME_ZONE", "Settings", "load", "parse_duration", "source_time_zone"]
+
+DEFAULT_TIME_ZONE = "America/New_York"
+KAFKA_PREFIX = "CHILLFLOW_KAFKA_"
+_UNITS = {"": 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+
+
+def parse_duration(value: Any) -> Any:
+    """`90`, `90s`, `15min`, `25h` or `8d` as a timedelta; what is no such text is left to pydantic.
+
+    >>> parse_duration("25h")
+    datetime.timedelta(days=1, seconds=3600)
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", value) if isinstance(value, str) else None
+    if match and match[2] in _UNITS:
+        return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+    return value
+
+
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError(f"{name!r} is no time zone (expected a name like {DEFAULT_TIME_ZONE})") from error
+    return name
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration), Field(gt=timedelta(0))]
+
+
+class Settings(BaseSettings):
+    """Values are read from the environment when the object is made; see the module for the names."""
+
+    model_config = SettingsConfigDict(env_prefix="CHILLFLOW_", extra="ignore", frozen=True)
+
+    kafka_bootstrap_servers: str = Field(
+        "localhost:9092",
+        validation_alias="KAFKA_BOOTSTRAP_SERVERS",
+        min_length=1,
+        description="Kafka servers, or `file:DIR` for topics kept as files",
+    )
+    database_url: str | None = Field(
+        None,
+        validation_alias="DATABASE_URL",
+        description="`postgresql://…` or `sqlite:///FILE`; without it trips go to Kafka only",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", validation_alias="LOG_LEVEL", description="least level of the log lines on stderr"
+    )
+    log_format: Literal["text", "json"] = Field("text", description="`text` for people, `json` for machines")
+    recovery_dir: Path = Field(
+        Path(".chillflow/recovery"), description="where `assemble` keeps its recovery store"
+    )
+    input: str | None = Field(
+        None, description="what `dataflows.produce` replays: the path of a parquet file, or `db`"
+    )
+
+    topic: str = Field("trip-events", min_length=1, description="topic of the events")
+    complete_topic: str = Field("complete-trips", min_length=1, description="topic of the complete trips")
+    incomplete_topic: str = Field(
+        "incomplete-trips", min_length=1, description="topic of the trips that timed out"
+    )
+    create_topics: bool = Field(True, description="make the topics a command writes to when missing")
+    partitions: int = Field(4, ge=1, le=1000, description="partitions of a topic made here")
+    replication_factor: int = Field(1, ge=1, description="replicas of a topic made here")
+    kafka_timeout: Duration = Field(
+        timedelta(seconds=10), description="how long to wait for a broker before giving up"
+    )
+
+    source_time_zone: Annotated[str, AfterValidator(_known_zone)] = Field(
+        DEFAULT_TIME_ZONE, description="time zone of times that carry none (TLC: New York wall time)"
+    )
+    max_future_skew: Duration = Field(
+        timedelta(hours=1), description="rows dated further ahead of the clock are rejected when produced"
+    )
+    trip_timeout: Duration = Field(
+        timedelta(hours=25), description="stream time from a trip's first event to its being incomplete"
+    )
+    incomplete_horizon: Duration = Field(
+        timedelta(days=8), description="how long an incomplete trip can still be completed; longest trip"
+    )
+    correction_horizon: Duration = Field(
+        timedelta(hours=24), description="how long a complete trip takes corrections"
+    )
+    stream_time_rank: int = Field(
+        20, ge=1, description="stream time is the event time this many messages of a partition have reached"
+    )
+    key_groups: int = Field(16, ge=1, le=4096, description="key groups a partition (fixed once a store exists)")
+    epoch_interval: Duration = Field(
+        timedelta(seconds=1), description="time between snapshots; whole seconds under `bytewax.run`"
+    )
+    exit_at_end: bool = Field(False, description="stop at the end that each partition had at the start")
+    close_all: bool = Field(False, description="with `exit_at_end`: close the open trips (incomplete)")
+
+    @property
+    def late_topic(self) -> str:
+        """Topic of events whose trip has been forgotten."""
+        return f"{self.topic}.late"
+
+    @property
+    def dlq_topic(self) -> str:
+        """The one dead-letter topic."""
+        return f"{self.topic}.dlq"
+
+    @property
+    def kafka_properties(self) -> dict[str, str]:
+        """librdkafka properties given in the environment, by their own names (`sasl.password`)."""
+        ours = {f"CHILLFLOW_{name}".upper() for name in type(self).model_fields}
+        return {
+            name.removeprefix(KAFKA_PREFIX).lower().replace("_", "."): value
+            for name, value in os.environ.items()
+            if name.startswith(KAFKA_PREFIX) and name not in ours
+        }
+
+
+def load(**overrides: Any) -> Settings:
+    """The settings of the environment, with the overrides that are not None.
+
+    Raises SettingsError naming the variable and what is wrong with it.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    # pydantic-settings takes an aliased field only by its alias
+    aliases = {name: field.validation_alias or name for name, field in Settings.model_fields.items()}
+    try:
+        return Settings(**{str(aliases[name]): value for name, value in given.items()})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "settings"
+        variable = name if name.isupper() else f"CHILLFLOW_{name.upper()}"
+        raise SettingsError(f"wrong setting {variable}={first['input']!r}: {first['msg']}") from error
+
+
+@lru_cache(maxsize=8)
+def _zone(name: str) -> ZoneInfo:
+    return ZoneInfo(_known_zone(name))
+
+
+def source_time_zone() -> ZoneInfo:
+    """The zone of times that carry none, from `CHILLFLOW_SOURCE_TIME_ZONE`."""
+    return _zone(os.environ.get("CHILLFLOW_SOURCE_TIME_ZONE", DEFAULT_TIME_ZONE))

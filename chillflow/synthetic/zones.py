@@ -1,0 +1,37 @@
+"""The 265 taxi zones of New York, as the package's own table."""
+
+from __future__ import annotations
+
+import csv
+from functools import cache
+from importlib.resources import files
+from typing import NamedTuple
+
+
+class Zone(NamedTuple):
+    """A taxi zone as the Taxi and Limousine Commission (TLC) numbers them."""
+
+    zone_id: int
+    """1 to 265, the value of a trip's `PULocationID` and `DOLocationID`."""
+    borough: str
+    """`Manhattan`, `Queens`, …; `EWR` for Newark Airport, `Unknown` for 264, `N/A` for 265."""
+    name: str
+    """For people: `JFK Airport`; several zones may share one name."""
+    lon: float | None
+    """Longitude of the zone's centre in degrees (WGS 84); None for 57, 104, 105, 264 and 265."""
+    lat: float | None
+    """Latitude of the zone's centre in degrees (WGS 84); None where `lon` is."""
+
+
+@cache
+def zones() -> tuple[Zone, ...]:
+    """All zones in the order of their ids, so that zone `n` is `zones()[n - 1]`."""
+    table = files(__package__).joinpath("zones.csv").read_text(encoding="utf-8")
+    return tuple(
+        Zone(int(row["zone_id"]), row["borough"], row["zone"], _degrees(row["lon"]), _degrees(row["lat"]))
+        for row in csv.DictReader(table.splitlines())
+    )
+
+
+def _degrees(text: str) -> float | None:
+    return float(text) if text else None

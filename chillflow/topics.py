@@ -1,0 +1,60 @@
+"""The registry of topics: what each holds, how it is kept, and what tells one message from another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chillflow.settings import Settings
+
+__all__ = ["TopicSpec", "registry"]
+
+
+@dataclass(frozen=True)
+class TopicSpec:
+    """One topic as the pipeline makes and uses it."""
+
+    name: str
+    key: str
+    """What the message key is."""
+    value: str
+    """What the message value is."""
+    identity: tuple[str, ...]
+    """What two messages must share to be the same message, sent twice."""
+    cleanup_policy: str = "delete"
+    shared: bool = False
+    """Whether both dataflows write to it."""
+
+    @property
+    def config(self) -> dict[str, str]:
+        """Topic configuration.
+
+        Timestamps are event times, years old in a replay: any retention would delete them, and the
+        broker's default limits on timestamps would refuse them.
+        """
+        return {
+            "cleanup.policy": self.cleanup_policy,
+            "retention.ms": "-1",
+            "message.timestamp.type": "CreateTime",
+            "message.timestamp.before.max.ms": str(2**63 - 1),
+            "message.timestamp.after.max.ms": str(2**63 - 1),
+        }
+
+
+def registry(settings: Settings) -> dict[str, TopicSpec]:
+    """All topics of the pipeline by name."""
+    specs = (
+        TopicSpec(settings.topic, "trip_key", "one of the five events", ("event_id",)),
+        TopicSpec(settings.complete_topic, "trip_key", "CompleteTrip", ("trip_key", "revision")),
+        TopicSpec(settings.incomplete_topic, "trip_key", "IncompleteTrip", ("trip_key", "revision")),
+        TopicSpec(
+            settings.late_topic, "as read", "the original event", ("topic", "partition", "offset")
+        ),
+        TopicSpec(
+            settings.dlq_topic,
+            "as read, or trip_key",
+            "the original message, row or trip",
+            ("stage", "topic", "partition", "offset", "trip_key", "revision", "file", "row"),
+            shared=True,
+        ),
+    )
+    return {spec.name: spec for spec in specs}

