@@ -19,6 +19,7 @@ __all__ = [
     "CompleteTripStruct",
     "DecodedEvent",
     "decode",
+    "decode_keyed",
     "decode_model",
     "decode_value",
     "encode",
@@ -84,6 +85,14 @@ def decode(value: bytes | None) -> DecodedEvent:
         return decode_model(value).to_struct()  # type: ignore[return-value]
     except DecodeError as error:
         raise error from refused
+
+
+def decode_keyed(key: bytes, value: bytes | None) -> DecodedEvent:
+    """The event of a message, whose key must be the trip_key. Raises DecodeError."""
+    event = decode(value)
+    if event.trip_key.encode() != key:
+        raise DecodeError(f"the message key {key.decode(errors='replace')!r} is not the trip_key of the event")
+    return event
 
 
 def decode_model(value: bytes) -> Event:

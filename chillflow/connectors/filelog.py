@@ -33,7 +33,7 @@ class _Line(msgspec.Struct, omit_defaults=True):
     ts: int | None = None
     key: str | None = None
     key_b64: str | None = None
-    value: msgspec.Raw | None = None
+    value: msgspec.Raw = msgspec.Raw()
     value_b64: str | None = None
     headers: list[tuple[str, str]] | None = None
 
@@ -150,7 +150,7 @@ def _to_record(offset: int, line: bytes, path: Path) -> LogRecord:
     except msgspec.MsgspecError as error:
         raise KafkaError(f"{path}, byte {offset}: no line of a file log ({error})") from error
     key = parsed.key.encode() if parsed.key is not None else _unbase(parsed.key_b64)
-    value = bytes(parsed.value) if parsed.value is not None else _unbase(parsed.value_b64)
+    value = bytes(parsed.value) or _unbase(parsed.value_b64)
     headers = tuple((name, base64.b64decode(data)) for name, data in parsed.headers or ()) or None
     return LogRecord(offset, parsed.ts, key, value, headers)
 

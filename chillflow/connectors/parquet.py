@@ -6,7 +6,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import polars as pl
 import pyarrow as pa
@@ -14,11 +13,12 @@ import pyarrow.parquet as pq
 
 from chillflow.codec import decode_value, encode_value
 from chillflow.errors import InputError
+from chillflow.replay import RejectedRow
 from chillflow.splitting import ROW_FIELDS, TripRow
 from chillflow.tlc import Layout, Trips, layout_of, to_trips, with_texts
 from chillflow.trips import canonical_extra, numbered_key, row_digest
 
-__all__ = ["ParquetTrips", "RejectedRow"]
+__all__ = ["ParquetTrips"]
 
 _READ_ROWS = 65_536
 _BUCKET_ROWS = 250_000
@@ -28,16 +28,6 @@ _NEEDED = ("pickup_ts", "dropoff_ts", "pu_zone_id", "do_zone_id")
 _FIRST = pl.min_horizontal("pickup_us", "dropoff_us").alias("first_us")
 _PICKUP, _DROPOFF = (_KEYED_FIELDS.index(name) for name in ("pickup_ts", "dropoff_ts"))
 _EXTRA_POSITION = ROW_FIELDS.index("extra_columns")
-
-
-class RejectedRow(NamedTuple):
-    """A row that is no trip: where it is, why, and what it says (JSON)."""
-
-    file: str
-    row: int | str
-    """Number in the file, from 0; the trip_key where the trips come from a table."""
-    reason: str
-    value: bytes
 
 
 class ParquetTrips:

@@ -31,7 +31,10 @@ def free_port() -> int:
     From the lent range, a client that keeps reconnecting while the server is down can be given the server's
     own port, connect to itself, and keep the server from coming back.
     """
-    return next(port for port in iter(lambda: random.randint(20_000, 32_000), None) if port_is_free(port))
+    ports = random.SystemRandom()  # not the shared generator: Hypothesis gives that one the same seed each time
+    while not port_is_free(port := ports.randint(20_000, 32_000)):
+        pass
+    return port
 
 
 def wait_until(condition: Callable[[], bool], timeout: float) -> bool:

@@ -1,0 +1,102 @@
+"""The source of the production: legs of trips, in event-time order, at the wanted pace."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+
+from chillflow.replay import RejectedRow, Replayed
+from chillflow.splitting import PICKUP_EVENTS, Leg
+
+__all__ = ["Pace", "ReplaySource", "ReplayStats"]
+
+_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast to replay: event time `speed` times the clock, or `rate` events a second; else at full speed."""
+
+    speed: float | None = None
+    rate: float | None = None
+
+    def due(self, leg: Leg, first: int, sent: int) -> float:
+        """Seconds after the start at which the leg is due; `first` is the time of the first leg in µs."""
+        if self.speed:
+            return (leg.time - first) / 1e6 / self.speed
+        return sent / self.rate if self.rate else 0.0
+
+
+@dataclass
+class ReplayStats:
+    """What has been read so far."""
+
+    trips: int = 0
+    events: int = 0
+    rejected: int = 0
+
+
+@dataclass(frozen=True)
+class ReplaySource(FixedPartitionedSource[list[Replayed], None]):
+    """Replays from the beginning each time it is run: a reader that ignores repeated event ids sees each once.
+
+    `progress` is called with the stats now and then, in the thread that runs the flow.
+    """
+
+    replayed: Callable[[], Iterator[Replayed]]
+    pace: Pace = field(default_factory=Pace)
+    stats: ReplayStats = field(default_factory=ReplayStats)
+    progress: Callable[[ReplayStats], None] = lambda stats: None
+    stopping: Callable[[], bool] = lambda: False
+
+    def list_parts(self) -> list[str]:
+        return ["replay"]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> _Partition:
+        return _Partition(self)
+
+
+class _Partition(StatefulSourcePartition[list[Replayed], None]):
+    def __init__(self, source: ReplaySource) -> None:
+        self._source = source
+        self._items = source.replayed()
+        self._next: Replayed | None = next(self._items, None)
+        self._first: int | None = None
+        self._start = time.monotonic()
+        self._wait = 0.0
+
+    def next_batch(self) -> list[list[Replayed]]:
+        source, stats = self._source, self._source.stats
+        if self._next is None or source.stopping():
+            raise StopIteration
+        batch: list[Replayed] = []
+        elapsed = time.monotonic() - self._start
+        self._wait = 0.0
+        while self._next is not None and len(batch) < _BATCH:
+            item = self._next
+            if isinstance(item, RejectedRow):
+                stats.rejected += 1
+            else:
+                if self._first is None:
+                    self._first, self._start, elapsed = item.time, time.monotonic(), 0.0
+                self._wait = source.pace.due(item, self._first, stats.events) - elapsed
+                if self._wait > 0:
+                    break
+                stats.events += len(item.kinds)
+                stats.trips += len(item.kinds) == PICKUP_EVENTS
+            batch.append(item)
+            self._next = next(self._items, None)
+        source.progress(stats)
+        return [batch] if batch else []
+
+    def next_awake(self) -> datetime | None:
+        if self._wait <= 0:
+            return None
+        return datetime.now(timezone.utc) + timedelta(seconds=min(self._wait, 0.2))  # a signal is seen soon
+
+    def snapshot(self) -> None:
+        return None

@@ -1,0 +1,115 @@
+"""What assembly's results are in topics and tables. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+import msgspec
+
+from chillflow.assembly import Result
+from chillflow.codec import encode_value
+from chillflow.connectors.tables import Row, refusal, to_table_row
+from chillflow.keygroup import Dead, Record
+from chillflow.messages import Message, dead_letter
+from chillflow.settings import Settings
+
+__all__ = ["Outputs"]
+
+Keyed = tuple[str, list[Message]]
+
+
+class Outputs:
+    """Turns results into messages and rows; items come and go keyed by partition."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._events_topic = settings.topic
+        self._complete_topic = settings.complete_topic
+        self._incomplete_topic = settings.incomplete_topic
+        self._late_topic = settings.late_topic
+        self._dlq_topic = settings.dlq_topic
+
+    def trips(self, item: tuple[str, list[Result]]) -> Keyed:
+        """Complete and incomplete trips, each for its topic."""
+        partition, results = item
+        return partition, [self._trip(result) for result in results]
+
+    def late(self, item: tuple[str, list[Record]]) -> Keyed:
+        """Late events as they were read; headers say where that was."""
+        partition, records = item
+        return partition, [
+            Message(
+                self._late_topic,
+                record.key,
+                record.value,
+                None,
+                (*(record.headers or ()), *_where(self._events_topic, partition, record)),
+            )
+            for record in records
+        ]
+
+    def undecodable(self, item: tuple[str, list[Dead]]) -> Keyed:
+        """Dead letters of the stage `decode`."""
+        partition, letters = item
+        return partition, [
+            dead_letter(
+                self._dlq_topic,
+                "decode",
+                reason,
+                key=record.key,
+                value=record.value,
+                headers=record.headers or (),
+                topic=self._events_topic,
+                partition=int(partition),
+                offset=record.offset,
+            )
+            for record, reason in letters
+        ]
+
+    def refused(self, item: tuple[str, list[Result]]) -> Keyed:
+        """Dead letters of the stage `write`: complete trips that the table cannot hold."""
+        partition, results = item
+        return partition, [
+            dead_letter(
+                self._dlq_topic,
+                "write",
+                reason,
+                key=result.trip.trip_key.encode(),
+                value=encode_value(result.trip),
+                trip_key=result.trip.trip_key,
+                revision=result.trip.revision,
+            )
+            for result in results
+            if not result.missing and (reason := refusal(result.trip))
+        ]
+
+    def rows(self, item: tuple[str, list[Result]]) -> tuple[str, list[Row]]:
+        """Rows of `stg.complete_trip`, without the refused."""
+        partition, results = item
+        return partition, [
+            to_table_row(result.trip, "stream")
+            for result in results
+            if not result.missing and not refusal(result.trip)
+        ]
+
+    def _trip(self, result: Result) -> Message:
+        trip = result.trip
+        key = trip.trip_key.encode()
+        if not result.missing:
+            return Message(self._complete_topic, key, encode_value(trip), _ms(trip.dropoff_ts))
+        fields = {name: value for name, value in msgspec.structs.asdict(trip).items() if value is not None}
+        times: Iterable[datetime] = (fields[name] for name in ("dropoff_ts", "pickup_ts") if name in fields)
+        value = encode_value({**fields, "missing": result.missing})
+        return Message(self._incomplete_topic, key, value, next(map(_ms, times), None))
+
+
+def _where(topic: str, partition: str, record: Record) -> tuple[tuple[str, bytes], ...]:
+    return (
+        ("topic", topic.encode()),
+        ("partition", b"%d" % int(partition)),
+        ("offset", b"%d" % record.offset),
+    )
+
+
+def _ms(time: datetime) -> int:
+    return int(time.timestamp() * 1000)

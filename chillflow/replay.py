@@ -1,0 +1,91 @@
+"""Trips to replay: which rows are taken, in which order their events come, and what is sent. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NamedTuple, TypeAlias
+
+from chillflow.messages import Message, dead_letter
+from chillflow.splitting import Leg, TripRow, encode_leg, schedule
+from chillflow.trips import microseconds
+
+__all__ = ["RejectedRow", "Replayed", "Screen", "encode_replayed", "replay"]
+
+
+class RejectedRow(NamedTuple):
+    """A row that is no trip: where it is, why, and what it says (JSON)."""
+
+    file: str
+    row: int | str
+    """Number in the file, from 0; the trip_key where the trips come from a table."""
+    reason: str
+    value: bytes | None
+
+
+Replayed: TypeAlias = Leg | RejectedRow
+
+
+@dataclass(frozen=True)
+class Screen:
+    """The rows that are trips but cannot be replayed: what comes after them in the stream would suffer."""
+
+    now: datetime
+    max_future_skew: timedelta
+    longest: timedelta
+    """Further apart than this the two times of a trip cannot be put together again."""
+
+    def reason(self, row: TripRow) -> str | None:
+        """Why the row is rejected, or None."""
+        pickup, dropoff = row[0], row[1]
+        if abs(dropoff - pickup) > self.longest // timedelta(microseconds=1):
+            return f"pickup and drop-off lie more than {_hours(self.longest)} apart"
+        if max(pickup, dropoff) > microseconds(self.now + self.max_future_skew):
+            return f"dated more than {_hours(self.max_future_skew)} in the future"
+        return None
+
+
+def _hours(span: timedelta) -> str:
+    return f"{span / timedelta(hours=1):g} h"
+
+
+def replay(
+    trips: Iterable[TripRow | RejectedRow], screen: Screen, *, origin: str, limit: int | None = None
+) -> Iterator[Replayed]:
+    """The legs of the first `limit` good trips in event-time order; rejected rows as they are met."""
+    rejected: list[RejectedRow] = []
+
+    def rows() -> Iterator[TripRow]:
+        taken = 0
+        for trip in trips:
+            if limit is not None and taken >= limit:
+                return
+            if isinstance(trip, RejectedRow):
+                rejected.append(trip)
+            elif reason := screen.reason(trip):
+                rejected.append(RejectedRow(origin, trip[2], reason, None))
+            else:
+                taken += 1
+                yield trip
+
+    for leg in schedule(rows()):
+        yield from rejected
+        rejected.clear()
+        yield leg
+    yield from rejected
+
+
+def encode_replayed(batch: Iterable[Replayed], topic: str, dlq_topic: str) -> list[Message]:
+    """The messages of some legs and rejected rows."""
+    messages: list[Message] = []
+    for item in batch:
+        if isinstance(item, RejectedRow):
+            messages.append(
+                dead_letter(
+                    dlq_topic, "read", item.reason, key=None, value=item.value, file=item.file, row=item.row
+                )
+            )
+        else:
+            messages += encode_leg(item, topic)
+    return messages

@@ -1,0 +1,68 @@
+"""The recovery directory: made at the first start, locked, and bound to the pipeline that made it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from bytewax.recovery import RecoveryConfig, init_db_dir
+
+from chillflow import keygroup
+from chillflow.errors import RecoveryError
+from chillflow.settings import Settings
+
+__all__ = ["ACCOUNT_FILE", "recovery_store"]
+
+ACCOUNT_FILE = "account.json"
+_PARTITIONS = 4
+"""SQLite files of the store, fixed when it is made: more than this many processes write no faster."""
+
+
+@contextmanager
+def recovery_store(settings: Settings) -> Iterator[RecoveryConfig]:
+    """The store of the assembly, held by this process alone.
+
+    Raises RecoveryError if another instance holds it, or it was made by a pipeline of another shape.
+    """
+    folder = settings.recovery_dir
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("w")
+    except OSError as error:
+        raise RecoveryError(f"cannot use the recovery directory {folder}: {error.strerror}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RecoveryError(
+                f"another `assemble` runs on {folder}: stop it, or set CHILLFLOW_RECOVERY_DIR"
+            ) from error
+        _check_identity(folder, settings)
+        if not any(folder.glob("part-*.sqlite3")):
+            init_db_dir(folder, _PARTITIONS)
+        yield RecoveryConfig(str(folder), timedelta(0))
+
+
+def _check_identity(folder: Path, settings: Settings) -> None:
+    """Positions and key groups of one topic mean nothing for another."""
+    identity = {
+        "topic": settings.topic,
+        "key_groups": settings.key_groups,
+        "stream_time_rank": settings.stream_time_rank,
+        "version": keygroup.VERSION,
+    }
+    path = folder / "pipeline.json"
+    if not path.exists():
+        path.write_text(json.dumps(identity))
+        return
+    found = json.loads(path.read_text())
+    for name, value in identity.items():
+        if found.get(name) != value:
+            raise RecoveryError(
+                f"the recovery store in {folder} was made with {name}={found.get(name)}, not {value}:"
+                " use that, or another CHILLFLOW_RECOVERY_DIR"
+            )

@@ -1,0 +1,73 @@
+"""Runs a dataflow in this process, with its first error as ours."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from bytewax._bytewax import cli_main
+from bytewax.dataflow import Dataflow
+from bytewax.recovery import RecoveryConfig
+
+from chillflow.errors import ChillFlowError
+from chillflow.running import drain
+
+__all__ = ["run_flow"]
+
+
+def run_flow(
+    flow: Dataflow,
+    *,
+    epoch_interval: timedelta,
+    recovery: RecoveryConfig | None = None,
+    process_id: int | None = None,
+    addresses: list[str] | None = None,
+) -> None:
+    """Run the flow to its end, or until a signal asks to drain. Raises the ChillFlowError that stopped it."""
+    drain.install()
+    try:
+        with _without_panics():
+            cli_main(
+                flow,
+                process_id=process_id,
+                addresses=addresses,
+                epoch_interval=epoch_interval,
+                recovery_config=recovery,
+            )
+    except Exception as error:
+        raise _ours(error) from error
+
+
+def _ours(error: BaseException) -> Exception:
+    """The error of ours that Bytewax has wrapped in its own, or else the first cause."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ChillFlowError):
+            return cause
+        error, cause = cause, cause.__cause__ or cause.__context__
+    return error if isinstance(error, Exception) else RuntimeError(str(error))
+
+
+@contextmanager
+def _without_panics() -> Iterator[None]:
+    """Keep what Rust writes about a panic off the terminal: the error itself is raised and shown.
+
+    Python's own stderr goes on to where it went. With LOG_LEVEL=DEBUG everything is left as it is.
+    """
+    if os.environ.get("LOG_LEVEL") == "DEBUG":
+        yield
+        return
+    python_stderr, real = sys.stderr, os.dup(2)
+    with tempfile.TemporaryFile() as panics, os.fdopen(real, "w", buffering=1) as stderr:
+        python_stderr.flush()
+        sys.stderr = stderr
+        os.dup2(panics.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(real, 2)
+            sys.stderr = python_stderr

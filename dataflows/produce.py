@@ -1,0 +1,110 @@
+"""Trips -> events -> topic: the dataflow `trip-event-producer`.
+
+    CHILLFLOW_INPUT=trips.parquet python -m bytewax.run dataflows.produce
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+from bytewax.inputs import Source
+from bytewax.outputs import Sink
+
+from chillflow.connectors import open_database, open_log
+from chillflow.connectors.parquet import ParquetTrips
+from chillflow.connectors.replay_source import Pace, ReplaySource, ReplayStats
+from chillflow.connectors.sink import LogSink
+from chillflow.errors import InputError
+from chillflow.replay import RejectedRow, Replayed, Screen, encode_replayed, replay
+from chillflow.running import drain
+from chillflow.settings import Settings, load
+from chillflow.splitting import TripRow
+from chillflow.topics import registry
+
+FLOW_ID = "trip-event-producer"
+DATABASE = "db"
+"""The input that is `stg.complete_trip`; any other is the path of a parquet file."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which trips to replay; `since`, `until` and `trip_key` are for trips of the database."""
+
+    limit: int | None = None
+    trip_key: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+def trips_of(settings: Settings, selection: Selection) -> Iterable[TripRow | RejectedRow]:
+    """The trips of the settings' input. Raises InputError, or DatabaseError and its kind."""
+    if not settings.input:
+        raise InputError(f"no input: set CHILLFLOW_INPUT to the path of a parquet file, or to `{DATABASE}`")
+    if settings.input != DATABASE:
+        return ParquetTrips(Path(settings.input), settings.source_time_zone)
+    rows = open_database(settings).trips(
+        trip_key=selection.trip_key, since=selection.since, until=selection.until, limit=selection.limit
+    )
+    first = next(rows, None)
+    if first is None and selection.trip_key is not None:
+        raise InputError(f"no trip {selection.trip_key!r} in stg.complete_trip")
+    return chain(() if first is None else (first,), rows)
+
+
+def source_of(
+    settings: Settings,
+    trips: Iterable[TripRow | RejectedRow],
+    *,
+    limit: int | None = None,
+    pace: Pace | None = None,
+    progress: Callable[[ReplayStats], None] = lambda stats: None,
+) -> ReplaySource:
+    """The source that replays these trips."""
+    screen = Screen(datetime.now(timezone.utc), settings.max_future_skew, settings.incomplete_horizon)
+    origin = "stg.complete_trip" if settings.input == DATABASE else str(settings.input)
+    return ReplaySource(
+        lambda: replay(trips, screen, origin=origin, limit=limit),
+        pace or Pace(),
+        progress=progress,
+        stopping=drain.requested,
+    )
+
+
+def topics_of(settings: Settings, delivered: Callable[[Mapping[str, int]], None] = lambda counts: None) -> LogSink:
+    """The sink for the topics of the settings; makes those that are missing. Raises KafkaError and its kind."""
+    log = open_log(settings)
+    if settings.create_topics:
+        specs = registry(settings)
+        log.ensure_topics(
+            [specs[settings.topic], specs[settings.dlq_topic]], settings.partitions, settings.replication_factor
+        )
+    log.partitions(settings.topic)
+    return LogSink(log, FLOW_ID, delivered=delivered)
+
+
+def build(trips: Source[list[Replayed]], topics: Sink[Any], settings: Settings) -> Dataflow:
+    """The flow between these ends."""
+
+    def split(batch: list[Replayed]) -> tuple[str, list[Any]]:
+        return FLOW_ID, encode_replayed(batch, settings.topic, settings.dlq_topic)
+
+    flow = Dataflow(FLOW_ID)
+    legs = op.input("read_trips", flow, trips)
+    messages = op.map("split_trips", legs, split)
+    op.output("write_topics", messages, topics)
+    return flow
+
+
+def __getattr__(name: str) -> Any:
+    """`flow`, made from the settings when `python -m bytewax.run` asks for it."""
+    if name != "flow":
+        raise AttributeError(name)
+    settings = load()
+    return build(source_of(settings, trips_of(settings, Selection())), topics_of(settings), settings)
