@@ -41,7 +41,9 @@ class TripAssembler:
         """Take in one event; the trip, if this completes or changes it."""
         self._account["events"] += 1
         state, outcome = self._assembly.assemble(
-            self._states.get(event.trip_key), event.to_struct(), None  # type: ignore[arg-type]
+            self._states.get(event.trip_key),
+            event.to_struct(),
+            None,  # type: ignore[arg-type]
         )
         assert state is not None, "without a stamp nothing is late"
         self._states[event.trip_key] = state
@@ -75,6 +77,10 @@ def _model(struct: CompleteTripStruct) -> CompleteTrip:
 
 def _incomplete(result: Result) -> IncompleteTrip:
     values = msgspec.structs.asdict(result.trip)
-    known = {name: value for name, value in values.items() if value is not None and name in CompleteTrip.model_fields}
+    known = {
+        name: value
+        for name, value in values.items()
+        if value is not None and name in CompleteTrip.model_fields
+    }
     key, revision = known.pop("trip_key"), known.pop("revision")
     return IncompleteTrip(trip_key=key, missing=result.missing, fields=known, revision=revision)

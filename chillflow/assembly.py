@@ -89,7 +89,8 @@ class Assembly:
         self, trip_timeout: timedelta, correction_horizon: timedelta, incomplete_horizon: timedelta
     ) -> None:
         self._timeout, self._correction, self._incomplete = (
-            span // timedelta(milliseconds=1) for span in (trip_timeout, correction_horizon, incomplete_horizon)
+            span // timedelta(milliseconds=1)
+            for span in (trip_timeout, correction_horizon, incomplete_horizon)
         )
 
     def assemble(
@@ -200,10 +201,7 @@ def _getters() -> tuple[Callable[[Any], Sequence[Any]], ...]:
 
 _OF = _getters()
 _SUPPLIED = [
-    name
-    for kind in _NEEDED
-    for name in EVENT_CLASSES[kind].struct.__struct_fields__
-    if name in TRIP_FIELDS
+    name for kind in _NEEDED for name in EVENT_CLASSES[kind].struct.__struct_fields__ if name in TRIP_FIELDS
 ]
 _IN_ORDER = itemgetter(*(_SUPPLIED.index(name) for name in TRIP_FIELDS))
 _PICKUP, _DROPOFF = TRIP_FIELDS.index("pickup_ts"), TRIP_FIELDS.index("dropoff_ts")
@@ -214,7 +212,11 @@ assert (*CompleteTrip.model_fields,) == ("trip_key", *TRIP_FIELDS, *DERIVED_FIEL
 def _result(state: TripState) -> Result:
     events = state.events
     if state.is_complete:
-        values = list(_IN_ORDER((*_OF[STARTED](events[STARTED]), *_OF[PAYMENT](events[PAYMENT]), *_OF[ENDED](events[ENDED]))))
+        values = list(
+            _IN_ORDER(
+                (*_OF[STARTED](events[STARTED]), *_OF[PAYMENT](events[PAYMENT]), *_OF[ENDED](events[ENDED]))
+            )
+        )
         values[_PICKUP], values[_DROPOFF] = utc(values[_PICKUP]), utc(values[_DROPOFF])
         extra = derived(values[_DISTANCE], values[_PICKUP], values[_DROPOFF])
         missing: tuple[str, ...] = ()

@@ -91,7 +91,9 @@ def decode_keyed(key: bytes, value: bytes | None) -> DecodedEvent:
     """The event of a message, whose key must be the trip_key. Raises DecodeError."""
     event = decode(value)
     if event.trip_key.encode() != key:
-        raise DecodeError(f"the message key {key.decode(errors='replace')!r} is not the trip_key of the event")
+        raise DecodeError(
+            f"the message key {key.decode(errors='replace')!r} is not the trip_key of the event"
+        )
     return event
 
 

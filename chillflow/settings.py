@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from chillflow.errors import SettingsError
 
-__all__ = ["DEFAULT_TIME_ZONE", "Settings", "load", "parse_duration", "source_time_zone"]
+__all__ = ["DEFAULT_TIME_ZONE", "KAFKA_PREFIX", "Settings", "load", "parse_duration", "source_time_zone", "to_environment"]
 
 DEFAULT_TIME_ZONE = "America/New_York"
 KAFKA_PREFIX = "CHILLFLOW_KAFKA_"
@@ -160,3 +160,14 @@ def _zone(name: str) -> ZoneInfo:
 def source_time_zone() -> ZoneInfo:
     """The zone of times that carry none, from `CHILLFLOW_SOURCE_TIME_ZONE`."""
     return _zone(os.environ.get("CHILLFLOW_SOURCE_TIME_ZONE", DEFAULT_TIME_ZONE))
+
+
+def to_environment(settings: Settings) -> dict[str, str]:
+    """The environment from which another process reads the same settings."""
+    values = {}
+    for name, field in Settings.model_fields.items():
+        value = getattr(settings, name)
+        if value is not None:
+            variable = str(field.validation_alias or f"CHILLFLOW_{name.upper()}")
+            values[variable] = f"{value.total_seconds()}s" if isinstance(value, timedelta) else str(value)
+    return values

@@ -95,7 +95,9 @@ def to_trips(source: pl.DataFrame, layout: Layout, time_zone: str) -> Trips:
         column = layout.fields.get(field)
         if field == "extra_columns":
             values = _extra_texts(source, layout)
-            columns.append(values.alias(field) if values is not None else pl.lit(None, pl.String).alias(field))
+            columns.append(
+                values.alias(field) if values is not None else pl.lit(None, pl.String).alias(field)
+            )
         elif column is None:
             columns.append(pl.lit(layout.service if field == "service" else None, _dtype(field)).alias(field))
         else:
@@ -112,7 +114,9 @@ def to_trips(source: pl.DataFrame, layout: Layout, time_zone: str) -> Trips:
             columns.append(value.alias(field))
             reasons.append(_misfit(field, raw, dtype, value))
     frame = source.select(
-        *columns, *oddities, pl.coalesce(*reasons).alias("reason") if reasons else pl.lit(None).alias("reason")
+        *columns,
+        *oddities,
+        pl.coalesce(*reasons).alias("reason") if reasons else pl.lit(None).alias("reason"),
     ).with_columns(
         pl.col("pickup_ts").dt.timestamp("us").alias("pickup_us"),
         pl.col("dropoff_ts").dt.timestamp("us").alias("dropoff_us"),
@@ -175,7 +179,9 @@ def _time(raw: pl.Expr, dtype: pl.DataType, time_zone: str) -> tuple[pl.Expr, di
     if dtype in (pl.String, pl.Binary, pl.Categorical):
         text = raw.cast(pl.String, strict=False).str.strip_chars()
         aware = text.str.contains(r"(Z|[+-]\d\d:?\d\d)$")
-        naive = pl.coalesce(text.str.to_datetime(form, time_unit="us", strict=False) for form in _TEXT_FORMATS)
+        naive = pl.coalesce(
+            text.str.to_datetime(form, time_unit="us", strict=False) for form in _TEXT_FORMATS
+        )
         with_offset = text.str.replace(" ", "T", literal=True).str.to_datetime(
             "%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", time_zone="UTC", strict=False
         )
@@ -208,7 +214,10 @@ def _misfit(field: str, raw: pl.Expr, dtype: pl.DataType, value: pl.Expr) -> pl.
         present = present & raw.is_not_nan()
     shown = pl.format("{}", raw.cast(pl.String, strict=False).fill_null("value"))
     if field in _TIMES:
-        what, bad = "no time since 1970", present & (value.is_null() | (value.dt.year() < 1970) | (value.dt.year() > 9999))
+        what, bad = (
+            "no time since 1970",
+            present & (value.is_null() | (value.dt.year() < 1970) | (value.dt.year() > 9999)),
+        )
         if isinstance(dtype, pl.Datetime) and dtype.time_unit == "ns":
             bad = bad | (present & (raw.dt.nanosecond() % 1000 != 0))
             what += " in whole microseconds"

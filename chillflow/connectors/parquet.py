@@ -45,7 +45,9 @@ class ParquetTrips:
         except FileNotFoundError:
             raise InputError(f"{path}: no such file") from None
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{path} is not a readable parquet file: {str(error).splitlines()[0]}") from error
+            raise InputError(
+                f"{path} is not a readable parquet file: {str(error).splitlines()[0]}"
+            ) from error
         try:
             self._layout = layout_of(self._file.schema_arrow.names)
         except InputError as error:
@@ -76,7 +78,9 @@ class ParquetTrips:
         for trips in self._read(self._layout):
             yield from self._rejected(trips)
             cut = trips.trips.with_columns(
-                pl.Series("bucket", bounds.search_sorted(trips.trips.select(_FIRST).to_series(), side="right"))
+                pl.Series(
+                    "bucket", bounds.search_sorted(trips.trips.select(_FIRST).to_series(), side="right")
+                )
             )
             for (bucket,), frame in cut.partition_by("bucket", as_dict=True, include_key=False).items():
                 table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
@@ -135,4 +139,3 @@ def _keyed(trips: pl.DataFrame) -> Iterator[TripRow]:
                 row[2] = numbered_key(digest, copies[digest])
                 copies[digest] += 1
             yield tuple(row)
-

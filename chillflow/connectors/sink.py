@@ -27,7 +27,7 @@ class LogSink(FixedPartitionedSink[Sequence[Message], None]):
     """Of the command that writes: client id, and on files the owner of a partition."""
     partitions: int | None = None
     delivered: Callable[[Mapping[str, int]], None] = lambda counts: None
-    """Called after each flush with the messages that stand, by topic."""
+    """Called after each flush with how many messages it made stand, by topic."""
 
     def list_parts(self) -> list[str]:
         return [partition_name(number) for number in range(self.partitions or 1)]
@@ -59,6 +59,7 @@ class _Partition(StatefulSinkPartition[Sequence[Message], None]):
         # the recovery store must never be ahead of the output
         self._writer.flush()
         self._delivered(self._counts)
+        self._counts.clear()
 
     def close(self) -> None:
         self._writer.close()

@@ -146,4 +146,3 @@ def trip_row(values: Iterable[Any]) -> TripRow:
             row[position] = float(row[position])
     row[-1] = canonical_extra(row[-1])
     return (microseconds(pickup), microseconds(dropoff), *row)
-

@@ -25,14 +25,16 @@ def port_is_free(port: int) -> bool:
         return True
 
 
-def free_port() -> int:
+def free_port(other_than: int | None = None) -> int:
     """A port nobody listens on, below those the system lends to outgoing connections.
 
     From the lent range, a client that keeps reconnecting while the server is down can be given the server's
     own port, connect to itself, and keep the server from coming back.
     """
-    ports = random.SystemRandom()  # not the shared generator: Hypothesis gives that one the same seed each time
-    while not port_is_free(port := ports.randint(20_000, 32_000)):
+    ports = (
+        random.SystemRandom()
+    )  # not the shared generator: Hypothesis gives that one the same seed each time
+    while (port := ports.randint(20_000, 32_000)) == other_than or not port_is_free(port):
         pass
     return port
 
@@ -74,6 +76,6 @@ def command_line(pid: int) -> str:
     return subprocess.run(ps, capture_output=True, text=True, check=False).stdout.strip()
 
 
-def tail(log: Path, lines: int = 25) -> str:
+def tail(log: Path, lines: int = 40) -> str:
     """The last lines of a log, empty when there is none."""
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.exists() else ""

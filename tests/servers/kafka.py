@@ -9,7 +9,6 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from tests.servers._process import tail
 from tests.servers.kafka_jars import kafka_jars
 from tests.servers.server import Server, ServerError
 
@@ -79,15 +78,14 @@ class KafkaServer(Server):
         data = self.folder / "data"
         if (data / "meta.properties").exists():
             return
-        text = PROPERTIES.format(
-            port=self.port, controller_port=self._kept_number("controller-port"), data=data
-        )
+        controller_port = self._kept_port("controller-port", other_than=self.port)
+        text = PROPERTIES.format(port=self.port, controller_port=controller_port, data=data)
         self._properties.write_text(text)
         tool = ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(self._properties)]
         with self.log.open("ab") as log:
             done = subprocess.run(self._java(*tool), stdout=log, stderr=log, check=False)
         if done.returncode != 0:
-            raise ServerError(f"Kafka's storage could not be made, see {self.log}\n{tail(self.log)}")
+            raise self._error(f"storage could not be made (status {done.returncode})")
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         return self._popen(self._java("kafka.Kafka", str(self._properties)))

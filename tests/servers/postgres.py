@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg import sql
 
-from tests.servers._process import tail
 from tests.servers.server import Server, ServerError
 
 UNPRIVILEGED = "nobody"
@@ -102,7 +101,7 @@ class PostgresServer(Server):
             [str(self._binaries() / "initdb"), "-D", str(data), *options], run_as=self._user
         ).wait()
         if done != 0:
-            raise ServerError(f"Postgres could not make its data folder, see {self.log}\n{tail(self.log)}")
+            raise self._error(f"could not make its data folder (status {done})")
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         settings = {

@@ -60,7 +60,7 @@ class Server(ABC):
     @property
     def port(self) -> int:
         """The port on 127.0.0.1: chosen once, kept in the folder."""
-        return self._kept_number("port", self._wanted_port)
+        return self._kept_port("port", self._wanted_port)
 
     @property
     def pid(self) -> int | None:
@@ -127,9 +127,15 @@ class Server(ABC):
         answered = wait_until(lambda: process.poll() is not None or self._answers(), START_TIMEOUT)
         code = process.poll()
         if code is not None:
-            raise ServerError(f"{self.name} ended with status {code}, see {self.log}\n{tail(self.log)}")
+            raise self._error(f"ended with status {code}")
         if not answered:
-            raise ServerError(f"{self.name} gives no answer, see {self.log}\n{tail(self.log)}")
+            raise self._error(f"gives no answer after {START_TIMEOUT:.0f} s")
+
+    def _error(self, what: str) -> ServerError:
+        """With the log's last message on the first line, as a skip's reason shows no more than that."""
+        end = tail(self.log)
+        messages = [line for line in end.splitlines() if not line[:1].isspace()]  # without stack traces
+        return ServerError(f"{self.name} {what}, see {self.log}: {''.join(messages[-1:])}\n{end}")
 
     def _end(self, how: signal.Signals) -> bool:
         pid = self.pid
@@ -159,9 +165,9 @@ class Server(ABC):
                 preexec_fn=None if self.detached else die_with_parent(self.kill_signal),
             )
 
-    def _kept_number(self, name: str, wanted: int | None = None) -> int:
+    def _kept_port(self, name: str, wanted: int | None = None, other_than: int | None = None) -> int:
         file = self.folder / name
         if not file.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
-            file.write_text(str(wanted or free_port()))
+            file.write_text(str(wanted or free_port(other_than)))
         return int(file.read_text())

@@ -1,0 +1,87 @@
+"""assemble."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Annotated, Any
+
+import typer
+
+from chillflow.cli.command import DATABASE, KAFKA, command
+from chillflow.settings import Settings
+
+__all__ = ["assemble", "register"]
+
+GROUP = "Assemble"
+_USES = (
+    *KAFKA,
+    *DATABASE,
+    "recovery_dir",
+    "epoch_interval",
+    "topic",
+    "complete_topic",
+    "incomplete_topic",
+    "create_topics",
+    "partitions",
+    "replication_factor",
+    "trip_timeout",
+    "correction_horizon",
+    "incomplete_horizon",
+    "stream_time_rank",
+    "key_groups",
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this group."""
+
+    @command(app, "assemble", group=GROUP, uses=_USES)
+    def _assemble(
+        settings: Settings,
+        workers: Annotated[int, typer.Option(min=1, help="processes on this machine")] = 1,
+        exit_at_end: Annotated[
+            bool, typer.Option("--exit-at-end", help="take what is in the topic now, then exit")
+        ] = False,
+        close_all: Annotated[
+            bool, typer.Option("--close-all", help="with --exit-at-end: close the open trips (incomplete)")
+        ] = False,
+        as_json: Annotated[bool, typer.Option("--json", help="end with one JSON object on stdout")] = False,
+    ) -> None:
+        """Put the trips together again, until stopped (Ctrl-C or SIGTERM; what is open is kept).
+
+        Example: chillflow-stream assemble --exit-at-end --close-all --json
+        """
+        if close_all and not exit_at_end:
+            raise typer.BadParameter("needs --exit-at-end", param_hint="--close-all")
+        bounded = settings.model_copy(update={"exit_at_end": exit_at_end, "close_all": close_all})
+        assemble(bounded, workers=workers, as_json=as_json)
+
+
+def assemble(settings: Settings, *, workers: int = 1, as_json: bool = False) -> dict[str, Any]:
+    """Run the assembly dataflow; its summary, which is also shown."""
+    from chillflow.account import read_account
+    from chillflow.running.launcher import run_workers
+    from chillflow.running.recovery import ACCOUNT_FILE, recovery_store
+    from chillflow.running.runner import run_flow
+    from dataflows.assemble import from_settings
+
+    started = time.monotonic()
+    account_file = settings.recovery_dir / ACCOUNT_FILE
+    with recovery_store(settings) as store:
+        flow = from_settings(settings, account_file)
+        if workers == 1:
+            run_flow(flow, epoch_interval=settings.epoch_interval, recovery=store)
+        else:
+            run_workers(settings, workers)
+    summary: dict[str, Any] = dict(read_account(account_file))
+    summary["seconds"] = round(time.monotonic() - started, 3)
+    typer.echo(
+        "{events:,} events: {complete_trips:,} complete trips, {incomplete_trips:,} incomplete, {open_trips:,} open;"
+        " {duplicates:,} duplicates, {superseded:,} superseded, {late:,} late, {dead_letters:,} dead letters;"
+        " {seconds:.1f} s".format(**summary),
+        err=True,
+    )
+    if as_json:
+        typer.echo(json.dumps(summary))
+    return summary

@@ -1,0 +1,190 @@
+"""produce-from-file, produce-events, generate."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from chillflow.cli.command import DATABASE, KAFKA, command
+from chillflow.errors import SettingsError
+from chillflow.settings import Settings, source_time_zone
+
+if TYPE_CHECKING:
+    from chillflow.connectors.replay_source import ReplayStats
+    from dataflows.produce import Selection
+
+__all__ = ["produce", "register"]
+
+GROUP = "Produce"
+_USES = (
+    *KAFKA,
+    "topic",
+    "create_topics",
+    "partitions",
+    "replication_factor",
+    "source_time_zone",
+    "max_future_skew",
+    "incomplete_horizon",
+)
+
+Limit = Annotated[int | None, typer.Option(min=0, help="at most so many trips")]
+Speed = Annotated[
+    float | None,
+    typer.Option(min=0.001, help="replay at so many times real time: 60 is an hour a minute"),
+]
+Rate = Annotated[float | None, typer.Option(min=0.001, help="so many events a second")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="print the events as JSON lines, send nothing")]
+AsJson = Annotated[bool, typer.Option("--json", help="end with one JSON object on stdout")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this group."""
+
+    @command(app, "produce-from-file", group=GROUP, uses=_USES)
+    def produce_from_file(
+        settings: Settings,
+        file: Annotated[Path, typer.Option("--file", help="parquet file of TLC trips, or an export of ours")],
+        limit: Limit = None,
+        speed: Speed = None,
+        rate: Rate = None,
+        dry_run: DryRun = False,
+        as_json: AsJson = False,
+    ) -> None:
+        """Produce the events of the trips in a parquet file, in event-time order.
+
+        Example: chillflow-stream produce-from-file --file data/trips.parquet --speed 60
+        """
+        from dataflows.produce import Selection
+
+        with_input = settings.model_copy(update={"input": str(file)})
+        produce(with_input, Selection(limit=limit), speed=speed, rate=rate, dry_run=dry_run, as_json=as_json)
+
+    @command(app, "produce-events", group=GROUP, uses=(*_USES, *DATABASE))
+    def produce_events(
+        settings: Settings,
+        limit: Limit = None,
+        trip_key: Annotated[str | None, typer.Option(help="only this trip")] = None,
+        since: Annotated[str | None, typer.Option(help="pickups from this time on")] = None,
+        until: Annotated[str | None, typer.Option(help="pickups before this time")] = None,
+        speed: Speed = None,
+        rate: Rate = None,
+        dry_run: DryRun = False,
+        as_json: AsJson = False,
+    ) -> None:
+        """Produce the events of trips in the database (stg.complete_trip), oldest pickup first.
+
+        Example: chillflow-stream produce-events --limit 100
+        """
+        from dataflows.produce import Selection
+
+        with_input = settings.model_copy(update={"input": "db"})
+        selection = Selection(limit, trip_key, parse_time("--since", since), parse_time("--until", until))
+        produce(with_input, selection, speed=speed, rate=rate, dry_run=dry_run, as_json=as_json)
+
+    @command(app, "generate", group=GROUP)
+    def generate(
+        settings: Settings,
+        trips: Annotated[int, typer.Option(min=1, help="how many")] = 10_000,
+        seed: Annotated[int, typer.Option(help="the same seed makes the same trips")] = 1,
+        out: Annotated[Path, typer.Option(help="parquet file to write")] = Path("data/trips.parquet"),
+        start: Annotated[str, typer.Option(help="first day")] = "2024-01-01",
+        days: Annotated[int | None, typer.Option(min=1, help="how many days")] = None,
+        service: Annotated[str, typer.Option(help="yellow or green")] = "yellow",
+    ) -> None:
+        """Generate believable taxi trips in TLC's schema.
+
+        Example: chillflow-stream generate --trips 10000 --seed 1 --out data/trips.parquet
+        """
+        from chillflow.synthetic.trips import generate as write
+
+        if service not in ("yellow", "green"):
+            raise SettingsError(f"--service {service}: expected yellow or green")
+        try:
+            first = date.fromisoformat(start)
+        except ValueError as error:
+            raise SettingsError(f"--start {start}: {error}") from error
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write(out, trips, seed=seed, start=first, days=days, service=service)  # type: ignore[arg-type]
+        typer.echo(f"wrote {trips:,} trips to {out}", err=True)
+
+
+def parse_time(option: str, text: str | None) -> datetime | None:
+    """A time given as an option; without an offset it is wall time of the source."""
+    if text is None:
+        return None
+    try:
+        time = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError as error:
+        raise SettingsError(f"{option} {text!r}: expected a time like 2024-01-31 or 2024-01-31T12:00") from error
+    return time if time.tzinfo else time.replace(tzinfo=source_time_zone())
+
+
+def produce(
+    settings: Settings,
+    selection: Selection,
+    *,
+    speed: float | None = None,
+    rate: float | None = None,
+    dry_run: bool = False,
+    as_json: bool = False,
+) -> dict[str, Any]:
+    """Run the production dataflow over the settings' input; its summary, which is also shown."""
+    from chillflow.connectors.parquet import ParquetTrips
+    from chillflow.connectors.replay_source import Pace
+    from chillflow.connectors.stdout import StdoutSink
+    from chillflow.running.runner import run_flow
+    from dataflows.produce import build, source_of, topics_of, trips_of
+
+    if speed and rate:
+        raise SettingsError("--speed and --rate exclude each other")
+    started = time.monotonic()
+    delivered: Counter[str] = Counter()
+    sink: Any = StdoutSink(settings.topic) if dry_run else topics_of(settings, delivered.update)
+    trips = trips_of(settings, selection)
+    total = getattr(trips, "total", None)
+    if selection.limit is not None:
+        total = min(total, selection.limit) if total is not None else selection.limit
+    with _progress(total) as progress:
+        source = source_of(settings, trips, limit=selection.limit, pace=Pace(speed, rate), progress=progress)
+        run_flow(build(source, sink, settings), epoch_interval=settings.epoch_interval)
+    stats = source.stats
+    summary = {
+        "trips": stats.trips,
+        "events": stats.events,
+        "delivered": delivered[settings.topic],
+        "rejected": stats.rejected,
+        "seconds": round(time.monotonic() - started, 3),
+    }
+    target = "nowhere (dry run)" if dry_run else settings.topic
+    typer.echo(
+        f"{stats.trips:,} trips, {stats.events:,} events to {target}, {summary['delivered']:,} delivered,"
+        f" {stats.rejected:,} rows rejected, {summary['seconds']:.1f} s",
+        err=True,
+    )
+    if isinstance(trips, ParquetTrips) and (trips.ambiguous_times or trips.missing_times):
+        typer.echo(
+            f"{trips.ambiguous_times:,} times lie in the hour that comes twice (taken as the first),"
+            f" {trips.missing_times:,} in the one that is skipped",
+            err=True,
+        )
+    if as_json:
+        typer.echo(json.dumps(summary))
+    return summary
+
+
+def _progress(total: int | None) -> AbstractContextManager[Callable[[ReplayStats], None]]:
+    """A bar on a terminal, nothing in a pipe."""
+    if not sys.stderr.isatty():
+        return nullcontext(lambda stats: None)
+    from chillflow.cli.progress import bar
+
+    return bar(total)

@@ -1,0 +1,38 @@
+"""Events as JSON lines on stdout, in the place of a topic."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bytewax.outputs import DynamicSink, StatelessSinkPartition
+
+from chillflow.messages import Message
+
+__all__ = ["StdoutSink"]
+
+
+@dataclass(frozen=True)
+class StdoutSink(DynamicSink[tuple[str, Sequence[Message]]]):
+    """Prints the values of the messages for `topic`; what was rejected goes to stderr."""
+
+    topic: str
+
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> _Partition:
+        return _Partition(self.topic)
+
+
+class _Partition(StatelessSinkPartition[tuple[str, Sequence[Message]]]):
+    def __init__(self, topic: str) -> None:
+        self._topic = topic
+
+    def write_batch(self, items: list[tuple[str, Sequence[Message]]]) -> None:
+        for _, messages in items:
+            for message in messages:
+                if message.topic == self._topic:
+                    sys.stdout.buffer.write((message.value or b"null") + b"\n")
+                else:
+                    headers = {name: data.decode() for name, data in message.headers}
+                    sys.stderr.write(f"rejected: {headers['file']}, row {headers['row']}: {headers['reason']}\n")
+        sys.stdout.buffer.flush()

@@ -1,0 +1,73 @@
+"""Trips from a file into `stg.complete_trip`, as revision 0: to be replayed, and written over by assembly."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from chillflow.codec import CompleteTripStruct
+from chillflow.connectors import open_database, open_log
+from chillflow.connectors.parquet import ParquetTrips
+from chillflow.connectors.tables import Row, refusal, to_table_row
+from chillflow.replay import RejectedRow, encode_replayed
+from chillflow.settings import Settings
+from chillflow.splitting import ROW_FIELDS, TripRow
+from chillflow.topics import registry
+from chillflow.trips import derived
+
+__all__ = ["load"]
+
+_BATCH = 10_000
+_FIRST = ROW_FIELDS.index("trip_key")
+_PICKUP, _DROPOFF, _DISTANCE = (
+    ROW_FIELDS.index(name) - _FIRST for name in ("pickup_ts", "dropoff_ts", "trip_distance")
+)
+
+
+def load(settings: Settings, path: Path) -> tuple[int, int]:
+    """Load a file; how many trips were loaded and how many rows rejected, which become dead letters."""
+    database = open_database(settings)
+    database.check()
+    rows: list[Row] = []
+    rejected: list[RejectedRow] = []
+    loaded = 0
+    for item in ParquetTrips(path, settings.source_time_zone):
+        if isinstance(item, RejectedRow):
+            rejected.append(item)
+            continue
+        trip = _trip(item)
+        if reason := refusal(trip):
+            rejected.append(RejectedRow(str(path), trip.trip_key, reason, None))
+            continue
+        rows.append(to_table_row(trip, "load"))
+        if len(rows) == _BATCH:
+            database.upsert(rows)
+            loaded += len(rows)
+            rows = []
+    if rows:
+        database.upsert(rows)
+        loaded += len(rows)
+    database.close()
+    if rejected:
+        _send(settings, rejected)
+    return loaded, len(rejected)
+
+
+def _trip(row: TripRow) -> CompleteTripStruct:
+    values = [*row[_FIRST:]]
+    for position in (_PICKUP, _DROPOFF):
+        values[position] = datetime.fromisoformat(values[position].replace("Z", "+00:00"))
+    return CompleteTripStruct(
+        *values, *derived(values[_DISTANCE], values[_PICKUP], values[_DROPOFF]), 0
+    )
+
+
+def _send(settings: Settings, rejected: list[RejectedRow]) -> None:
+    log = open_log(settings)
+    spec = registry(settings)[settings.dlq_topic]
+    log.ensure_topics([spec], settings.partitions, settings.replication_factor)
+    writer = log.writer("load-trips")
+    for message in encode_replayed(rejected, settings.topic, settings.dlq_topic):
+        writer.send(message)
+    writer.flush()
+    writer.close()

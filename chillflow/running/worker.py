@@ -1,0 +1,37 @@
+"""One process of a cluster: `python -m chillflow.running.worker NUMBER ADDRESSES`. Started by the launcher."""
+
+from __future__ import annotations
+
+import sys
+from datetime import timedelta
+
+from bytewax.recovery import RecoveryConfig
+
+from chillflow import log
+from chillflow.errors import ChillFlowError
+from chillflow.running.recovery import ACCOUNT_FILE
+from chillflow.running.runner import run_flow
+from chillflow.settings import load
+from dataflows.assemble import from_settings
+
+
+def main(number: int, addresses: list[str]) -> int:
+    """Run the assembly as this process of the cluster; its exit code."""
+    settings = load()
+    log.configure(settings)
+    try:
+        run_flow(
+            from_settings(settings, settings.recovery_dir / ACCOUNT_FILE),
+            epoch_interval=settings.epoch_interval,
+            recovery=RecoveryConfig(str(settings.recovery_dir), timedelta(0)),
+            process_id=number,
+            addresses=addresses,
+        )
+    except ChillFlowError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), sys.argv[2].split(";")))
