@@ -49,5 +49,6 @@ servers: $(VENV)/.dev  ## a real Kafka and a real Postgres for development, with
 servers-stop: $(VENV)/.dev  ## stop them
 	$(BIN)/python -m tests.servers stop
 
-clean:  ## remove the environment and what runs left behind
+clean:  ## stop the servers, remove the environment and what runs left behind
+	-test ! -d .servers/run || $(BIN)/python -m tests.servers stop
 	rm -rf $(VENV) .chillflow .servers build dist

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,4 +64,4 @@ class _Partition(StatefulSinkPartition[dict[str, int], None]):
         self._path.parent.mkdir(parents=True, exist_ok=True)
         scratch = self._path.with_suffix(".tmp")
         scratch.write_text(json.dumps(self._account))
-        os.replace(scratch, self._path)
+        scratch.replace(self._path)

@@ -77,10 +77,6 @@ def _model(struct: CompleteTripStruct) -> CompleteTrip:
 
 def _incomplete(result: Result) -> IncompleteTrip:
     values = msgspec.structs.asdict(result.trip)
-    known = {
-        name: value
-        for name, value in values.items()
-        if value is not None and name in CompleteTrip.model_fields
-    }
+    known = {name: value for name, value in values.items() if value is not None and name in CompleteTrip.model_fields}
     key, revision = known.pop("trip_key"), known.pop("revision")
     return IncompleteTrip(trip_key=key, missing=result.missing, fields=known, revision=revision)

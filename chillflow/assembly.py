@@ -56,9 +56,7 @@ class TripState:
 
     __slots__ = ("deadline", "events", "revision", "status")
 
-    def __init__(
-        self, deadline: int | None, status: int, revision: int, events: list[DecodedEvent | None]
-    ) -> None:
+    def __init__(self, deadline: int | None, status: int, revision: int, events: list[DecodedEvent | None]) -> None:
         self.deadline = deadline
         self.status = status
         self.revision = revision
@@ -85,12 +83,9 @@ _JOINED = tuple(Outcome(((f"events_in_{name}", 1),)) for name in _NAMES)
 class Assembly:
     """The rules of assembly for given time-outs; see `settings` for their meaning."""
 
-    def __init__(
-        self, trip_timeout: timedelta, correction_horizon: timedelta, incomplete_horizon: timedelta
-    ) -> None:
+    def __init__(self, trip_timeout: timedelta, correction_horizon: timedelta, incomplete_horizon: timedelta) -> None:
         self._timeout, self._correction, self._incomplete = (
-            span // timedelta(milliseconds=1)
-            for span in (trip_timeout, correction_horizon, incomplete_horizon)
+            span // timedelta(milliseconds=1) for span in (trip_timeout, correction_horizon, incomplete_horizon)
         )
 
     def assemble(
@@ -194,15 +189,12 @@ def _moved(before: int, state: TripState, replaced: bool, new: int = 1) -> tuple
 
 def _getters() -> tuple[Callable[[Any], Sequence[Any]], ...]:
     return tuple(
-        attrgetter(*(name for name in cls.struct.__struct_fields__ if name in TRIP_FIELDS))
-        for cls in EVENT_CLASSES
+        attrgetter(*(name for name in cls.struct.__struct_fields__ if name in TRIP_FIELDS)) for cls in EVENT_CLASSES
     )
 
 
 _OF = _getters()
-_SUPPLIED = [
-    name for kind in _NEEDED for name in EVENT_CLASSES[kind].struct.__struct_fields__ if name in TRIP_FIELDS
-]
+_SUPPLIED = [name for kind in _NEEDED for name in EVENT_CLASSES[kind].struct.__struct_fields__ if name in TRIP_FIELDS]
 _IN_ORDER = itemgetter(*(_SUPPLIED.index(name) for name in TRIP_FIELDS))
 _PICKUP, _DROPOFF = TRIP_FIELDS.index("pickup_ts"), TRIP_FIELDS.index("dropoff_ts")
 _DISTANCE = TRIP_FIELDS.index("trip_distance")
@@ -213,9 +205,7 @@ def _result(state: TripState) -> Result:
     events = state.events
     if state.is_complete:
         values = list(
-            _IN_ORDER(
-                (*_OF[STARTED](events[STARTED]), *_OF[PAYMENT](events[PAYMENT]), *_OF[ENDED](events[ENDED]))
-            )
+            _IN_ORDER((*_OF[STARTED](events[STARTED]), *_OF[PAYMENT](events[PAYMENT]), *_OF[ENDED](events[ENDED])))
         )
         values[_PICKUP], values[_DROPOFF] = utc(values[_PICKUP]), utc(values[_DROPOFF])
         extra = derived(values[_DISTANCE], values[_PICKUP], values[_DROPOFF])

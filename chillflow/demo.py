@@ -70,7 +70,8 @@ def run(settings: Settings, folder: Path, *, trips: int, seed: int, file: Path |
     }
     for name, (expected, found) in checks.items():
         mark = "ok" if expected == found else "WRONG"
-        typer.echo(f"   {name:32} {expected:>14,} {found:>14,}  {mark}")
+        form = ",.2f" if isinstance(expected, float) else ",d"
+        typer.echo(f"   {name:32} {expected:>14{form}} {found:>14{form}}  {mark}")
     typer.echo("5. the busiest pickup zones")
     busiest = Counter(row[_ZONE] for row in stored).most_common(5)
     for zone_id, count in busiest:

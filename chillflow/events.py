@@ -59,7 +59,7 @@ class TripEvent(BaseModel):
     event_type: str
     trip_key: str = Field(min_length=1)
     event_time: UtcTime
-    schema_version: Literal[1] = 1
+    schema_version: Annotated[int, Field(ge=1, le=SCHEMA_VERSION)] = SCHEMA_VERSION
     event_version: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
 
     @classmethod
@@ -136,7 +136,7 @@ class TripEndedEvent(TripEvent):
     dropoff_ts: UtcTime
     do_zone_id: Int
     trip_distance: Float | None = Field(None, description="miles")
-    extra_columns: Extra | None = None
+    extra_columns: Extra = None
 
 
 EVENT_CLASSES: tuple[type[TripEvent], ...] = (

@@ -20,7 +20,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 from chillflow.errors import RecoveryError
 from chillflow.messages import Headers
 
-__all__ = ["Dead", "Decided", "Keyed", "KeyGroup", "Outcome", "Progress", "Record", "State"]
+__all__ = ["Dead", "Decided", "KeyGroup", "Keyed", "Outcome", "Progress", "Record", "State"]
 
 VERSION = 1
 

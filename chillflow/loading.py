@@ -57,9 +57,7 @@ def _trip(row: TripRow) -> CompleteTripStruct:
     values = [*row[_FIRST:]]
     for position in (_PICKUP, _DROPOFF):
         values[position] = datetime.fromisoformat(values[position].replace("Z", "+00:00"))
-    return CompleteTripStruct(
-        *values, *derived(values[_DISTANCE], values[_PICKUP], values[_DROPOFF]), 0
-    )
+    return CompleteTripStruct(*values, *derived(values[_DISTANCE], values[_PICKUP], values[_DROPOFF]), 0)
 
 
 def _send(settings: Settings, rejected: list[RejectedRow]) -> None:

@@ -23,9 +23,10 @@ class Message(NamedTuple):
 
 
 def dead_letter(
-    topic: str,
+    dlq_topic: str,
     stage: Stage,
     reason: str,
+    /,
     *,
     key: bytes | None,
     value: bytes | None,
@@ -38,5 +39,5 @@ def dead_letter(
     """
     ours = {"stage": stage, "reason": reason, **where}
     return Message(
-        topic, key, value, None, (*headers, *((name, str(text).encode()) for name, text in ours.items()))
+        dlq_topic, key, value, None, (*headers, *((name, str(text).encode()) for name, text in ours.items()))
     )

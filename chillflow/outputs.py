@@ -87,9 +87,7 @@ class Outputs:
         """Rows of `stg.complete_trip`, without the refused."""
         partition, results = item
         return partition, [
-            to_table_row(result.trip, "stream")
-            for result in results
-            if not result.missing and not refusal(result.trip)
+            to_table_row(result.trip, "stream") for result in results if not result.missing and not refusal(result.trip)
         ]
 
     def _trip(self, result: Result) -> Message:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from chillflow.codec import encode
 from chillflow.connectors import open_log
-from chillflow.connectors.log import Log, Writer
+from chillflow.connectors.log import Log
 from chillflow.errors import DeliveryError
 from chillflow.events import Event, TripEvent
 from chillflow.messages import Message

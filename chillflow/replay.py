@@ -82,9 +82,7 @@ def encode_replayed(batch: Iterable[Replayed], topic: str, dlq_topic: str) -> li
     for item in batch:
         if isinstance(item, RejectedRow):
             messages.append(
-                dead_letter(
-                    dlq_topic, "read", item.reason, key=None, value=item.value, file=item.file, row=item.row
-                )
+                dead_letter(dlq_topic, "read", item.reason, key=None, value=item.value, file=item.file, row=item.row)
             )
         else:
             messages += encode_leg(item, topic)

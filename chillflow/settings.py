@@ -20,7 +20,15 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from chillflow.errors import SettingsError
 
-__all__ = ["DEFAULT_TIME_ZONE", "KAFKA_PREFIX", "Settings", "load", "parse_duration", "source_time_zone", "to_environment"]
+__all__ = [
+    "DEFAULT_TIME_ZONE",
+    "KAFKA_PREFIX",
+    "Settings",
+    "load",
+    "parse_duration",
+    "source_time_zone",
+    "to_environment",
+]
 
 DEFAULT_TIME_ZONE = "America/New_York"
 KAFKA_PREFIX = "CHILLFLOW_KAFKA_"
@@ -70,24 +78,16 @@ class Settings(BaseSettings):
         "INFO", validation_alias="LOG_LEVEL", description="least level of the log lines on stderr"
     )
     log_format: Literal["text", "json"] = Field("text", description="`text` for people, `json` for machines")
-    recovery_dir: Path = Field(
-        Path(".chillflow/recovery"), description="where `assemble` keeps its recovery store"
-    )
-    input: str | None = Field(
-        None, description="what `dataflows.produce` replays: the path of a parquet file, or `db`"
-    )
+    recovery_dir: Path = Field(Path(".chillflow/recovery"), description="where `assemble` keeps its recovery store")
+    input: str | None = Field(None, description="what `dataflows.produce` replays: the path of a parquet file, or `db`")
 
     topic: str = Field("trip-events", min_length=1, description="topic of the events")
     complete_topic: str = Field("complete-trips", min_length=1, description="topic of the complete trips")
-    incomplete_topic: str = Field(
-        "incomplete-trips", min_length=1, description="topic of the trips that timed out"
-    )
+    incomplete_topic: str = Field("incomplete-trips", min_length=1, description="topic of the trips that timed out")
     create_topics: bool = Field(True, description="make the topics a command writes to when missing")
     partitions: int = Field(4, ge=1, le=1000, description="partitions of a topic made here")
     replication_factor: int = Field(1, ge=1, description="replicas of a topic made here")
-    kafka_timeout: Duration = Field(
-        timedelta(seconds=10), description="how long to wait for a broker before giving up"
-    )
+    kafka_timeout: Duration = Field(timedelta(seconds=10), description="how long to wait for a broker before giving up")
 
     source_time_zone: Annotated[str, AfterValidator(_known_zone)] = Field(
         DEFAULT_TIME_ZONE, description="time zone of times that carry none (TLC: New York wall time)"
@@ -101,9 +101,7 @@ class Settings(BaseSettings):
     incomplete_horizon: Duration = Field(
         timedelta(days=8), description="how long an incomplete trip can still be completed; longest trip"
     )
-    correction_horizon: Duration = Field(
-        timedelta(hours=24), description="how long a complete trip takes corrections"
-    )
+    correction_horizon: Duration = Field(timedelta(hours=24), description="how long a complete trip takes corrections")
     stream_time_rank: int = Field(
         20, ge=1, description="stream time is the event time this many messages of a partition have reached"
     )

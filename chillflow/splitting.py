@@ -24,9 +24,7 @@ TripRow: TypeAlias = tuple[Any, ...]
 
 _PICKUP, _DROPOFF = range(PICKUP_EVENTS), range(PICKUP_EVENTS, len(EVENT_CLASSES))
 _COMMON = tuple(TripEvent.model_fields)
-_CARRIED = tuple(
-    tuple(name for name in cls.struct.__struct_fields__ if name not in _COMMON) for cls in EVENT_CLASSES
-)
+_CARRIED = tuple(tuple(name for name in cls.struct.__struct_fields__ if name not in _COMMON) for cls in EVENT_CLASSES)
 _GETTERS = tuple(
     itemgetter(
         *(

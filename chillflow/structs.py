@@ -32,7 +32,8 @@ def derive(model: type[BaseModel], *, tag: str | None = None) -> type[msgspec.St
 
     The tag is the value of the model's `event_type`, which a struct has as its type, not as a field.
     A struct is made by position, so a default that comes before a field without one is dropped: the
-    struct refuses JSON that leaves such a field out, and the model has the last word on it.
+    struct refuses JSON that leaves such a field out, and the model has the last word on it. So it is with a
+    text left empty that the model fills in.
     """
     names = [name for name in model.model_fields if not (tag and name == "event_type")]
     last_required = max(i for i, name in enumerate(names) if model.model_fields[name].is_required())
@@ -52,7 +53,8 @@ def derive(model: type[BaseModel], *, tag: str | None = None) -> type[msgspec.St
 
 
 def _annotation(field: FieldInfo) -> Any:
-    return _constrained(field.annotation, field.metadata)
+    filled_in = [annotated_types.MinLen(1)] if field.default == "" else []
+    return _constrained(field.annotation, [*field.metadata, *filled_in])
 
 
 def _constrained(annotation: Any, metadata: list[Any] | tuple[Any, ...]) -> Any:

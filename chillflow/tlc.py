@@ -95,9 +95,7 @@ def to_trips(source: pl.DataFrame, layout: Layout, time_zone: str) -> Trips:
         column = layout.fields.get(field)
         if field == "extra_columns":
             values = _extra_texts(source, layout)
-            columns.append(
-                values.alias(field) if values is not None else pl.lit(None, pl.String).alias(field)
-            )
+            columns.append(values.alias(field) if values is not None else pl.lit(None, pl.String).alias(field))
         elif column is None:
             columns.append(pl.lit(layout.service if field == "service" else None, _dtype(field)).alias(field))
         else:
@@ -179,9 +177,7 @@ def _time(raw: pl.Expr, dtype: pl.DataType, time_zone: str) -> tuple[pl.Expr, di
     if dtype in (pl.String, pl.Binary, pl.Categorical):
         text = raw.cast(pl.String, strict=False).str.strip_chars()
         aware = text.str.contains(r"(Z|[+-]\d\d:?\d\d)$")
-        naive = pl.coalesce(
-            text.str.to_datetime(form, time_unit="us", strict=False) for form in _TEXT_FORMATS
-        )
+        naive = pl.coalesce(text.str.to_datetime(form, time_unit="us", strict=False) for form in _TEXT_FORMATS)
         with_offset = text.str.replace(" ", "T", literal=True).str.to_datetime(
             "%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", time_zone="UTC", strict=False
         )

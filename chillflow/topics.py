@@ -46,9 +46,7 @@ def registry(settings: Settings) -> dict[str, TopicSpec]:
         TopicSpec(settings.topic, "trip_key", "one of the five events", ("event_id",)),
         TopicSpec(settings.complete_topic, "trip_key", "CompleteTrip", ("trip_key", "revision")),
         TopicSpec(settings.incomplete_topic, "trip_key", "IncompleteTrip", ("trip_key", "revision")),
-        TopicSpec(
-            settings.late_topic, "as read", "the original event", ("topic", "partition", "offset")
-        ),
+        TopicSpec(settings.late_topic, "as read", "the original event", ("topic", "partition", "offset")),
         TopicSpec(
             settings.dlq_topic,
             "as read, or trip_key",

@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -17,7 +18,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    field_validator,
     model_validator,
 )
 
@@ -35,16 +35,26 @@ __all__ = [
     "canonical_extra",
     "derived",
     "microseconds",
+    "milliseconds",
     "numbered_key",
     "row_digest",
 ]
 
 KM_PER_MILE = 1.609344
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_MICROSECOND, _MILLISECOND = timedelta(microseconds=1), timedelta(milliseconds=1)
 DERIVED_FIELDS = ("distance_km", "duration_min", "avg_speed_kmh")
 
 
 def _to_utc(value: datetime) -> datetime:
-    return value if value.tzinfo is timezone.utc else value.astimezone(timezone.utc)
+    if value.tzinfo is timezone.utc:
+        return value
+    if value.tzinfo is None:
+        raise ValueError("a time needs its offset from UTC")
+    try:
+        return value.astimezone(timezone.utc)
+    except OverflowError:  # in the years 1 and 9999
+        raise ValueError("out of the range of times in UTC") from None
 
 
 def _parsed(value: Any) -> Any:
@@ -72,19 +82,29 @@ def canonical_extra(value: Any) -> Any:
             return {name: inner for name, inner in pairs if inner is not None} or None
         case list() | tuple():
             return [canonical_extra(inner) for inner in value]
-        case bool() | str() | int() | None:
+        case bool() | str() | None:
             return value
+        case int():
+            return value if -(2**63) <= value < 2**64 else _as_float(value)
         case float():
             if not math.isfinite(value):
                 return None
-            return int(value) if value.is_integer() and abs(value) < 2**53 else value
+            return int(value) if value.is_integer() and -(2.0**63) <= value < 2.0**64 else value
         case bytes():
             return value.decode("utf-8", "backslashreplace")
         case datetime():
             return (_to_utc(value) if value.tzinfo else value).isoformat().replace("+00:00", "Z")
-        case _:  # Decimal, date, time, timedelta
-            as_float = getattr(value, "as_integer_ratio", None)
-            return canonical_extra(float(value)) if as_float else str(value)
+        case Decimal():
+            return canonical_extra(float(value))
+        case _:  # date, time, timedelta
+            return str(value)
+
+
+def _as_float(value: int) -> float | None:
+    try:
+        return float(value)
+    except OverflowError:  # as in a column of floats, where it would be infinite
+        return None
 
 
 UtcTime = Annotated[datetime, BeforeValidator(_parsed), AfterValidator(_to_utc)]
@@ -94,7 +114,7 @@ LocalTime = Annotated[datetime, BeforeValidator(_local), AfterValidator(_to_utc)
 Int = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
 """What a column `integer` holds."""
 Float = Annotated[float, Field(allow_inf_nan=False)]
-Extra = Annotated[dict[str, Any], BeforeValidator(canonical_extra)]
+Extra = Annotated[dict[str, Any] | None, BeforeValidator(canonical_extra)]
 
 
 class CompleteTrip(BaseModel):
@@ -131,16 +151,11 @@ class CompleteTrip(BaseModel):
     cbd_congestion_fee: Float | None = None
     ehail_fee: Float | None = None
     total_amount: Float | None = None
-    extra_columns: Extra | None = Field(None, description="columns this library does not know, by name")
+    extra_columns: Extra = Field(None, description="columns this library does not know, by name")
     distance_km: Float | None = Field(None, description="derived on assembly")
     duration_min: Float | None = Field(None, description="derived on assembly; null unless positive")
     avg_speed_kmh: Float | None = Field(None, description="derived on assembly; null without a duration")
     revision: int = Field(0, ge=0, description="0 when loaded, from 1 when assembled")
-
-    @field_validator("extra_columns", mode="after")
-    @classmethod
-    def _no_empty(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
-        return value or None
 
     @model_validator(mode="after")
     def _keyed(self) -> CompleteTrip:
@@ -154,9 +169,7 @@ class CompleteTrip(BaseModel):
             yield name, microseconds(value) if isinstance(value, datetime) else value
 
 
-TRIP_FIELDS = tuple(
-    name for name in CompleteTrip.model_fields if name not in (*DERIVED_FIELDS, "trip_key", "revision")
-)
+TRIP_FIELDS = tuple(name for name in CompleteTrip.model_fields if name not in (*DERIVED_FIELDS, "trip_key", "revision"))
 """What a source row says of a trip, in the order of `CompleteTrip`."""
 
 
@@ -173,8 +186,12 @@ class IncompleteTrip(BaseModel):
 
 def microseconds(time: datetime) -> int:
     """µs since 1970 of an aware time, exactly (a float of seconds is not)."""
-    seconds = int(time.replace(microsecond=0).timestamp())
-    return seconds * 1_000_000 + time.microsecond
+    return (time - _EPOCH) // _MICROSECOND
+
+
+def milliseconds(time: datetime) -> int:
+    """Whole ms since 1970 of an aware time: the timestamp of a message."""
+    return (time - _EPOCH) // _MILLISECOND
 
 
 def row_digest(values: Iterable[tuple[str, Any]]) -> bytes:

@@ -1,6 +1,6 @@
 """Topic -> events -> trips -> topics and tables: the dataflow `trip-assembler`.
 
-    python -m bytewax.run dataflows.assemble -r RECOVERY_DIR -s 1 -b 0
+python -m bytewax.run dataflows.assemble -r RECOVERY_DIR -s 1 -b 0
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from chillflow.connectors.table_sink import TableSink
 from chillflow.keygroup import Keyed
 from chillflow.outputs import Outputs
 from chillflow.running import bytewax_run, drain
-from chillflow.settings import Settings, load
+from chillflow.settings import Settings
 from chillflow.topics import registry
 
 FLOW_ID = "trip-assembler"
@@ -92,4 +92,4 @@ def __getattr__(name: str) -> Any:
     """`flow`, made from the settings when `python -m bytewax.run` asks for it."""
     if name != "flow":
         raise AttributeError(name)
-    return from_settings(load(), bytewax_run.account_file())
+    return from_settings(bytewax_run.start(), bytewax_run.account_file())

@@ -1,6 +1,6 @@
 """Trips -> events -> topic: the dataflow `trip-event-producer`.
 
-    CHILLFLOW_INPUT=trips.parquet python -m bytewax.run dataflows.produce
+CHILLFLOW_INPUT=trips.parquet python -m bytewax.run dataflows.produce
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from chillflow.connectors.replay_source import Pace, ReplaySource, ReplayStats
 from chillflow.connectors.sink import LogSink
 from chillflow.errors import InputError
 from chillflow.replay import RejectedRow, Replayed, Screen, encode_replayed, replay
-from chillflow.running import drain
-from chillflow.settings import Settings, load
+from chillflow.running import bytewax_run, drain
+from chillflow.settings import Settings
 from chillflow.splitting import TripRow
 from chillflow.topics import registry
 
@@ -83,7 +83,9 @@ def topics_of(settings: Settings, delivered: Callable[[Mapping[str, int]], None]
     if settings.create_topics:
         specs = registry(settings)
         log.ensure_topics(
-            [specs[settings.topic], specs[settings.dlq_topic]], settings.partitions, settings.replication_factor
+            [specs[settings.topic], specs[settings.dlq_topic]],
+            settings.partitions,
+            settings.replication_factor,
         )
     log.partitions(settings.topic)
     return LogSink(log, FLOW_ID, delivered=delivered)
@@ -106,5 +108,5 @@ def __getattr__(name: str) -> Any:
     """`flow`, made from the settings when `python -m bytewax.run` asks for it."""
     if name != "flow":
         raise AttributeError(name)
-    settings = load()
+    settings = bytewax_run.start()
     return build(source_of(settings, trips_of(settings, Selection())), topics_of(settings), settings)

@@ -48,8 +48,6 @@ def register(app: typer.Typer) -> None:
         started = time.monotonic()
         loaded, rejected = load(settings, file)
         summary = {"trips": loaded, "rejected": rejected, "seconds": round(time.monotonic() - started, 3)}
-        typer.echo(
-            f"{loaded:,} trips loaded, {rejected:,} rows rejected, {summary['seconds']:.1f} s", err=True
-        )
+        typer.echo(f"{loaded:,} trips loaded, {rejected:,} rows rejected, {summary['seconds']:.1f} s", err=True)
         if as_json:
             typer.echo(json.dumps(summary))

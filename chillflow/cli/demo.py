@@ -22,9 +22,7 @@ def register(app: typer.Typer) -> None:
         settings: Settings,
         trips: Annotated[int, typer.Option(min=1, help="how many trips to generate")] = 20_000,
         seed: Annotated[int, typer.Option(help="the same seed makes the same trips")] = 1,
-        file: Annotated[
-            Path | None, typer.Option("--file", help="your own parquet file of TLC trips instead")
-        ] = None,
+        file: Annotated[Path | None, typer.Option("--file", help="your own parquet file of TLC trips instead")] = None,
         folder: Annotated[Path | None, typer.Option(help="where to keep the files")] = None,
     ) -> None:
         """Trips through both dataflows on files and SQLite, no server needed, and whether it adds up.

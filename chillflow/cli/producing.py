@@ -148,8 +148,8 @@ def produce(
         raise SettingsError("--speed and --rate exclude each other")
     started = time.monotonic()
     delivered: Counter[str] = Counter()
-    sink: Any = StdoutSink(settings.topic) if dry_run else topics_of(settings, delivered.update)
     trips = trips_of(settings, selection)
+    sink: Any = StdoutSink(settings.topic) if dry_run else topics_of(settings, delivered.update)
     total = getattr(trips, "total", None)
     if selection.limit is not None:
         total = min(total, selection.limit) if total is not None else selection.limit

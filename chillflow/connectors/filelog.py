@@ -48,9 +48,7 @@ class FileLog:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def ensure_topics(
-        self, specs: Sequence[TopicSpec], partitions: int, replication_factor: int
-    ) -> list[str]:
+    def ensure_topics(self, specs: Sequence[TopicSpec], partitions: int, replication_factor: int) -> list[str]:
         made = []
         for spec in specs:
             folder = self._folder / spec.name
@@ -68,9 +66,7 @@ class FileLog:
     def partitions(self, topic: str) -> int:
         folder = self._folder / topic
         if not folder.is_dir():
-            raise UnknownTopicError(
-                f"no topic {topic!r} in {self._folder}: run `create-topic --topic {topic}`"
-            )
+            raise UnknownTopicError(f"no topic {topic!r} in {self._folder}: run `create-topic --topic {topic}`")
         return max((int(path.stem) + 1 for path in folder.glob("*.jsonl")), default=0)
 
     def end_offset(self, topic: str, partition: int) -> int:

@@ -20,7 +20,8 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka import KafkaError as ClientError
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from chillflow.connectors.log import LogRecord
 from chillflow.errors import (
@@ -95,17 +96,15 @@ class KafkaLog:
         return count
 
     def end_offset(self, topic: str, partition: int) -> int:
+        where = TopicPartition(topic, partition)
         with self._lookup() as consumer:
-            return self._call(
-                lambda: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=self._timeout)
-            )[1]
+            _, end = self._call(lambda: consumer.get_watermark_offsets(where, timeout=self._timeout))
+        return int(end)
 
     def offset_at(self, topic: str, partition: int, timestamp: int) -> int:
         with self._lookup() as consumer:
             (found,) = self._call(
-                lambda: consumer.offsets_for_times(
-                    [TopicPartition(topic, partition, timestamp)], timeout=self._timeout
-                )
+                lambda: consumer.offsets_for_times([TopicPartition(topic, partition, timestamp)], timeout=self._timeout)
             )
         return found.offset if found.offset >= 0 else self.end_offset(topic, partition)
 
@@ -135,9 +134,7 @@ class KafkaLog:
 
     def _topics(self, topic: str | None = None) -> dict[str, int]:
         """Topics and their numbers of partitions. Asks for one only if it is named."""
-        metadata = self._call(
-            lambda: self._admin.list_topics(*([topic] if topic else []), timeout=self._timeout)
-        )
+        metadata = self._call(lambda: self._admin.list_topics(*([topic] if topic else []), timeout=self._timeout))
         return {name: len(found.partitions) for name, found in metadata.topics.items() if found.error is None}
 
     def _consumer(self, group: str | None) -> Consumer:
@@ -207,19 +204,19 @@ class KafkaReader:
             error = message.error()
             if error is None:
                 kind, time = message.timestamp()
-                offset = message.offset()
+                offset: int = message.offset()  # type: ignore[assignment]  # a message without an error has one
                 records.append(
                     LogRecord(
                         offset,
                         time if kind else None,
                         message.key(),
                         message.value(),
-                        tuple(message.headers() or ()) or None,
+                        tuple(message.headers() or ()) or None,  # type: ignore[arg-type]
                     )
                 )
                 self.position = offset + 1
             elif error.code() == ClientError._PARTITION_EOF:
-                self.position = max(self.position, message.offset())  # past the markers of transactions
+                self.position = max(self.position, message.offset() or 0)  # past the markers of transactions
                 self.at_end = True
             else:
                 self._raise(error)

@@ -42,8 +42,11 @@ class PartitionReader(Protocol):
 class Writer(Protocol):
     """Writes messages; nothing is certain until `flush` has returned."""
 
-    delivered: int
     failed: int
+
+    @property
+    def delivered(self) -> int:
+        """Messages that stand."""
 
     def send(self, message: Message, partition: int | None = None) -> None:
         """Hand over one message, for the partition of its key if none is given."""

@@ -45,9 +45,7 @@ class ParquetTrips:
         except FileNotFoundError:
             raise InputError(f"{path}: no such file") from None
         except (pa.ArrowException, OSError) as error:
-            raise InputError(
-                f"{path} is not a readable parquet file: {str(error).splitlines()[0]}"
-            ) from error
+            raise InputError(f"{path} is not a readable parquet file: {str(error).splitlines()[0]}") from error
         try:
             self._layout = layout_of(self._file.schema_arrow.names)
         except InputError as error:
@@ -78,9 +76,7 @@ class ParquetTrips:
         for trips in self._read(self._layout):
             yield from self._rejected(trips)
             cut = trips.trips.with_columns(
-                pl.Series(
-                    "bucket", bounds.search_sorted(trips.trips.select(_FIRST).to_series(), side="right")
-                )
+                pl.Series("bucket", bounds.search_sorted(trips.trips.select(_FIRST).to_series(), side="right"))
             )
             for (bucket,), frame in cut.partition_by("bucket", as_dict=True, include_key=False).items():
                 table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
@@ -91,7 +87,7 @@ class ParquetTrips:
             writer.close()
         for bucket in sorted(writers):
             path = folder / f"{bucket}.arrow"
-            with pa.OSFile(str(path)) as file:
+            with pa.OSFile(str(path), "rb") as file:
                 frame = pl.DataFrame(pl.from_arrow(pa.ipc.open_file(file).read_all()))
             yield from _keyed(frame)
             path.unlink()

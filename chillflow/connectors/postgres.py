@@ -48,13 +48,15 @@ class PostgresDatabase:
             done = {version for (version,) in connection.execute("select version from chillflow_migration")}
             missing = [step for step in migrations() if step.version not in done]
             for step in missing:
-                connection.execute(sql.SQL(step.sql))  # type: ignore[arg-type]
+                connection.execute(sql.SQL(step.sql))
                 connection.execute(
-                    "insert into chillflow_migration (version, name) values (%s, %s)", [step.version, step.name]
+                    "insert into chillflow_migration (version, name) values (%s, %s)",
+                    [step.version, step.name],
                 )
             with connection.cursor() as cursor:
                 cursor.executemany(
-                    "insert into dim.zone values (%s, %s, %s, %s, %s) on conflict (zone_id) do nothing", zones()
+                    "insert into dim.zone values (%s, %s, %s, %s, %s) on conflict (zone_id) do nothing",
+                    zones(),
                 )
         return [step.name for step in missing]
 

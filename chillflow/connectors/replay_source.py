@@ -9,8 +9,9 @@ from datetime import datetime, timedelta, timezone
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
+from chillflow.events import PICKUP_EVENTS
 from chillflow.replay import RejectedRow, Replayed
-from chillflow.splitting import PICKUP_EVENTS, Leg
+from chillflow.splitting import Leg
 
 __all__ = ["Pace", "ReplaySource", "ReplayStats"]
 

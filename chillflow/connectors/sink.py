@@ -41,9 +41,7 @@ class LogSink(FixedPartitionedSink[Sequence[Message], None]):
 
 
 class _Partition(StatefulSinkPartition[Sequence[Message], None]):
-    def __init__(
-        self, writer: Writer, number: int | None, delivered: Callable[[Mapping[str, int]], None]
-    ) -> None:
+    def __init__(self, writer: Writer, number: int | None, delivered: Callable[[Mapping[str, int]], None]) -> None:
         self._writer = writer
         self._number = number
         self._delivered = delivered

@@ -83,9 +83,7 @@ class SqliteDatabase:
             "until": until and _text(until),
             "limit": -1 if limit is None else limit,
         }
-        pickup, dropoff, extra = (
-            SELECTED.index(name) for name in ("pickup_ts", "dropoff_ts", "extra_columns")
-        )
+        pickup, dropoff, extra = (SELECTED.index(name) for name in ("pickup_ts", "dropoff_ts", "extra_columns"))
         with self._errors():
             for found in self._connected().execute(query, values):
                 row = list(found)

@@ -1,4 +1,4 @@
-"""What `python -m bytewax.run` does not tell a dataflow: whether it recovers, and where."""
+"""What `python -m bytewax.run` leaves to the dataflow: its settings, logs, and where it recovers from."""
 
 from __future__ import annotations
 
@@ -7,10 +7,18 @@ import os
 import sys
 from pathlib import Path
 
-from chillflow.log import get_logger
+from chillflow.log import configure, get_logger
 from chillflow.running.recovery import ACCOUNT_FILE
+from chillflow.settings import Settings, load
 
-__all__ = ["account_file"]
+__all__ = ["account_file", "start"]
+
+
+def start() -> Settings:
+    """The settings of the environment, with the logs as they say."""
+    settings = load()
+    configure(settings)
+    return settings
 
 
 def account_file() -> Path | None:

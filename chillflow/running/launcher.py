@@ -39,8 +39,7 @@ def run_workers(settings: Settings, count: int) -> None:
         for number in range(count)
     ]
     readers = [
-        threading.Thread(target=_prefix, args=(number, worker), daemon=True)
-        for number, worker in enumerate(workers)
+        threading.Thread(target=_prefix, args=(number, worker), daemon=True) for number, worker in enumerate(workers)
     ]
     for reader in readers:
         reader.start()

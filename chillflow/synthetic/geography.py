@@ -134,8 +134,6 @@ def _hundredths_of_a_mile(start: Zone, end: Zone) -> int:
     if start.lon is None or start.lat is None or end.lon is None or end.lat is None:
         return max(_NO_PLACE.get(start.zone_id, 0), _NO_PLACE.get(end.zone_id, 0))
     north, east = radians(end.lat - start.lat), radians(end.lon - start.lon)
-    half_chord = sqrt(
-        sin(north / 2) ** 2 + cos(radians(start.lat)) * cos(radians(end.lat)) * sin(east / 2) ** 2
-    )
+    half_chord = sqrt(sin(north / 2) ** 2 + cos(radians(start.lat)) * cos(radians(end.lat)) * sin(east / 2) ** 2)
     # Rounded here, so that a last digit that differs between machines goes no further.
     return round(200 * _EARTH_RADIUS_MILES * asin(half_chord))

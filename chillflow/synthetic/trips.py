@@ -152,9 +152,7 @@ class _Plan:
             )
             .with_columns(
                 begun=pl.col("day") * _DAY + pl.col("hour") * 3600 + draw.below(3600, "second"),
-                DOLocationID=dropoff_zone(
-                    self.service, pl.col("PULocationID"), draw.below(SLOTS, "drop-off zone")
-                ),
+                DOLocationID=dropoff_zone(self.service, pl.col("PULocationID"), draw.below(SLOTS, "drop-off zone")),
             )
             .with_columns(distance=straight * detour // 100 + 20 + draw.below(80, "way to the door"))
             .with_columns(driven=30 + draw.below(120, "standing") + pl.col("distance") * 3600 // speed)
@@ -200,9 +198,7 @@ class _Plan:
                 passenger_count=pl.when(known).then(draw.roll(_PASSENGERS, "passengers")),
                 store_and_fwd_flag=pl.when(known).then(draw.roll(_FLAGS, "flag")),
                 trip_type=pl.when(known).then(draw.roll(_TRIP_TYPES, "trip type")),
-                trip_distance=pl.when(draw.chance(WITHOUT_DISTANCE, "no distance"))
-                .then(0)
-                .otherwise("distance"),
+                trip_distance=pl.when(draw.chance(WITHOUT_DISTANCE, "no distance")).then(0).otherwise("distance"),
                 payment_type=pl.when(known)
                 .then(pl.when("refund").then(DISPUTE).otherwise("payment_type"))
                 .otherwise(unknown_payment),

@@ -149,10 +149,16 @@ class PostgresServer(Server):
         binaries = postgres_binaries()
         if not self._user or _open_to_others(binaries / "initdb"):
             return binaries
-        copy = self._home / "postgres"
-        if not copy.exists():
+        package, copies = binaries.parents[1], self._home / "copies"
+        copy = copies / package.name / binaries.parent.name
+        if not copies.exists():
             shutil.copytree(binaries.parent, copy, symlinks=True)
-            for path in [copy, *copy.rglob("*")]:
+            libraries = package.with_name(
+                f"{package.name}.libs"
+            )  # where a wheel keeps what its programs link to
+            if libraries.exists():
+                shutil.copytree(libraries, copies / libraries.name, symlinks=True)
+            for path in [copies, *copies.rglob("*")]:
                 os.chown(path, self._user.pw_uid, self._user.pw_gid, follow_symlinks=False)
         return copy / "bin"
 
