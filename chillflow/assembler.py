@@ -43,7 +43,7 @@ class TripAssembler:
         state, outcome = self._assembly.assemble(
             self._states.get(event.trip_key),
             event.to_struct(),
-            None,  # type: ignore[arg-type]
+            None,
         )
         assert state is not None, "without a stamp nothing is late"
         self._states[event.trip_key] = state

@@ -8,7 +8,7 @@ event is counted once, under what its trip is now or as what it is itself: see `
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ import msgspec
 from chillflow.codec import CompleteTripStruct, DecodedEvent, kind_of, utc
 from chillflow.events import EVENT_CLASSES, EVENT_TYPES
 from chillflow.keygroup import Outcome
-from chillflow.trips import DERIVED_FIELDS, TRIP_FIELDS, CompleteTrip, derived
+from chillflow.trips import DERIVED_FIELDS, TRIP_FIELDS, CompleteTrip, derived, milliseconds
 
 __all__ = ["ACCOUNT", "Assembly", "Result", "TripState"]
 
@@ -94,7 +94,7 @@ class Assembly:
         """Take in one event of a trip, read at stream time `stamp` (ms; None before there is one)."""
         kind = kind_of(event)
         if state is None:
-            if stamp is not None and _ms(event.event_time) < stamp - self._correction:
+            if stamp is not None and milliseconds(event.event_time) < stamp - self._correction:
                 return None, _LATE
             events: list[DecodedEvent | None] = [None] * len(EVENT_CLASSES)
             events[kind] = event
@@ -114,7 +114,7 @@ class Assembly:
         state.revision += 1
         if state.is_complete:
             state.status = COMPLETE
-            latest = max(_ms(each.event_time) for each in state.events if each is not None)
+            latest = max(milliseconds(each.event_time) for each in state.events if each is not None)
             state.deadline = max(latest, stamp or 0) + self._correction
         return state, Outcome(_moved(before, state, held is not None), _result(state))
 
@@ -140,19 +140,15 @@ class Assembly:
     @staticmethod
     def dump(state: TripState) -> bytes:
         """The state as plain values in MessagePack; its deadline is kept beside it."""
-        events = [event and msgspec.structs.astuple(event) for event in state.events]  # type: ignore[type-var]
-        return _pack((state.status, state.revision, events))
+        events: Sequence[Any] = state.events
+        return _pack((state.status, state.revision, [event and msgspec.structs.astuple(event) for event in events]))
 
     @staticmethod
     def load(data: bytes) -> TripState:
         """The state that `dump` made these bytes of."""
         status, revision, events = _unpack(data)
-        return TripState(
-            None,
-            status,
-            revision,
-            [values and cls.struct(*values) for cls, values in zip(EVENT_CLASSES, events, strict=True)],
-        )
+        structs: list[Any] = [values and cls.struct(*values) for cls, values in zip(EVENT_CLASSES, events, strict=True)]
+        return TripState(None, status, revision, structs)
 
 
 def _tuple_type(struct: type[msgspec.Struct]) -> Any:
@@ -164,10 +160,6 @@ _pack = msgspec.msgpack.Encoder().encode
 _unpack: Callable[[bytes], Any] = msgspec.msgpack.Decoder(
     tuple[int, int, tuple[tuple(_tuple_type(cls.struct) for cls in EVENT_CLASSES)]]  # type: ignore[misc]
 ).decode
-
-
-def _ms(time: datetime) -> int:
-    return int(time.timestamp() * 1000)
 
 
 def _moved(before: int, state: TripState, replaced: bool, new: int = 1) -> tuple[tuple[str, int], ...]:
@@ -187,14 +179,9 @@ def _moved(before: int, state: TripState, replaced: bool, new: int = 1) -> tuple
     )
 
 
-def _getters() -> tuple[Callable[[Any], Sequence[Any]], ...]:
-    return tuple(
-        attrgetter(*(name for name in cls.struct.__struct_fields__ if name in TRIP_FIELDS)) for cls in EVENT_CLASSES
-    )
-
-
-_OF = _getters()
-_SUPPLIED = [name for kind in _NEEDED for name in EVENT_CLASSES[kind].struct.__struct_fields__ if name in TRIP_FIELDS]
+_CARRIED = tuple(tuple(name for name in cls.struct.__struct_fields__ if name in TRIP_FIELDS) for cls in EVENT_CLASSES)
+_OF: tuple[Callable[[Any], Sequence[Any]], ...] = tuple(attrgetter(*names) for names in _CARRIED)
+_SUPPLIED = [name for kind in _NEEDED for name in _CARRIED[kind]]
 _IN_ORDER = itemgetter(*(_SUPPLIED.index(name) for name in TRIP_FIELDS))
 _PICKUP, _DROPOFF = TRIP_FIELDS.index("pickup_ts"), TRIP_FIELDS.index("dropoff_ts")
 _DISTANCE = TRIP_FIELDS.index("trip_distance")
@@ -212,9 +199,9 @@ def _result(state: TripState) -> Result:
         missing: tuple[str, ...] = ()
     else:
         known: dict[str, Any] = {}
-        for event in events:
-            for name in TRIP_FIELDS if event is not None else ():
-                known.setdefault(name, getattr(event, name, None))
+        for kind in (_EXITED, _ENTERED, *_NEEDED):  # where two say the same, what a complete trip takes counts
+            if events[kind] is not None:
+                known |= {name: getattr(events[kind], name) for name in _CARRIED[kind]}
         values = [known.get(name) for name in TRIP_FIELDS]
         extra = (None, None, None)
         missing = tuple(name for name, event in zip(EVENT_TYPES, events, strict=True) if event is None)

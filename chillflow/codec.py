@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timezone
 from functools import reduce
-from operator import or_
+from operator import attrgetter, or_
 from typing import Any, Protocol
 
 import msgspec
@@ -44,11 +45,20 @@ CompleteTripStruct: Any = derive(CompleteTrip)
 
 _STRUCTS = tuple(cls.struct for cls in EVENT_CLASSES)
 _KINDS = {struct: kind for kind, struct in enumerate(_STRUCTS)}
-_UNUSUAL: dict[Any, tuple[Callable[[Any], Any], Any]] = {
-    struct: (attrgetter(*usual), next(iter(usual.values())) if len(usual) == 1 else (*usual.values(),))
-    for struct in _STRUCTS
-    for usual in ({**dict.fromkeys(name + ".tzinfo" for name in struct.__struct_fields__ if name in TIMES...)},)
-}
+_TIME_FIELDS = ("event_time", "pickup_ts", "dropoff_ts")
+
+
+def _usual(struct: type[msgspec.Struct]) -> tuple[Callable[[Any], Any], Any]:
+    """How to read from an event what tells whether it is as our own producers write it, and what it says then."""
+    fields = [f"{name}.tzinfo" for name in _TIME_FIELDS if name in struct.__struct_fields__]
+    usual: list[timezone | None] = [timezone.utc for _ in fields]
+    if "extra_columns" in struct.__struct_fields__:
+        fields.append("extra_columns")
+        usual.append(None)
+    return attrgetter(*fields), tuple(usual) if len(usual) > 1 else usual[0]
+
+
+_USUAL: dict[Any, tuple[Callable[[Any], Any], Any]] = {struct: _usual(struct) for struct in _STRUCTS}
 _decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(reduce(or_, _STRUCTS))
 _encoder = msgspec.json.Encoder()
 
@@ -66,7 +76,7 @@ def kind_of(event: object) -> int:
 def encode(event: TripEvent) -> bytes:
     """The event's bytes on the wire."""
     struct = event.to_struct()
-    given, struct.event_id = event.event_id, ""  # type: ignore[attr-defined]
+    given, struct.event_id = event.event_id, ""
     content = wire(struct)
     ours = content[len('{"event_id":"') :].split(b'"', 1)[0]
     if given.encode() == ours:
@@ -85,12 +95,12 @@ def decode(value: bytes | None) -> DecodedEvent:
         raise DecodeError("null value (a tombstone)")
     try:
         event: DecodedEvent = _decoder.decode(value)
-        unusual, usual = _UNUSUAL[type(event)]
-        if unusual(event) == usual and value.isascii():
+        read, usual = _USUAL[type(event)]
+        if read(event) == usual and value.isascii():
             return event
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         pass
-    return decode_model(value).to_struct()  # type: ignore[return-value]
+    return decode_model(value).to_struct()  # type: ignore[no-any-return]
 
 
 def decode_keyed(key: bytes, value: bytes | None) -> DecodedEvent:

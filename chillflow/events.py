@@ -72,7 +72,7 @@ class TripEvent(BaseModel):
             content = wire(self.to_struct())
             object.__setattr__(self, "event_id", msgspec.json.decode(content, type=_Id).event_id)
 
-    def to_struct(self) -> msgspec.Struct:
+    def to_struct(self) -> Any:
         """The same event as its fast twin."""
         return self.struct(*(getattr(self, name) for name in self.struct.__struct_fields__))
 

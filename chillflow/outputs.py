@@ -13,6 +13,7 @@ from chillflow.connectors.tables import Row, refusal, to_table_row
 from chillflow.keygroup import Dead, Record
 from chillflow.messages import Message, dead_letter
 from chillflow.settings import Settings
+from chillflow.trips import milliseconds
 
 __all__ = ["Outputs"]
 
@@ -94,11 +95,11 @@ class Outputs:
         trip = result.trip
         key = trip.trip_key.encode()
         if not result.missing:
-            return Message(self._complete_topic, key, encode_value(trip), _ms(trip.dropoff_ts))
+            return Message(self._complete_topic, key, encode_value(trip), milliseconds(trip.dropoff_ts))
         fields = {name: value for name, value in msgspec.structs.asdict(trip).items() if value is not None}
         times: Iterable[datetime] = (fields[name] for name in ("dropoff_ts", "pickup_ts") if name in fields)
         value = encode_value({**fields, "missing": result.missing})
-        return Message(self._incomplete_topic, key, value, next(map(_ms, times), None))
+        return Message(self._incomplete_topic, key, value, next(map(milliseconds, times), None))
 
 
 def _where(topic: str, partition: str, record: Record) -> tuple[tuple[str, bytes], ...]:
@@ -107,7 +108,3 @@ def _where(topic: str, partition: str, record: Record) -> tuple[tuple[str, bytes
         ("partition", b"%d" % int(partition)),
         ("offset", b"%d" % record.offset),
     )
-
-
-def _ms(time: datetime) -> int:
-    return int(time.timestamp() * 1000)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple, TypeAlias
 
+from chillflow.codec import encode_value
 from chillflow.messages import Message, dead_letter
-from chillflow.splitting import Leg, TripRow, encode_leg, schedule
+from chillflow.splitting import ROW_FIELDS, Leg, TripRow, encode_leg, schedule
 from chillflow.trips import microseconds
 
-__all__ = ["RejectedRow", "Replayed", "Screen", "encode_replayed", "replay"]
+__all__ = ["RejectedRow", "ReplayStats", "Replayed", "Screen", "encode_replayed", "replay"]
 
 
 class RejectedRow(NamedTuple):
@@ -25,6 +26,16 @@ class RejectedRow(NamedTuple):
 
 
 Replayed: TypeAlias = Leg | RejectedRow
+_NAMES = ROW_FIELDS[2:]
+
+
+@dataclass
+class ReplayStats:
+    """What has been taken so far."""
+
+    trips: int = 0
+    events: int = 0
+    rejected: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,25 +62,34 @@ def _hours(span: timedelta) -> str:
 
 
 def replay(
-    trips: Iterable[TripRow | RejectedRow], screen: Screen, *, origin: str, limit: int | None = None
+    trips: Iterable[TripRow | RejectedRow],
+    screen: Screen,
+    *,
+    origin: str,
+    limit: int | None = None,
+    disorder: Callable[[Iterable[Leg]], Iterable[Leg]] = iter,
+    stats: ReplayStats | None = None,
 ) -> Iterator[Replayed]:
-    """The legs of the first `limit` good trips in event-time order; rejected rows as they are met."""
+    """The legs of the first `limit` good trips in event-time order, or as `disorder` leaves them; rejected rows
+    as they are met. The trips taken are counted in `stats`.
+    """
+    stats = stats or ReplayStats()
     rejected: list[RejectedRow] = []
 
     def rows() -> Iterator[TripRow]:
-        taken = 0
         for trip in trips:
-            if limit is not None and taken >= limit:
+            if limit is not None and stats.trips >= limit:
                 return
             if isinstance(trip, RejectedRow):
                 rejected.append(trip)
             elif reason := screen.reason(trip):
-                rejected.append(RejectedRow(origin, trip[2], reason, None))
+                values = {name: value for name, value in zip(_NAMES, trip[2:], strict=True) if value is not None}
+                rejected.append(RejectedRow(origin, trip[2], reason, encode_value(values)))
             else:
-                taken += 1
+                stats.trips += 1
                 yield trip
 
-    for leg in schedule(rows()):
+    for leg in disorder(schedule(rows())):
         yield from rejected
         rejected.clear()
         yield leg

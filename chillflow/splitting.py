@@ -39,14 +39,15 @@ _STRUCTS: tuple[Any, ...] = tuple(cls.struct for cls in EVENT_CLASSES)
 
 def split(trip: CompleteTrip) -> list[Event]:
     """The five events of a trip, in their order."""
-    return [
+    events: list[Any] = [
         cls(
             trip_key=trip.trip_key,
             event_time=trip.pickup_ts if kind in _PICKUP else trip.dropoff_ts,
             **{name: getattr(trip, name) for name in _CARRIED[kind]},
         )
         for kind, cls in enumerate(EVENT_CLASSES)
-    ]  # type: ignore[return-value]
+    ]
+    return events
 
 
 def to_row(trip: CompleteTrip) -> TripRow:
@@ -59,8 +60,10 @@ def to_row(trip: CompleteTrip) -> TripRow:
 class Leg(NamedTuple):
     """The events of a trip that happen at one time: those of the pickup, or those of the drop-off."""
 
+    at: int
+    """Its place in the stream, an event time in µs since 1970: `time`, unless it is delayed on purpose."""
     time: int
-    """µs since 1970."""
+    """When it happened, µs since 1970."""
     kinds: range
     """Places among the five events."""
     row: TripRow
@@ -78,16 +81,16 @@ def schedule(rows: Iterable[TripRow]) -> Iterator[Leg]:
         first = dropoff if backwards else pickup
         while later and later[0][:2] < (first, number):
             time, _, kinds, due = heappop(later)
-            yield Leg(time, kinds, due)
+            yield Leg(time, time, kinds, due)
         if backwards:
-            yield Leg(dropoff, _DROPOFF, row)
+            yield Leg(dropoff, dropoff, _DROPOFF, row)
             heappush(later, (pickup, number, _PICKUP, row))
         else:
-            yield Leg(pickup, _PICKUP, row)
+            yield Leg(pickup, pickup, _PICKUP, row)
             heappush(later, (dropoff, number, _DROPOFF, row))
     while later:
         time, _, kinds, due = heappop(later)
-        yield Leg(time, kinds, due)
+        yield Leg(time, time, kinds, due)
 
 
 def encode_leg(leg: Leg, topic: str) -> list[Message]:

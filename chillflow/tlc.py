@@ -120,7 +120,7 @@ def to_trips(source: pl.DataFrame, layout: Layout, time_zone: str) -> Trips:
         pl.col("dropoff_ts").dt.timestamp("us").alias("dropoff_us"),
     )
     good = frame.filter(pl.col("reason").is_null())
-    bad = frame.filter(pl.col("reason").is_not_null()).select("row", "reason").join(source, on="row")
+    bad = frame.filter(pl.col("reason").is_not_null()).select("row", "reason").join(source, on=ROW, maintain_order="left")
     counts = {
         kind: sum(int(good[name].sum()) for name in good.columns if name.startswith(f"{kind} "))
         for kind in ("ambiguous", "missing")
@@ -176,7 +176,7 @@ def _time(raw: pl.Expr, dtype: pl.DataType, time_zone: str) -> tuple[pl.Expr, di
         return raw.dt.cast_time_unit("us").dt.convert_time_zone("UTC"), none
     if dtype in (pl.String, pl.Binary, pl.Categorical):
         text = raw.cast(pl.String, strict=False).str.strip_chars()
-        aware = text.str.contains(r"(Z|[+-]\d\d:?\d\d)$")
+        aware = text.str.contains(r"(Z|[+-]\d\d(:?\d\d)?)$")
         naive = pl.coalesce(text.str.to_datetime(form, time_unit="us", strict=False) for form in _TEXT_FORMATS)
         with_offset = text.str.replace(" ", "T", literal=True).str.to_datetime(
             "%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", time_zone="UTC", strict=False

@@ -19,13 +19,14 @@ from bytewax.outputs import Sink
 
 from chillflow.connectors import open_database, open_log
 from chillflow.connectors.parquet import ParquetTrips
-from chillflow.connectors.replay_source import Pace, ReplaySource, ReplayStats
+from chillflow.connectors.replay_source import Pace, ReplaySource
 from chillflow.connectors.sink import LogSink
 from chillflow.errors import InputError
-from chillflow.replay import RejectedRow, Replayed, Screen, encode_replayed, replay
+from chillflow.replay import RejectedRow, Replayed, ReplayStats, Screen, encode_replayed, replay
 from chillflow.running import bytewax_run, drain
 from chillflow.settings import Settings
 from chillflow.splitting import TripRow
+from chillflow.synthetic.disorder import Disorder
 from chillflow.topics import registry
 
 FLOW_ID = "trip-event-producer"
@@ -64,14 +65,18 @@ def source_of(
     *,
     limit: int | None = None,
     pace: Pace | None = None,
+    disorder: Disorder | None = None,
     progress: Callable[[ReplayStats], None] = lambda stats: None,
 ) -> ReplaySource:
     """The source that replays these trips."""
     screen = Screen(datetime.now(timezone.utc), settings.max_future_skew, settings.incomplete_horizon)
     origin = "stg.complete_trip" if settings.input == DATABASE else str(settings.input)
+    stats = ReplayStats()
+    worse = disorder.apply if disorder else iter
     return ReplaySource(
-        lambda: replay(trips, screen, origin=origin, limit=limit),
+        lambda: replay(trips, screen, origin=origin, limit=limit, disorder=worse, stats=stats),
         pace or Pace(),
+        stats,
         progress=progress,
         stopping=drain.requested,
     )

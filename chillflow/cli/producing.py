@@ -8,7 +8,8 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from datetime import date, datetime
+from dataclasses import asdict
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,12 +20,15 @@ from chillflow.errors import SettingsError
 from chillflow.settings import Settings, source_time_zone
 
 if TYPE_CHECKING:
-    from chillflow.connectors.replay_source import ReplayStats
+    from chillflow.connectors.replay_source import Pace
+    from chillflow.replay import ReplayStats
+    from chillflow.synthetic.disorder import Disorder
     from dataflows.produce import Selection
 
 __all__ = ["produce", "register"]
 
 GROUP = "Produce"
+DISORDER = "A stream as bad as real ones"
 _USES = (
     *KAFKA,
     "topic",
@@ -34,6 +38,7 @@ _USES = (
     "source_time_zone",
     "max_future_skew",
     "incomplete_horizon",
+    "trip_timeout",
 )
 
 Limit = Annotated[int | None, typer.Option(min=0, help="at most so many trips")]
@@ -43,6 +48,21 @@ Speed = Annotated[
 ]
 Rate = Annotated[float | None, typer.Option(min=0.001, help="so many events a second")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="print the events as JSON lines, send nothing")]
+Shuffle = Annotated[
+    float, typer.Option(min=0, help="delay each event by a random event time up to this", rich_help_panel=DISORDER)
+]
+Duplicates = Annotated[float, typer.Option(min=0, max=1, help="share of events sent twice", rich_help_panel=DISORDER)]
+Drop = Annotated[float, typer.Option(min=0, max=1, help="share of events left out", rich_help_panel=DISORDER)]
+Late = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        max=1,
+        help="share of events sent when the stream is past their trip's time-out",
+        rich_help_panel=DISORDER,
+    ),
+]
+Seed = Annotated[int, typer.Option(help="the same seed makes the same disorder", rich_help_panel=DISORDER)]
 AsJson = Annotated[bool, typer.Option("--json", help="end with one JSON object on stdout")]
 
 
@@ -58,15 +78,22 @@ def register(app: typer.Typer) -> None:
         rate: Rate = None,
         dry_run: DryRun = False,
         as_json: AsJson = False,
+        shuffle_seconds: Shuffle = 0,
+        duplicates: Duplicates = 0,
+        drop: Drop = 0,
+        late: Late = 0,
+        seed: Seed = 0,
     ) -> None:
         """Produce the events of the trips in a parquet file, in event-time order.
 
         Example: chillflow-stream produce-from-file --file data/trips.parquet --speed 60
         """
+        from chillflow.connectors.replay_source import Pace
         from dataflows.produce import Selection
 
         with_input = settings.model_copy(update={"input": str(file)})
-        produce(with_input, Selection(limit=limit), speed=speed, rate=rate, dry_run=dry_run, as_json=as_json)
+        disorder = _disorder(settings, shuffle_seconds, duplicates, drop, late, seed)
+        produce(with_input, Selection(limit=limit), Pace(speed, rate), disorder, dry_run=dry_run, as_json=as_json)
 
     @command(app, "produce-events", group=GROUP, uses=(*_USES, *DATABASE))
     def produce_events(
@@ -79,16 +106,23 @@ def register(app: typer.Typer) -> None:
         rate: Rate = None,
         dry_run: DryRun = False,
         as_json: AsJson = False,
+        shuffle_seconds: Shuffle = 0,
+        duplicates: Duplicates = 0,
+        drop: Drop = 0,
+        late: Late = 0,
+        seed: Seed = 0,
     ) -> None:
         """Produce the events of trips in the database (stg.complete_trip), oldest pickup first.
 
         Example: chillflow-stream produce-events --limit 100
         """
+        from chillflow.connectors.replay_source import Pace
         from dataflows.produce import Selection
 
         with_input = settings.model_copy(update={"input": "db"})
         selection = Selection(limit, trip_key, parse_time("--since", since), parse_time("--until", until))
-        produce(with_input, selection, speed=speed, rate=rate, dry_run=dry_run, as_json=as_json)
+        disorder = _disorder(settings, shuffle_seconds, duplicates, drop, late, seed)
+        produce(with_input, selection, Pace(speed, rate), disorder, dry_run=dry_run, as_json=as_json)
 
     @command(app, "generate", group=GROUP)
     def generate(
@@ -131,20 +165,19 @@ def parse_time(option: str, text: str | None) -> datetime | None:
 def produce(
     settings: Settings,
     selection: Selection,
+    pace: Pace | None = None,
+    disorder: Disorder | None = None,
     *,
-    speed: float | None = None,
-    rate: float | None = None,
     dry_run: bool = False,
     as_json: bool = False,
 ) -> dict[str, Any]:
     """Run the production dataflow over the settings' input; its summary, which is also shown."""
     from chillflow.connectors.parquet import ParquetTrips
-    from chillflow.connectors.replay_source import Pace
     from chillflow.connectors.stdout import StdoutSink
     from chillflow.running.runner import run_flow
     from dataflows.produce import build, source_of, topics_of, trips_of
 
-    if speed and rate:
+    if pace and pace.speed and pace.rate:
         raise SettingsError("--speed and --rate exclude each other")
     started = time.monotonic()
     delivered: Counter[str] = Counter()
@@ -154,10 +187,10 @@ def produce(
     if selection.limit is not None:
         total = min(total, selection.limit) if total is not None else selection.limit
     with _progress(total) as progress:
-        source = source_of(settings, trips, limit=selection.limit, pace=Pace(speed, rate), progress=progress)
+        source = source_of(settings, trips, limit=selection.limit, pace=pace, disorder=disorder, progress=progress)
         run_flow(build(source, sink, settings), epoch_interval=settings.epoch_interval)
     stats = source.stats
-    summary = {
+    summary: dict[str, Any] = {
         "trips": stats.trips,
         "events": stats.events,
         "delivered": delivered[settings.topic],
@@ -176,9 +209,21 @@ def produce(
             f" {trips.missing_times:,} in the one that is skipped",
             err=True,
         )
+    if disorder:
+        summary["disorder"] = asdict(disorder.stats)
+        done = ", ".join(f"{count:,} {what}" for what, count in summary["disorder"].items())
+        typer.echo(f"disorder: {done}", err=True)
     if as_json:
         typer.echo(json.dumps(summary))
     return summary
+
+
+def _disorder(
+    settings: Settings, shuffle_seconds: float, duplicates: float, drop: float, late: float, seed: int
+) -> Disorder:
+    from chillflow.synthetic.disorder import Disorder
+
+    return Disorder(timedelta(seconds=shuffle_seconds), duplicates, drop, late, seed, settings.trip_timeout)
 
 
 def _progress(total: int | None) -> AbstractContextManager[Callable[[ReplayStats], None]]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from chillflow.connectors.replay_source import ReplayStats
+from chillflow.replay import ReplayStats
 
 __all__ = ["bar"]
 

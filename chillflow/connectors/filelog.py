@@ -119,15 +119,14 @@ class FileReader:
         self.at_end = False
         self._path = path
         try:
-            self._file = path.open("rb")
+            self._file = path.open("rb", buffering=0)
         except FileNotFoundError as error:
             raise UnknownTopicError(f"{path} does not exist") from error
-        self._file.seek(position)
         self._rest = b""
 
     def read(self, limit: int) -> list[LogRecord]:
         if b"\n" not in self._rest:
-            self._rest += self._file.read(_READ_BYTES)
+            self._rest = self._whole_lines()
         *lines, last = self._rest.split(b"\n", limit)
         self._rest = last
         self.at_end = not lines
@@ -136,6 +135,17 @@ class FileReader:
             records.append(_to_record(self.position, line, self._path))
             self.position += len(line) + 1
         return records
+
+    def _whole_lines(self) -> bytes:
+        """What is next, as far as the end of a line. Of a torn line nothing is kept: the next writer will cut it."""
+        self._file.seek(self.position)
+        found = b""
+        while b"\n" not in found:
+            more = self._file.read(_READ_BYTES)
+            if not more:
+                break
+            found += more
+        return found
 
     def commit(self, position: int) -> None:
         """Files have no consumer groups."""
@@ -203,6 +213,7 @@ class FileWriter:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            file.close()
             raise KafkaError(f"{path} is being written by another command") from error
         with path.open("rb") as existing:
             file.truncate(_whole_length(existing))
@@ -227,7 +238,7 @@ def _to_line(message: Message) -> bytes:
 
 
 def _is_json(value: bytes) -> bool:
-    if not value.startswith(b"{") or b"\n" in value:
+    if not (value.startswith(b"{") and value.endswith(b"}")) or b"\n" in value:
         return False
     try:
         msgspec.json.decode(value, type=msgspec.Raw)

@@ -9,11 +9,10 @@ from datetime import datetime, timedelta, timezone
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-from chillflow.events import PICKUP_EVENTS
-from chillflow.replay import RejectedRow, Replayed
+from chillflow.replay import RejectedRow, Replayed, ReplayStats
 from chillflow.splitting import Leg
 
-__all__ = ["Pace", "ReplaySource", "ReplayStats"]
+__all__ = ["Pace", "ReplaySource"]
 
 _BATCH = 500
 
@@ -26,19 +25,10 @@ class Pace:
     rate: float | None = None
 
     def due(self, leg: Leg, first: int, sent: int) -> float:
-        """Seconds after the start at which the leg is due; `first` is the time of the first leg in µs."""
+        """Seconds after the start at which the leg is due; `first` is the place of the first leg in µs."""
         if self.speed:
-            return (leg.time - first) / 1e6 / self.speed
+            return (leg.at - first) / 1e6 / self.speed
         return sent / self.rate if self.rate else 0.0
-
-
-@dataclass
-class ReplayStats:
-    """What has been read so far."""
-
-    trips: int = 0
-    events: int = 0
-    rejected: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,12 +73,11 @@ class _Partition(StatefulSourcePartition[list[Replayed], None]):
                 stats.rejected += 1
             else:
                 if self._first is None:
-                    self._first, self._start, elapsed = item.time, time.monotonic(), 0.0
+                    self._first, self._start, elapsed = item.at, time.monotonic(), 0.0
                 self._wait = source.pace.due(item, self._first, stats.events) - elapsed
                 if self._wait > 0:
                     break
                 stats.events += len(item.kinds)
-                stats.trips += len(item.kinds) == PICKUP_EVENTS
             batch.append(item)
             self._next = next(self._items, None)
         source.progress(stats)

@@ -1,0 +1,83 @@
+"""Streams as bad as real ones: events delayed, sent twice, left out, or sent when nobody waits for them any more.
+
+The same legs and the same seed make the same stream. An event keeps its event time; only its place in the
+stream moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from heapq import heappop, heappush
+from random import Random
+
+from chillflow.splitting import Leg
+
+__all__ = ["Disorder", "DisorderStats"]
+
+_PAST_TIMEOUT = timedelta(hours=1)
+"""How much later than the trip's time-out a late event comes: its partition has surely passed it by then."""
+_US = timedelta(microseconds=1)
+
+
+@dataclass
+class DisorderStats:
+    """What has been done to the events so far."""
+
+    delayed: int = 0
+    duplicated: int = 0
+    dropped: int = 0
+    late: int = 0
+
+
+@dataclass(frozen=True)
+class Disorder:
+    """Shares are between 0 and 1; times are event time."""
+
+    shuffle: timedelta = timedelta(0)
+    """Each event is delayed by a random time up to this."""
+    duplicates: float = 0.0
+    drop: float = 0.0
+    late: float = 0.0
+    """Share of events that come after the stream has passed them by more than `trip_timeout`. An event so near
+    the end that the stream does not get that far comes last, and is counted as delayed."""
+    seed: int = 0
+    trip_timeout: timedelta = timedelta(hours=25)
+    stats: DisorderStats = field(default_factory=DisorderStats)
+
+    def __bool__(self) -> bool:
+        return bool(self.shuffle or self.duplicates or self.drop or self.late)
+
+    def apply(self, legs: Iterable[Leg]) -> Iterator[Leg]:
+        """The legs, one event each, in the order of the places they get."""
+        random = Random(self.seed)  # not for secrets: the same seed, the same stream
+        shuffle, lateness = self.shuffle // _US, (self.trip_timeout + self.shuffle + _PAST_TIMEOUT) // _US
+        waiting: list[tuple[int, int, bool, Leg]] = []
+        number = 0
+        for leg in legs:
+            while waiting and waiting[0][0] <= leg.at:
+                yield self._sent(heappop(waiting), reached=True)
+            for kind in leg.kinds:
+                if random.random() < self.drop:
+                    self.stats.dropped += 1
+                    continue
+                copies = 1
+                if random.random() < self.duplicates:
+                    self.stats.duplicated += 1
+                    copies = 2
+                for _ in range(copies):
+                    is_late = random.random() < self.late
+                    at = leg.at + (lateness if is_late else random.randint(0, shuffle))
+                    number += 1
+                    heappush(waiting, (at, number, is_late, Leg(at, leg.time, range(kind, kind + 1), leg.row)))
+        while waiting:
+            yield self._sent(heappop(waiting), reached=False)
+
+    def _sent(self, entry: tuple[int, int, bool, Leg], *, reached: bool) -> Leg:
+        at, _, is_late, leg = entry
+        if is_late and reached:
+            self.stats.late += 1
+        elif at > leg.time:
+            self.stats.delayed += 1
+        return leg
