@@ -49,6 +49,8 @@ class Result(NamedTuple):
     """A `CompleteTripStruct`; of an incomplete trip what is known is filled in, the rest is None."""
     missing: tuple[str, ...]
     """Event types that have not come, of an incomplete trip; empty for a complete one."""
+    was: Result | None = None
+    """Of a trip just completed after all: what it was when it was last incomplete."""
 
 
 class TripState:
@@ -105,23 +107,25 @@ class Assembly:
                 return state, _DUPLICATE
             if (event.event_version, event.event_id) < (held.event_version, held.event_id):
                 return state, _SUPERSEDED
-        state.events[kind] = event
-        if state.status == COMPLETE and kind not in _NEEDED:  # says nothing that is not known already
-            return state, _JOINED[COMPLETE] if held is None else _SUPERSEDED
-        if state.status == OPEN and not (kind in _NEEDED and state.is_complete):
-            return state, _JOINED[OPEN] if held is None else _SUPERSEDED
         before = state.status
+        was = _result(state) if before == INCOMPLETE else None
+        state.events[kind] = event
+        if before == COMPLETE and kind not in _NEEDED:  # says nothing that is not known already
+            return state, _JOINED[COMPLETE] if held is None else _SUPERSEDED
+        if before == OPEN and not (kind in _NEEDED and state.is_complete):
+            return state, _JOINED[OPEN] if held is None else _SUPERSEDED
         state.revision += 1
         if state.is_complete:
             state.status = COMPLETE
             latest = max(milliseconds(each.event_time) for each in state.events if each is not None)
             state.deadline = max(latest, stamp or 0) + self._correction
-        return state, Outcome(_moved(before, state, held is not None), _result(state))
+        result = _result(state)._replace(was=was if state.status == COMPLETE else None)
+        return state, Outcome(_moved(before, state, held is not None), result)
 
     def expire(self, state: TripState, stamp: int) -> tuple[TripState | None, Outcome | None]:
         """The deadline of a trip has passed, or there is a stream time at last to give it one."""
         if state.deadline is None:
-            state.deadline = stamp + self._timeout
+            state.deadline = stamp + (self._timeout if state.status == OPEN else self._incomplete)
             return state, None
         if state.status == OPEN:
             return self.close(state)

@@ -8,7 +8,7 @@ from pathlib import Path
 from chillflow.codec import CompleteTripStruct
 from chillflow.connectors import open_database, open_log
 from chillflow.connectors.parquet import ParquetTrips
-from chillflow.connectors.tables import Row, refusal, to_table_row
+from chillflow.connectors.tables import COMPLETE_TRIP, Row, refusal, to_table_row
 from chillflow.replay import RejectedRow, encode_replayed
 from chillflow.settings import Settings
 from chillflow.splitting import ROW_FIELDS, TripRow
@@ -41,11 +41,11 @@ def load(settings: Settings, path: Path) -> tuple[int, int]:
             continue
         rows.append(to_table_row(trip, "load"))
         if len(rows) == _BATCH:
-            database.upsert(rows)
+            database.upsert({COMPLETE_TRIP: rows})
             loaded += len(rows)
             rows = []
     if rows:
-        database.upsert(rows)
+        database.upsert({COMPLETE_TRIP: rows})
         loaded += len(rows)
     database.close()
     if rejected:

@@ -9,7 +9,7 @@ import msgspec
 
 from chillflow.assembly import Result
 from chillflow.codec import encode_value
-from chillflow.connectors.tables import Row, refusal, to_table_row
+from chillflow.connectors.tables import COMPLETE_TRIP, INCOMPLETE_TRIP, Rows, incomplete_row, refusal, to_table_row
 from chillflow.keygroup import Dead, Record
 from chillflow.messages import Message, dead_letter
 from chillflow.settings import Settings
@@ -68,7 +68,7 @@ class Outputs:
         ]
 
     def refused(self, item: tuple[str, list[Result]]) -> Keyed:
-        """Dead letters of the stage `write`: complete trips that the table cannot hold."""
+        """Dead letters of the stage `write`: trips that their table cannot hold."""
         partition, results = item
         return partition, [
             dead_letter(
@@ -81,15 +81,21 @@ class Outputs:
                 revision=result.trip.revision,
             )
             for result in results
-            if not result.missing and (reason := refusal(result.trip))
+            if (reason := refusal(result.trip))
         ]
 
-    def rows(self, item: tuple[str, list[Result]]) -> tuple[str, list[Row]]:
-        """Rows of `stg.complete_trip`, without the refused."""
+    def rows(self, item: tuple[str, list[Result]]) -> tuple[str, Rows]:
+        """Rows of the tables, without the refused."""
         partition, results = item
-        return partition, [
-            to_table_row(result.trip, "stream") for result in results if not result.missing and not refusal(result.trip)
-        ]
+        rows: Rows = {COMPLETE_TRIP: [], INCOMPLETE_TRIP: []}
+        for result in results:
+            if refusal(result.trip):
+                continue
+            if not result.missing:
+                rows[COMPLETE_TRIP].append(to_table_row(result.trip, "stream"))
+            if (row := incomplete_row(result)) is not None:
+                rows[INCOMPLETE_TRIP].append(row)
+        return partition, {table: some for table, some in rows.items() if some}
 
     def _trip(self, result: Result) -> Message:
         trip = result.trip

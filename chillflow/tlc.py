@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import polars as pl
 from polars import selectors
@@ -16,8 +15,10 @@ from chillflow.codec import decode_value, encode_value
 from chillflow.errors import InputError
 from chillflow.trips import DERIVED_FIELDS, TRIP_FIELDS, CompleteTrip, canonical_extra
 
-__all__ = ["Layout", "Trips", "layout_of", "to_trips", "with_texts"]
+__all__ = ["REASON", "ROW", "Layout", "Trips", "layout_of", "to_trips", "with_texts"]
 
+ROW, REASON = "#row", "#reason"
+"""Columns beside those of a source, which may have a `row` of its own."""
 _TLC_NAMES = {
     "vendorid": "vendor_id",
     "pulocationid": "pu_zone_id",
@@ -51,9 +52,9 @@ class Trips:
     """Trips of some source rows, and what could not be one."""
 
     trips: pl.DataFrame
-    """`row` (number in the file, from 0), `pickup_us`, `dropoff_us`, and the fields of a trip by name."""
+    """ROW (number in the file, from 0), `pickup_us`, `dropoff_us`, and the fields of a trip by name."""
     rejected: pl.DataFrame
-    """`row`, `reason`, and the source's columns."""
+    """ROW, REASON, and the source's columns."""
     ambiguous_times: int
     """Times in the hour that comes twice when summer time ends: taken as the first."""
     missing_times: int
@@ -69,7 +70,8 @@ def layout_of(columns: Sequence[str]) -> Layout:
         raise InputError("fhv and fhvhv trip records are not supported, only yellow and green ones")
     if "pickup_ts" in by_lower:
         names = {name: name for name in ("trip_key", *TRIP_FIELDS)}
-        service, ignored = None, _OF_THE_TABLE
+        service = None
+        ignored: tuple[str, ...] = _OF_THE_TABLE
     else:
         prefix, service = ("lpep", "green") if "lpep_pickup_datetime" in by_lower else ("tpep", "yellow")
         names = {
@@ -79,7 +81,7 @@ def layout_of(columns: Sequence[str]) -> Layout:
         }
         ignored = ()
     fields = {field: by_lower[name] for name, field in names.items() if name in by_lower}
-    absent = [name for name, field in names.items() if field in _NEEDED and field not in fields]
+    absent = [name for name, field in names.items() if field in _NEEDED and field not in fields and name != field]
     if absent:
         raise InputError(f"these are no trip records of yellow or green taxis: no column {', '.join(absent)}")
     known = {*fields.values(), *(by_lower[name] for name in ignored if name in by_lower)}
@@ -87,15 +89,16 @@ def layout_of(columns: Sequence[str]) -> Layout:
 
 
 def to_trips(source: pl.DataFrame, layout: Layout, time_zone: str) -> Trips:
-    """Trips of source rows; `source` has besides its columns a column `row`."""
-    columns: list[pl.Expr] = [pl.col("row")]
+    """Trips of source rows; `source` has besides its columns a column ROW."""
+    columns: list[pl.Expr] = [pl.col(ROW)]
     reasons: list[pl.Expr] = []
     oddities: list[pl.Expr] = []
     for field in ("trip_key", *TRIP_FIELDS):
         column = layout.fields.get(field)
         if field == "extra_columns":
-            values = _extra_texts(source, layout)
-            columns.append(values.alias(field) if values is not None else pl.lit(None, pl.String).alias(field))
+            texts, misfits = _extra(source, layout) or (None, None)
+            columns.append(pl.lit(texts, pl.String).alias(field))
+            reasons.append(pl.lit(misfits, pl.String))
         elif column is None:
             columns.append(pl.lit(layout.service if field == "service" else None, _dtype(field)).alias(field))
         else:
@@ -114,19 +117,19 @@ def to_trips(source: pl.DataFrame, layout: Layout, time_zone: str) -> Trips:
     frame = source.select(
         *columns,
         *oddities,
-        pl.coalesce(*reasons).alias("reason") if reasons else pl.lit(None).alias("reason"),
+        pl.coalesce(*reasons).alias(REASON),
     ).with_columns(
         pl.col("pickup_ts").dt.timestamp("us").alias("pickup_us"),
         pl.col("dropoff_ts").dt.timestamp("us").alias("dropoff_us"),
     )
-    good = frame.filter(pl.col("reason").is_null())
-    bad = frame.filter(pl.col("reason").is_not_null()).select("row", "reason").join(source, on=ROW, maintain_order="left")
+    good = frame.filter(pl.col(REASON).is_null())
+    bad = frame.filter(pl.col(REASON).is_not_null()).select(ROW, REASON).join(source, on=ROW, maintain_order="left")
     counts = {
         kind: sum(int(good[name].sum()) for name in good.columns if name.startswith(f"{kind} "))
         for kind in ("ambiguous", "missing")
     }
     return Trips(
-        good.select("row", "pickup_us", "dropoff_us", "trip_key", *TRIP_FIELDS),
+        good.select(ROW, "pickup_us", "dropoff_us", "trip_key", *TRIP_FIELDS),
         bad,
         counts["ambiguous"],
         counts["missing"],
@@ -231,20 +234,23 @@ def _misfit(field: str, raw: pl.Expr, dtype: pl.DataType, value: pl.Expr) -> pl.
     return reason
 
 
-def _extra_texts(source: pl.DataFrame, layout: Layout) -> pl.Series | None:
-    """`extra_columns` as JSON text: the unknown columns, and what an export of ours holds already."""
+def _extra(source: pl.DataFrame, layout: Layout) -> tuple[pl.Series, pl.Series] | None:
+    """`extra_columns` as JSON text: the unknown columns, and what an export of ours holds already; and misfits."""
     own = layout.fields.get("extra_columns")
     if own is None and not layout.extra:
         return None
-
-    def text(row: dict[str, Any]) -> str | None:
-        held = row.pop(own) if own else None
-        if isinstance(held, str):
-            held = decode_value(held)
-        merged = canonical_extra({**(held or {}), **row})
-        return encode_value(merged).decode() if merged else None
-
     columns = [*layout.extra, *([own] if own else [])]
     singles = selectors.by_dtype(pl.Float32).cast(pl.String).cast(pl.Float64)
-    rows = source.select(columns).with_columns(singles).iter_rows(named=True)
-    return pl.Series([text(row) for row in rows], dtype=pl.String)
+    texts: list[str | None] = []
+    reasons: list[str | None] = []
+    for row in source.select(columns).with_columns(singles).iter_rows(named=True):
+        held = row.pop(own) if own else None
+        try:
+            known = decode_value(held) if isinstance(held, str | bytes) else held
+            merged = canonical_extra({**(known or {}), **row})
+            texts.append(encode_value(merged).decode() if merged else None)
+            reasons.append(None)
+        except (TypeError, ValueError, RecursionError):
+            texts.append(None)
+            reasons.append("extra_columns: no JSON object")
+    return pl.Series(texts, dtype=pl.String), pl.Series(reasons, dtype=pl.String)

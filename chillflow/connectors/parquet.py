@@ -15,7 +15,7 @@ from chillflow.codec import decode_value, encode_value
 from chillflow.errors import InputError
 from chillflow.replay import RejectedRow
 from chillflow.splitting import ROW_FIELDS, TripRow
-from chillflow.tlc import Layout, Trips, layout_of, to_trips, with_texts
+from chillflow.tlc import REASON, ROW, Layout, Trips, layout_of, to_trips, with_texts
 from chillflow.trips import canonical_extra, numbered_key, row_digest
 
 __all__ = ["ParquetTrips"]
@@ -55,6 +55,7 @@ class ParquetTrips:
         self.missing_times = 0
 
     def __iter__(self) -> Iterator[TripRow | RejectedRow]:
+        self.ambiguous_times = self.missing_times = 0
         if self.total <= _BUCKET_ROWS:
             frames: list[pl.DataFrame] = []
             for trips in self._read(self._layout):
@@ -104,7 +105,7 @@ class ParquetTrips:
         number = 0
         try:
             for batch in self._file.iter_batches(batch_size=_READ_ROWS, columns=columns):
-                frame = pl.DataFrame(pl.from_arrow(batch)).with_row_index("row", offset=number)
+                frame = pl.DataFrame(pl.from_arrow(batch)).with_row_index(ROW, offset=number)
                 number += frame.height
                 yield to_trips(frame, layout, self.time_zone)
         except (pa.ArrowException, OSError, pl.exceptions.PolarsError) as error:
@@ -115,14 +116,14 @@ class ParquetTrips:
         self.ambiguous_times += trips.ambiguous_times
         self.missing_times += trips.missing_times
         for values in trips.rejected.iter_rows(named=True):
-            row, reason = values.pop("row"), values.pop("reason")
+            row, reason = values.pop(ROW), values.pop(REASON)
             yield RejectedRow(str(self.path), row, reason, encode_value(canonical_extra(values)))
 
 
 def _keyed(trips: pl.DataFrame) -> Iterator[TripRow]:
     """Rows of a stretch of time, sorted, each with its trip_key."""
     copies: Counter[bytes] = Counter()
-    ordered = with_texts(trips.sort(_FIRST, "row").drop("row"))
+    ordered = with_texts(trips.sort(_FIRST, ROW).drop(ROW))
     for part in ordered.iter_slices(_READ_ROWS):
         for values in part.rows():
             row = list(values)

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import psycopg
 from psycopg import sql
 
-from chillflow.connectors.tables import COLUMNS, SELECTED, Row, migrations, trip_row
+from chillflow.connectors.tables import SELECTED, TABLES, Rows, Table, migrations, trip_row
 from chillflow.errors import DatabaseError, DatabaseUnavailableError, MissingTableError
 from chillflow.splitting import TripRow
 from chillflow.synthetic.zones import zones
@@ -18,13 +18,25 @@ __all__ = ["PostgresDatabase"]
 
 _LOCK = 0x63686C66  # "chlf": one migration at a time
 _STATEMENT_TIMEOUT = timedelta(minutes=2)
-_NAMES = ", ".join(COLUMNS)
-_UPSERT = f"""
-    insert into stg.complete_trip ({_NAMES}) select {_NAMES} from incoming order by trip_key
-    on conflict (trip_key) do update set
-    {", ".join(f"{name} = excluded.{name}" for name in COLUMNS[1:])}, updated_at = now()
-    where stg.complete_trip.revision < excluded.revision
-"""  # in the order of the key: two writers of the same trips cannot wait for each other in a circle
+
+
+def _statements(table: Table) -> tuple[str, str, str]:
+    """Where rows arrive, how they are copied there, and how they go into the table.
+
+    In the order of the key: two writers of the same trips cannot wait for each other in a circle.
+    """
+    key, names = table.columns[0], ", ".join(table.columns)
+    arriving, target = f"incoming_{table.name}", f"stg.{table.name}"
+    return (
+        f"create temporary table if not exists {arriving} (like {target} including defaults) on commit delete rows",
+        f"copy {arriving} ({names}) from stdin",
+        f"insert into {target} ({names}) select {names} from {arriving} order by {key}"
+        f" on conflict ({key}) do update set {', '.join(f'{name} = excluded.{name}' for name in table.columns[1:])},"
+        f" updated_at = now() where {target}.revision < excluded.revision",
+    )
+
+
+_STATEMENTS = {table: _statements(table) for table in TABLES}
 
 
 class PostgresDatabase:
@@ -63,17 +75,16 @@ class PostgresDatabase:
     def check(self) -> None:
         self.count()
 
-    def upsert(self, rows: list[Row]) -> None:
+    def upsert(self, rows: Rows) -> None:
         with self._errors(), self._connected().transaction():
             connection = self._connected()
-            connection.execute(
-                "create temporary table if not exists incoming"
-                " (like stg.complete_trip including defaults) on commit delete rows"
-            )
-            with connection.cursor() as cursor, cursor.copy(f"copy incoming ({_NAMES}) from stdin") as copy:
-                for row in rows:
-                    copy.write_row(row)
-            connection.execute(_UPSERT)
+            for table, some in rows.items():
+                arrive, copy_in, upsert = _STATEMENTS[table]
+                connection.execute(sql.SQL(arrive))
+                with connection.cursor() as cursor, cursor.copy(sql.SQL(copy_in)) as copy:
+                    for row in some:
+                        copy.write_row(row)
+                connection.execute(sql.SQL(upsert))
 
     def trips(
         self, *, trip_key: str | None, since: datetime | None, until: datetime | None, limit: int | None

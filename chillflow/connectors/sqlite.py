@@ -10,21 +10,24 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from chillflow.codec import decode_value
-from chillflow.connectors.tables import COLUMNS, SELECTED, Row, migrations, trip_row
+from chillflow.connectors.tables import SELECTED, TABLES, Row, Rows, Table, migrations, trip_row
 from chillflow.errors import DatabaseError, MissingTableError
 from chillflow.splitting import TripRow
 from chillflow.synthetic.zones import zones
 
 __all__ = ["SqliteDatabase"]
 
-_NAMES = ", ".join(COLUMNS)
-_UPSERT = f"""
-    insert into stg_complete_trip ({_NAMES}) values ({", ".join("?" * len(COLUMNS))})
-    on conflict (trip_key) do update set
-    {", ".join(f"{name} = excluded.{name}" for name in COLUMNS[1:])}, updated_at = current_timestamp
-    where stg_complete_trip.revision < excluded.revision
-"""
-_PICKUP, _DROPOFF = COLUMNS.index("pickup_ts"), COLUMNS.index("dropoff_ts")
+
+def _upsert(table: Table) -> str:
+    key, names, target = table.columns[0], ", ".join(table.columns), f"stg_{table.name}"
+    return (
+        f"insert into {target} ({names}) values ({', '.join('?' * len(table.columns))})"
+        f" on conflict ({key}) do update set {', '.join(f'{name} = excluded.{name}' for name in table.columns[1:])},"
+        f" updated_at = current_timestamp where {target}.revision < excluded.revision"
+    )
+
+
+_UPSERT = {table: _upsert(table) for table in TABLES}
 
 
 class SqliteDatabase:
@@ -60,10 +63,11 @@ class SqliteDatabase:
     def check(self) -> None:
         self.count()
 
-    def upsert(self, rows: list[Row]) -> None:
+    def upsert(self, rows: Rows) -> None:
         with self._errors(), self._connected() as connection:
             connection.execute("begin immediate")
-            connection.executemany(_UPSERT, map(_with_text_times, rows))
+            for table, some in rows.items():
+                connection.executemany(_UPSERT[table], (_with_text_times(row, table) for row in some))
 
     def trips(
         self, *, trip_key: str | None, since: datetime | None, until: datetime | None, limit: int | None
@@ -135,7 +139,8 @@ def _text(time: datetime) -> str:
     return time.astimezone(timezone.utc).isoformat(timespec="microseconds")
 
 
-def _with_text_times(row: Row) -> Row:
+def _with_text_times(row: Row, table: Table) -> Row:
     values = list(row)
-    values[_PICKUP], values[_DROPOFF] = _text(values[_PICKUP]), _text(values[_DROPOFF])
+    for position in table.times:
+        values[position] = values[position] and _text(values[position])
     return tuple(values)

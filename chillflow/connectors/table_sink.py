@@ -1,15 +1,16 @@
-"""The sink step for `stg.complete_trip`: whole batches, each in one transaction."""
+"""The sink step for the tables: whole batches, each in one transaction."""
 
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from chillflow.connectors.source import partition_name
-from chillflow.connectors.tables import Database, Row
+from chillflow.connectors.tables import Database, Row, Rows, Table
 
 __all__ = ["TableSink"]
 
@@ -18,8 +19,8 @@ _BATCH_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
-class TableSink(FixedPartitionedSink[list[Row], None]):
-    """Upserts lists of rows, keyed by partition; one connection each, or one in all where only one can write."""
+class TableSink(FixedPartitionedSink[Rows, None]):
+    """Upserts rows by table, keyed by partition; one connection each, or one in all where only one can write."""
 
     connect: Callable[[], Database]
     partitions: int
@@ -34,16 +35,18 @@ class TableSink(FixedPartitionedSink[list[Row], None]):
         return _Partition(self.connect())
 
 
-class _Partition(StatefulSinkPartition[list[Row], None]):
+class _Partition(StatefulSinkPartition[Rows, None]):
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._rows: list[Row] = []
+        self._rows: defaultdict[Table, dict[str, Row]] = defaultdict(dict)
+        """By table and key: of a trip's revisions in one batch only the last can be upserted."""
         self._written = time.monotonic()
 
-    def write_batch(self, values: list[list[Row]]) -> None:
-        for rows in values:
-            self._rows += rows
-        if len(self._rows) >= _BATCH_ROWS or time.monotonic() - self._written > _BATCH_SECONDS:
+    def write_batch(self, values: list[Rows]) -> None:
+        for batch in values:
+            for table, rows in batch.items():
+                self._rows[table].update((row[0], row) for row in rows)
+        if sum(map(len, self._rows.values())) >= _BATCH_ROWS or time.monotonic() - self._written > _BATCH_SECONDS:
             self._write()
 
     def snapshot(self) -> None:
@@ -55,9 +58,6 @@ class _Partition(StatefulSinkPartition[list[Row], None]):
 
     def _write(self) -> None:
         if self._rows:
-            newest: dict[str, Row] = {}  # of a trip's revisions in one batch only the last can be upserted
-            for row in self._rows:
-                newest[row[0]] = row
-            self._database.upsert([*newest.values()])
+            self._database.upsert({table: [*rows.values()] for table, rows in self._rows.items()})
             self._rows.clear()
         self._written = time.monotonic()

@@ -4,32 +4,72 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
+from chillflow.assembly import Result
 from chillflow.codec import CompleteTripStruct, encode_value, time_text
 from chillflow.splitting import ROW_FIELDS, TripRow
-from chillflow.trips import CompleteTrip, canonical_extra, microseconds
+from chillflow.trips import TRIP_FIELDS, CompleteTrip, canonical_extra, microseconds
 
 __all__ = [
-    "COLUMNS",
+    "COMPLETE_TRIP",
+    "INCOMPLETE_TRIP",
     "MONEY",
     "SELECTED",
+    "TABLES",
     "Database",
     "Migration",
     "Row",
+    "Rows",
+    "Table",
+    "incomplete_row",
     "migrations",
     "refusal",
     "to_table_row",
     "trip_row",
 ]
 
-COLUMNS = (*CompleteTrip.model_fields, "source")
-"""The columns that are written, in the order of a row."""
 Row: TypeAlias = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table whose rows are guarded by their revision; the first column is its key."""
+
+    name: str
+    """In the schema `stg`."""
+    columns: tuple[str, ...]
+    """The columns that are written, in the order of a row."""
+
+    @property
+    def times(self) -> tuple[int, ...]:
+        """Positions of the columns that hold times."""
+        return tuple(self.columns.index(name) for name in ("pickup_ts", "dropoff_ts"))
+
+
+COMPLETE_TRIP = Table("complete_trip", (*CompleteTrip.model_fields, "source"))
+INCOMPLETE_TRIP = Table(
+    "incomplete_trip",
+    (
+        "trip_key",
+        "revision",
+        "missing",
+        "completed",
+        "pickup_ts",
+        "dropoff_ts",
+        "pu_zone_id",
+        "do_zone_id",
+        "known",
+    ),
+)
+TABLES = (COMPLETE_TRIP, INCOMPLETE_TRIP)
+Rows: TypeAlias = dict[Table, list[Row]]
+"""Rows to write, by table."""
 
 MONEY = (
     "fare_amount",
@@ -44,12 +84,12 @@ MONEY = (
     "ehail_fee",
     "total_amount",
 )
-_MONEY_POSITIONS = tuple(COLUMNS.index(name) for name in MONEY)
+_MONEY_POSITIONS = tuple(COMPLETE_TRIP.columns.index(name) for name in MONEY)
 _MONEY_LIMIT = 10**8 - 0.005
 """`numeric(10, 2)` holds what is rounded below a hundred million."""
 _KEY_BYTES = 2000
 """Postgres indexes at most about 2,700 bytes of a key."""
-_EXTRA = COLUMNS.index("extra_columns")
+_EXTRA = COMPLETE_TRIP.columns.index("extra_columns")
 SELECTED = ROW_FIELDS[2:]
 """The columns that are read to replay a trip."""
 _ROW_PICKUP, _ROW_DROPOFF = SELECTED.index("pickup_ts"), SELECTED.index("dropoff_ts")
@@ -76,8 +116,8 @@ class Database(Protocol):
     def check(self) -> None:
         """Raise MissingTableError unless the tables are there."""
 
-    def upsert(self, rows: list[Row]) -> None:
-        """Write trips in one transaction; a row stays as it is where its revision is not newer."""
+    def upsert(self, rows: Rows) -> None:
+        """Write rows in one transaction; a row stays as it is where its revision is not newer."""
 
     def trips(
         self, *, trip_key: str | None, since: datetime | None, until: datetime | None, limit: int | None
@@ -108,6 +148,27 @@ def to_table_row(trip: CompleteTripStruct, source: str) -> Row:
     if values[_EXTRA] is not None:
         values[_EXTRA] = encode_value(values[_EXTRA]).decode()
     return tuple(values)
+
+
+def incomplete_row(result: Result) -> Row | None:
+    """The row of `stg.incomplete_trip` that a result makes or marks as completed, or None."""
+    incomplete = result if result.missing else result.was
+    if incomplete is None:
+        return None
+    trip = incomplete.trip
+    fields = msgspec.structs.asdict(trip)
+    known = {name: fields[name] for name in TRIP_FIELDS if fields[name] is not None}
+    return (
+        trip.trip_key,
+        result.trip.revision,
+        encode_value(incomplete.missing).decode(),
+        not result.missing,
+        trip.pickup_ts,
+        trip.dropoff_ts,
+        trip.pu_zone_id,
+        trip.do_zone_id,
+        encode_value(known).decode(),
+    )
 
 
 def refusal(trip: CompleteTripStruct) -> str | None:

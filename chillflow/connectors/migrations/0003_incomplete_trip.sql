@@ -1,0 +1,17 @@
+-- Trips that timed out. Rows are never deleted: one that was completed after all stays, marked so.
+create table stg.incomplete_trip (
+    trip_key text primary key,
+    revision integer not null,
+    missing jsonb not null,
+    completed boolean not null,
+    pickup_ts timestamptz,
+    dropoff_ts timestamptz,
+    pu_zone_id integer,
+    do_zone_id integer,
+    known jsonb not null,
+    created_at timestamptz not null default current_timestamp,
+    updated_at timestamptz not null default current_timestamp
+);
+
+create view stg.still_incomplete_trip as
+select * from stg.incomplete_trip where not completed;
