@@ -167,7 +167,7 @@ class KeyGroup(Generic[S, E]):
         """Let `expire` end each state, in the order of the keys: the log has ended for good."""
         decided = Decided()
         for key in sorted({*self._rest, *self._live}):
-            before = self._live.get(key) or self._recall(key)
+            before = self._recall(key)
             assert before is not None
             due = before.deadline
             state, outcome = expire(before)
@@ -177,6 +177,9 @@ class KeyGroup(Generic[S, E]):
         return decided
 
     def _recall(self, key: bytes) -> S | None:
+        live = self._live.get(key)
+        if live is not None:  # a state may be false
+            return live
         held = self._rest.get(key)
         if held is None:
             return None
@@ -208,7 +211,7 @@ class KeyGroup(Generic[S, E]):
             self._expire(key, due, stamp, decided)
 
     def _expire(self, key: bytes, due: int | None, stamp: int, decided: Decided) -> None:
-        before = self._live.get(key) or self._recall(key)
+        before = self._recall(key)
         if before is None or before.deadline != due:
             return
         state, outcome = self._keyed.expire(before, stamp)

@@ -81,7 +81,9 @@ def layout_of(columns: Sequence[str]) -> Layout:
         }
         ignored = ()
     fields = {field: by_lower[name] for name, field in names.items() if name in by_lower}
-    absent = [name for name, field in names.items() if field in _NEEDED and field not in fields and name != field]
+    absent = [
+        next(name for name, field in names.items() if field == needed) for needed in _NEEDED if needed not in fields
+    ]
     if absent:
         raise InputError(f"these are no trip records of yellow or green taxis: no column {', '.join(absent)}")
     known = {*fields.values(), *(by_lower[name] for name in ignored if name in by_lower)}

@@ -19,7 +19,7 @@ from chillflow.account import AccountFile
 from chillflow.assembly import Assembly
 from chillflow.codec import decode_keyed
 from chillflow.connectors import open_database, open_log
-from chillflow.connectors.sink import LogSink
+from chillflow.connectors.sink import ExactlyOnceSink
 from chillflow.connectors.source import LogSource
 from chillflow.connectors.table_sink import TableSink
 from chillflow.keygroup import Keyed
@@ -52,7 +52,14 @@ def from_settings(settings: Settings, account_file: Path | None) -> Dataflow:
         exit_at_end=settings.exit_at_end,
         draining=drain.requested,
     )
-    return build(source, LogSink(log, FLOW_ID, partitions), table, AccountFile(account_file), settings)
+    results = {name: spec for name, spec in registry(settings).items() if name != settings.topic}
+    topics = ExactlyOnceSink(log, pipeline_name(settings), partitions, results)
+    return build(source, topics, table, AccountFile(account_file), settings)
+
+
+def pipeline_name(settings: Settings) -> str:
+    """The name under which the pipeline of this topic writes: one instance at a time can."""
+    return f"{FLOW_ID}-{settings.topic}"
 
 
 def build(

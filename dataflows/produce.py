@@ -20,7 +20,7 @@ from bytewax.outputs import Sink
 from chillflow.connectors import open_database, open_log
 from chillflow.connectors.parquet import ParquetTrips
 from chillflow.connectors.replay_source import Pace, ReplaySource
-from chillflow.connectors.sink import LogSink
+from chillflow.connectors.sink import AtLeastOnceSink
 from chillflow.errors import InputError
 from chillflow.replay import RejectedRow, Replayed, ReplayStats, Screen, encode_replayed, replay
 from chillflow.running import bytewax_run, drain
@@ -82,7 +82,9 @@ def source_of(
     )
 
 
-def topics_of(settings: Settings, delivered: Callable[[Mapping[str, int]], None] = lambda counts: None) -> LogSink:
+def topics_of(
+    settings: Settings, delivered: Callable[[Mapping[str, int]], None] = lambda counts: None
+) -> AtLeastOnceSink:
     """The sink for the topics of the settings; makes those that are missing. Raises KafkaError and its kind."""
     log = open_log(settings)
     if settings.create_topics:
@@ -93,7 +95,7 @@ def topics_of(settings: Settings, delivered: Callable[[Mapping[str, int]], None]
             settings.replication_factor,
         )
     log.partitions(settings.topic)
-    return LogSink(log, FLOW_ID, delivered=delivered)
+    return AtLeastOnceSink(log, FLOW_ID, delivered=delivered)
 
 
 def build(trips: Source[list[Replayed]], topics: Sink[Any], settings: Settings) -> Dataflow:

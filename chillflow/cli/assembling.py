@@ -61,15 +61,18 @@ def register(app: typer.Typer) -> None:
 def assemble(settings: Settings, *, workers: int = 1, as_json: bool = False) -> dict[str, Any]:
     """Run the assembly dataflow; its summary, which is also shown."""
     from chillflow.account import read_account
+    from chillflow.connectors import open_log
     from chillflow.running.launcher import run_workers
     from chillflow.running.recovery import ACCOUNT_FILE, recovery_store
     from chillflow.running.runner import run_flow
-    from dataflows.assemble import from_settings
+    from dataflows.assemble import from_settings, pipeline_name
 
     started = time.monotonic()
     account_file = settings.recovery_dir / ACCOUNT_FILE
     with recovery_store(settings) as store:
         flow = from_settings(settings, account_file)
+        log = open_log(settings)
+        log.fence(pipeline_name(settings), log.partitions(settings.topic))
         if workers == 1:
             run_flow(flow, epoch_interval=settings.epoch_interval, recovery=store)
         else:

@@ -90,8 +90,14 @@ class FileLog:
             raise KafkaError(f"{path} is shorter than where reading stopped: is it another topic? (`reset`)")
         return FileReader(path, position or 0)
 
-    def writer(self, name: str, *, partition: int | None = None) -> FileWriter:
-        return FileWriter(self._folder, name, partition)
+    def writer(self, name: str) -> FileWriter:
+        return FileWriter(self._folder, None)
+
+    def exactly_once_writer(self, name: str, partition: int) -> FileWriter:
+        return FileWriter(self._folder, partition)
+
+    def fence(self, name: str, partitions: int) -> None:
+        """The lock on a file shuts others out as soon as it is opened."""
 
 
 def _path(folder: Path, partition: int) -> Path:
@@ -168,11 +174,10 @@ def _to_record(offset: int, line: bytes, path: Path) -> LogRecord:
 class FileWriter:
     """Appends lines to the partitions it owns. After `flush` they outlive the process (not a power cut)."""
 
-    def __init__(self, folder: Path, name: str, partition: int | None) -> None:
+    def __init__(self, folder: Path, partition: int | None) -> None:
         self.delivered = 0
         self.failed = 0
         self._folder = folder
-        self._name = name
         self._partition = partition
         self._files: dict[tuple[str, int], IO[bytes]] = {}
         self._counts: dict[str, int] = {}

@@ -7,13 +7,13 @@ and no call waits for a broker without a limit.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
 from confluent_kafka import (
-    OFFSET_BEGINNING,
     Consumer,
     KafkaException,
     Producer,
@@ -37,6 +37,9 @@ from chillflow.topics import TopicSpec
 __all__ = ["KafkaLog", "KafkaReader", "KafkaWriter"]
 
 T = TypeVar("T")
+_TRANSACTION_TIMEOUT = timedelta(minutes=5)
+"""A broker that is away for less is ridden out. The price: where an instance was killed and none is started
+again, readers wait so long for what stands behind its open transaction."""
 _UNREACHABLE = {
     ClientError._TRANSPORT,
     ClientError._ALL_BROKERS_DOWN,
@@ -44,6 +47,7 @@ _UNREACHABLE = {
     ClientError._RESOLVE,
     ClientError.BROKER_NOT_AVAILABLE,
 }
+_FENCED = {ClientError._FENCED, ClientError.INVALID_PRODUCER_EPOCH, ClientError.PRODUCER_FENCED}
 # librdkafka writes to stderr unless it is given a logger
 _client_log = logging.getLogger("chillflow.kafka")
 
@@ -64,6 +68,7 @@ class KafkaLog:
             **properties,
         }
         self._admin_client: AdminClient | None = None
+        self._lookup_client: Consumer | None = None
 
     def ensure_topics(self, specs: Sequence[TopicSpec], partitions: int, replication_factor: int) -> list[str]:
         existing = self._topics()
@@ -96,25 +101,36 @@ class KafkaLog:
         return count
 
     def end_offset(self, topic: str, partition: int) -> int:
-        where = TopicPartition(topic, partition)
-        with self._lookup() as consumer:
-            _, end = self._call(lambda: consumer.get_watermark_offsets(where, timeout=self._timeout))
-        return int(end)
+        return self._watermarks(topic, partition)[1]
 
     def offset_at(self, topic: str, partition: int, timestamp: int) -> int:
-        with self._lookup() as consumer:
-            (found,) = self._call(
-                lambda: consumer.offsets_for_times([TopicPartition(topic, partition, timestamp)], timeout=self._timeout)
-            )
+        where = TopicPartition(topic, partition, timestamp)
+        (found,) = self._call(lambda: self._lookup.offsets_for_times([where], timeout=self._timeout))
         return found.offset if found.offset >= 0 else self.end_offset(topic, partition)
 
     def reader(self, topic: str, partition: int, position: int | None, *, group: str | None) -> KafkaReader:
-        return KafkaReader(self._consumer(group), TopicPartition(topic, partition), position)
+        if position is None:
+            # asked for OFFSET_BEGINNING, librdkafka looks the offset up before it knows a leader, and waits 500 ms
+            position, _ = self._watermarks(topic, partition)
+        return KafkaReader(self._consumer(group), TopicPartition(topic, partition, position))
 
-    def writer(self, name: str, *, partition: int | None = None) -> KafkaWriter:
-        self._topics()  # no broker: an error now, not when the messages have timed out
-        config = {
-            "client.id": name if partition is None else f"{name}-{partition}",
+    def writer(self, name: str) -> KafkaWriter:
+        return KafkaWriter(self._producer_config(name), self._topics())
+
+    def exactly_once_writer(self, name: str, partition: int) -> KafkaWriter:
+        config = self._producer_config(f"{name}-{partition}") | {
+            "transactional.id": f"{name}-{partition}",
+            "transaction.timeout.ms": _TRANSACTION_TIMEOUT // timedelta(milliseconds=1),
+        }
+        return KafkaWriter(config, self._topics(), transactional=True, timeout=self._timeout)
+
+    def fence(self, name: str, partitions: int) -> None:
+        for partition in range(partitions):
+            self.exactly_once_writer(name, partition).close()
+
+    def _producer_config(self, client_id: str) -> dict[str, Any]:
+        return {
+            "client.id": client_id,
             "enable.idempotence": True,
             "partitioner": "murmur2_random",  # Java's: other producers' events of a trip meet ours
             "linger.ms": 20,
@@ -124,7 +140,6 @@ class KafkaLog:
             "delivery.report.only.error": True,
             **self._common,
         }
-        return KafkaWriter(config, {topic: count for topic, count in self._topics().items() if count})
 
     @property
     def _admin(self) -> AdminClient:
@@ -152,13 +167,16 @@ class KafkaLog:
         }
         return self._client(lambda: Consumer(config))
 
-    @contextmanager
-    def _lookup(self) -> Any:
-        consumer = self._consumer(None)
-        try:
-            yield consumer
-        finally:
-            consumer.close()
+    def _watermarks(self, topic: str, partition: int) -> tuple[int, int]:
+        where = TopicPartition(topic, partition)
+        low, high = self._call(lambda: self._lookup.get_watermark_offsets(where, timeout=self._timeout))
+        return int(low), int(high)
+
+    @property
+    def _lookup(self) -> Consumer:
+        if self._lookup_client is None:
+            self._lookup_client = self._consumer(None)
+        return self._lookup_client
 
     @staticmethod
     def _client(make: Callable[[], T]) -> T:
@@ -186,29 +204,25 @@ class KafkaLog:
 class KafkaReader:
     """Reads one partition, committed messages only."""
 
-    def __init__(self, consumer: Consumer, partition: TopicPartition, position: int | None) -> None:
+    def __init__(self, consumer: Consumer, start: TopicPartition) -> None:
         self._consumer = consumer
-        self._topic, self._partition = partition.topic, partition.partition
-        self.position = 0
+        self._topic, self._partition = start.topic, start.partition
+        self.position = start.offset
         self.at_end = False
-        if position is None:
-            consumer.assign([TopicPartition(self._topic, self._partition, OFFSET_BEGINNING)])
-        else:
-            self.position = position
-            consumer.assign([TopicPartition(self._topic, self._partition, position)])
+        consumer.assign([start])
 
     def read(self, limit: int) -> list[LogRecord]:
         records = []
-        self.at_end = False
         for message in self._consumer.consume(limit, 0):
             error = message.error()
             if error is None:
-                kind, time = message.timestamp()
+                self.at_end = False  # the end is told of once: until a message comes it is still the end
+                kind, timestamp = message.timestamp()
                 offset: int = message.offset()  # type: ignore[assignment]  # a message without an error has one
                 records.append(
                     LogRecord(
                         offset,
-                        time if kind else None,
+                        timestamp if kind else None,
                         message.key(),
                         message.value(),
                         tuple(message.headers() or ()) or None,  # type: ignore[arg-type]
@@ -248,14 +262,29 @@ class KafkaReader:
 
 
 class KafkaWriter:
-    """An idempotent producer that keeps the first failure and raises it at the next call."""
+    """An idempotent producer that keeps the first failure and raises it at the next call.
 
-    def __init__(self, config: Mapping[str, Any], partitions: Mapping[str, int]) -> None:
+    A transactional one opens a transaction at the first message after a flush, and commits it in `flush`.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        partitions: Mapping[str, int],
+        *,
+        transactional: bool = False,
+        timeout: float = 10.0,
+    ) -> None:
         self.failed = 0
         self._sent = 0
         self._partitions = partitions
+        self._transactional = transactional
+        self._timeout = timeout
+        self._in_transaction = False
         self._error: ChillFlowError | None = None
         self._producer = KafkaLog._client(lambda: Producer({**config, "on_delivery": self._on_failure}))
+        if transactional:
+            self._patiently(lambda: self._producer.init_transactions(timeout))
 
     @property
     def delivered(self) -> int:
@@ -267,6 +296,9 @@ class KafkaWriter:
         count = self._partitions.get(message.topic)
         if count is None:
             raise UnknownTopicError(f"no topic {message.topic!r}: run `create-topic --topic {message.topic}`")
+        if self._transactional and not self._in_transaction:
+            self._patiently(self._producer.begin_transaction)
+            self._in_transaction = True
         number = -1 if partition is None else partition % count
         while True:
             try:
@@ -290,16 +322,41 @@ class KafkaWriter:
         while self._producer.flush(0.5):
             self._raise_first()
         self._raise_first()
+        if self._in_transaction:
+            self._patiently(lambda: self._producer.commit_transaction(self._timeout))
+            self._in_transaction = False
 
     def close(self) -> None:
         self._producer.purge()  # after a flush there is nothing left; without one the flow has failed
         self._producer.flush(1)
+        if self._in_transaction:
+            with suppress(KafkaException):  # best effort: the next instance undoes it in any case
+                self._producer.abort_transaction(1)
+
+    def _patiently(self, call: Callable[[], None]) -> None:
+        """Do a step of a transaction, again while the client says that this may help."""
+        deadline = time.monotonic() + _TRANSACTION_TIMEOUT.total_seconds()
+        while True:
+            try:
+                call()
+                return
+            except KafkaException as failure:
+                error: ClientError = failure.args[0]
+                if error.code() in _FENCED:
+                    raise KafkaError(
+                        "another instance has taken over this pipeline's output; this one stops"
+                    ) from failure
+                if not error.retriable() or time.monotonic() > deadline:
+                    self._raise_first()
+                    raise DeliveryError(f"transaction failed: {_message(error)}") from failure
 
     def _on_failure(self, error: ClientError | None, message: Any) -> None:
         if error is None:
             return
         self.failed += 1
-        if self._error is None and error.code() != ClientError._PURGE_QUEUE:
+        if error.code() in _FENCED:
+            self._error = KafkaError("another instance has taken over this pipeline's output; this one stops")
+        elif self._error is None and error.code() not in (ClientError._PURGE_QUEUE, ClientError._PURGE_INFLIGHT):
             self._error = DeliveryError(f"a message for {message.topic()} was not delivered: {_message(error)}")
 
     def _raise_first(self) -> None:

@@ -40,7 +40,7 @@ class PartitionReader(Protocol):
 
 
 class Writer(Protocol):
-    """Writes messages; nothing is certain until `flush` has returned."""
+    """Writes messages; nothing is certain until `flush` has returned. Then readers see it, too."""
 
     failed: int
 
@@ -75,5 +75,15 @@ class Log(Protocol):
     def reader(self, topic: str, partition: int, position: int | None, *, group: str | None) -> PartitionReader:
         """A reader from `position`, or from the beginning."""
 
-    def writer(self, name: str, *, partition: int | None = None) -> Writer:
-        """A writer for the command `name`, of one partition if it is given."""
+    def writer(self, name: str) -> Writer:
+        """A writer for the command `name`: each message at least once, in the partition of its key."""
+
+    def exactly_once_writer(self, name: str, partition: int) -> Writer:
+        """The one writer of the pipeline `name` for this partition number.
+
+        What an older one left open is undone, and it can write nothing more. Readers see what is written up to a
+        flush, whole or not at all.
+        """
+
+    def fence(self, name: str, partitions: int) -> None:
+        """Shut out older writers of the pipeline, also of partitions for which there is nothing to write yet."""
