@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test stream lint format check servers servers-stop clean
+.PHONY: help install demo test chaos stream lint format check servers servers-stop clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -28,6 +28,9 @@ demo: $(VENV)/.runtime  ## generated trips through both dataflows, no server nee
 
 test: $(VENV)/.dev  ## all tests, on a real Kafka and a real Postgres that it starts itself
 	$(BIN)/python -m pytest
+
+chaos: $(VENV)/.dev  ## 100 kills on files and on servers (minutes)
+	CHILLFLOW_KILLS=100 $(BIN)/python -m pytest tests/chaos
 
 stream:
 	@:

@@ -128,9 +128,7 @@ def test_the_same_seed_gives_the_same_file(tmp_path: Path) -> None:
     assert _made(tmp_path).equals(_made(tmp_path))
 
 
-@pytest.mark.parametrize(
-    ("service", "digest"), [("yellow", "0d1f59f8e4154f93"), ("green", "630ddd5a7666ef0b")]
-)
+@pytest.mark.parametrize(("service", "digest"), [("yellow", "0d1f59f8e4154f93"), ("green", "630ddd5a7666ef0b")])
 def test_the_trips_are_the_same_on_every_machine(tmp_path: Path, service: Service, digest: str) -> None:
     # These change when the invented city does; the versions of Python, polars and pyarrow must not matter.
     generate(tmp_path / "trips.parquet", 2_000, service=service)
@@ -159,9 +157,7 @@ def test_a_chunk_is_a_row_group(files: dict[Service, Path]) -> None:
     assert sizes == [30_000, 30_000, 30_000, 10_000]
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"trips": -1}, {"chunk": 0}, {"days": 0}, {"start": date(2008, 12, 31)}], ids=str
-)
+@pytest.mark.parametrize("wrong", [{"trips": -1}, {"chunk": 0}, {"days": 0}, {"start": date(2008, 12, 31)}], ids=str)
 def test_what_cannot_be_made_is_refused(tmp_path: Path, wrong: dict[str, int | date]) -> None:
     with pytest.raises(ValueError, match="cannot spread"):
         generate(tmp_path / "trips.parquet", **({"trips": 10} | wrong))  # type: ignore[arg-type]
@@ -230,9 +226,7 @@ def test_zones_are_busy_as_the_services_have_them(files: dict[Service, Path]) ->
 
 
 def test_tips_are_paid_by_card_and_never_seen_in_cash(trips: pl.DataFrame) -> None:
-    tipped = (
-        trips.filter(pl.col("total_amount") > 0).group_by("payment_type").agg(pl.col("tip_amount").mean())
-    )
+    tipped = trips.filter(pl.col("total_amount") > 0).group_by("payment_type").agg(pl.col("tip_amount").mean())
     mean = dict(tipped.iter_rows())
     assert mean[1] > 2
     assert mean[2] == mean[4] == 0

@@ -1,0 +1,100 @@
+"""Writes docs/settings.md from `chillflow.settings.Settings`: `python docs/make_settings.py`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from chillflow.cli import app
+from chillflow.settings import Settings
+
+PAGE = Path(__file__).with_name("settings.md")
+HEAD = """\
+# Settings
+
+<!-- Made by docs/make_settings.py. A test compares: run `python docs/make_settings.py` after a change. -->
+
+Each setting is an environment variable. Most are an option too: `chillflow-stream COMMAND --help` lists those that
+a command uses. An option wins over the variable. A wrong value ends the command with one line and exit code 2. A
+variable with an unknown name is ignored.
+
+A duration is `90` or `90s` (seconds), `15min`, `25h` or `8d`.
+
+"""
+TAIL = """
+The late events and the dead letters have topics named after the topic of the events: `trip-events.late` and
+`trip-events.dlq`.
+
+## Options without a variable
+
+`--debug` shows the traceback of an error. The other options of a command (`--limit`, `--speed`, `--workers`, ...)
+say what one run does; `--help` lists them.
+
+## Any property of librdkafka
+
+A variable `CHILLFLOW_KAFKA_` + the property's name in capitals, with `_` for `.`, is given to Kafka's client:
+
+| variable | property |
+|---|---|
+| `CHILLFLOW_KAFKA_SECURITY_PROTOCOL` | `security.protocol` |
+| `CHILLFLOW_KAFKA_SASL_MECHANISM` | `sasl.mechanism` |
+| `CHILLFLOW_KAFKA_SASL_PASSWORD` | `sasl.password` |
+| `CHILLFLOW_KAFKA_COMPRESSION_TYPE` | `compression.type` |
+
+The same as an option, repeatable: `--kafka-property security.protocol=SASL_SSL`. Passwords belong in variables:
+other users of the machine can see options. The
+[list of properties](https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md) is librdkafka's.
+
+Two names are not passed on, because they are settings of ours: `CHILLFLOW_KAFKA_TIMEOUT` and
+`CHILLFLOW_KAFKA_BOOTSTRAP_SERVERS` (the servers are `KAFKA_BOOTSTRAP_SERVERS`). A property that is given wins over
+the value this project chose, `enable.idempotence` and `isolation.level` among them: changing those two breaks what
+the README promises. An unknown property is an error.
+"""
+
+
+def page() -> str:
+    """The page, whole."""
+    rows = ["| variable | option | default | meaning |", "|---|---|---|---|", *map(_row, Settings.model_fields)]
+    return HEAD + "\n".join(rows) + "\n" + TAIL
+
+
+def options() -> set[str]:
+    """The options of all commands."""
+    commands: Any = typer.main.get_command(app)
+    return {
+        name
+        for command in commands.commands.values()
+        for parameter in command.params
+        for name in (*parameter.opts, *parameter.secondary_opts)
+    }
+
+
+def _row(name: str) -> str:
+    field = Settings.model_fields[name]
+    variable = field.validation_alias or f"CHILLFLOW_{name.upper()}"
+    flag = f"--{name.replace('_', '-')}"
+    off = f"--no-{flag.removeprefix('--')}"
+    option = next((f"`{each}`" for each in (off, flag) if each in options()), "")
+    default = field.default if not isinstance(field.default, timedelta) else duration(field.default)
+    shown = "" if default is None else f"`{str(default).lower() if isinstance(default, bool) else default}`"
+    return f"| `{variable}` | {option} | {shown} | {field.description} |"
+
+
+def duration(span: timedelta) -> str:
+    """The shortest text that the setting reads as this.
+
+    >>> duration(timedelta(hours=25)), duration(timedelta(days=8)), duration(timedelta(seconds=10))
+    ('25h', '8d', '10s')
+    """
+    seconds = span.total_seconds()
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds % length == 0 and (unit != "d" or seconds > length):
+            return f"{seconds / length:g}{unit}"
+    return f"{seconds:g}s"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

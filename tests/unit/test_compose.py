@@ -1,0 +1,112 @@
+"""docker-compose.yml and the Dockerfile hold together, as far as can be seen without Docker."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+from chillflow import __version__
+from chillflow.cli import app
+from chillflow.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = {name: service for name, service in SERVICES.items() if "build" in service}
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+COMMANDS: Any = typer.main.get_command(app)
+VARIABLES = {str(field.validation_alias or f"CHILLFLOW_{name.upper()}") for name, field in Settings.model_fields.items()}
+
+
+def conditions(service: str) -> dict[str, str]:
+    needs: Mapping[str, Mapping[str, str]] = SERVICES[service].get("depends_on", {})
+    return {name: need["condition"] for name, need in needs.items()}
+
+
+def test_the_services() -> None:
+    assert set(SERVICES) == {"kafka", "postgres", "init", "trip-event-producer", "trip-assembler"}
+    assert set(OURS) == {"init", "trip-event-producer", "trip-assembler"}
+
+
+def test_who_waits_for_whom() -> None:
+    ready = {"kafka": "service_healthy", "init": "service_completed_successfully"}
+    assert conditions("init") == {"postgres": "service_healthy"}
+    assert conditions("trip-event-producer") == conditions("trip-assembler") == ready
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_what_is_waited_for_can_come_true(name: str) -> None:
+    for needed, condition in conditions(name).items():
+        if condition == "service_healthy":
+            assert SERVICES[needed]["healthcheck"]["test"][0] == "CMD"
+        else:
+            assert SERVICES[needed]["restart"] == "no", "a service that starts again is never completed"
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_its_command_line_is_one_of_ours(name: str) -> None:
+    command, *arguments = OURS[name]["command"]
+    parser = COMMANDS.commands[command]
+    parser.make_context(command, arguments).close()
+    with pytest.raises(Exception, match="No such option"):
+        parser.make_context(command, [*arguments, "--no-such-option"])
+    known = {option for parameter in parser.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    assert {argument for argument in arguments if argument.startswith("--")} <= known
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_its_environment_are_settings(name: str) -> None:
+    environment = OURS[name]["environment"]
+    assert set(environment) <= VARIABLES
+    host = environment["KAFKA_BOOTSTRAP_SERVERS"]
+    assert f"INTERNAL://{host}" in SERVICES["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"]
+    assert "@postgres:5432/" + SERVICES["postgres"]["environment"]["POSTGRES_DB"] in environment["DATABASE_URL"]
+
+
+def test_images_are_pinned() -> None:
+    assert SERVICES["kafka"]["image"] == "apache/kafka:4.1.0"
+    assert SERVICES["postgres"]["image"] == "postgres:17"
+    assert {service["image"] for service in OURS.values()} == {f"chillflow-stream:{__version__}"}
+
+
+def test_what_runs_for_ever_starts_again() -> None:
+    for name in ("kafka", "postgres", "trip-assembler"):
+        assert SERVICES[name]["restart"] == "unless-stopped"
+    assert SERVICES["trip-event-producer"]["restart"] == "on-failure"
+
+
+def test_the_recovery_store_is_on_a_volume() -> None:
+    (mount,) = SERVICES["trip-assembler"]["volumes"]
+    volume, folder = mount.split(":")
+    assert volume in COMPOSE["volumes"]
+    assert f"CHILLFLOW_RECOVERY_DIR={folder}/" in DOCKERFILE
+    assert re.search(rf"--owner=chillflow .*{folder}$", DOCKERFILE, re.MULTILINE)
+
+
+def test_the_image() -> None:
+    assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) == ["python:3.12-slim"] * 2
+    assert "--constraint constraints.txt" in DOCKERFILE
+    last_stage = DOCKERFILE.rpartition("FROM ")[2]
+    assert re.findall(r"^USER (\S+)", last_stage, re.MULTILINE) == ["chillflow"]
+    assert 'ENTRYPOINT ["chillflow-stream"]' in last_stage
+
+
+def test_what_the_image_copies_is_there_and_not_ignored() -> None:
+    first_stage = DOCKERFILE.rpartition("FROM ")[0]
+    sources = [name for line in re.findall(r"^COPY (.+) \S+$", first_stage, re.MULTILINE) for name in line.split()]
+    assert {"chillflow", "dataflows", "stream", "constraints.txt"} <= set(sources)
+    rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
+    for source in sources:
+        assert (ROOT / source).exists(), source
+        ignored = False
+        for rule in rules:
+            if fnmatch(source, rule.lstrip("!")):
+                ignored = not rule.startswith("!")
+        assert not ignored, source

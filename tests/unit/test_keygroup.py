@@ -1,0 +1,241 @@
+"""A key group gives the same however its records are batched, cut by snapshots, or followed by progress."""
+
+from collections import Counter
+from collections.abc import Collection
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chillflow.account import difference
+from chillflow.assembly import ACCOUNT
+from chillflow.errors import RecoveryError
+from chillflow.events import TripEvent
+from chillflow.keygroup import Dead, Keyed, KeyGroup, Outcome, Record
+from chillflow.streamtime import StreamTime
+from chillflow.trips import milliseconds
+from tests.unit.vocabulary import (
+    BEGINNING,
+    DAY,
+    HOUR,
+    NOW,
+    end_event,
+    enter_event,
+    exit_event,
+    group,
+    keyed,
+    payment_event,
+    records,
+    start_event,
+)
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> list[Record]:
+    """Events of some trips, shuffled, repeated, corrected and dropped, over weeks of stream time; and some rubbish."""
+    makers = [start_event, exit_event, enter_event, payment_event, end_event]
+    events: list[TripEvent] = []
+    for number in range(draw(st.integers(1, 4))):
+        begin = BEGINNING + timedelta(hours=draw(st.integers(0, 15 * 24)))
+        for make in makers:
+            for version in draw(st.lists(st.integers(0, 2), max_size=3)):
+                events.append(make(trip_key=f"trip {number}", event_time=begin, event_version=version))
+    if draw(st.booleans()):
+        events.sort(key=lambda event: event.event_time)
+    else:
+        events = draw(st.permutations(events))
+    time = StreamTime(draw(st.integers(1, 4)))
+    made = records(events, [time.observe(milliseconds(event.event_time)) for event in events])
+    for at in draw(st.lists(st.integers(0, len(made)), max_size=2)):
+        stamp = made[at].stamp if at < len(made) else time.now
+        made.insert(at, Record(stamp, -1, draw(st.sampled_from([b"trip 1", None])), b"rubbish", None))
+    return made
+
+
+Said = dict[str, Any]
+
+
+def run(
+    log: list[Record],
+    cuts: Collection[int] = (),
+    snapshots: Collection[int] = (),
+    hints: Collection[int] = (),
+) -> Said:
+    """What a group says of a log that is cut into batches, restored from snapshots, and hears of progress."""
+    account = Counter(dict.fromkeys(ACCOUNT, 0))
+    results: dict[str, list[Any]] = {}
+    late: list[Record] = []
+    dead: list[Dead] = []
+    one = group()
+    batches: list[list[Record] | int] = []
+    batch: list[Record] = []
+
+    def flush() -> None:
+        decided = one.process(batches)
+        account.update(decided.tally)
+        assert difference(account) == 0
+        assert min(account.values()) >= 0
+        for result in decided.results:
+            results.setdefault(result.trip.trip_key, []).append(result)
+        late.extend(decided.late)
+        dead.extend(decided.dead)
+        batches.clear()
+
+    for at, record in enumerate(log):
+        batch.append(record)
+        if at in cuts or at in snapshots or at in hints:
+            batches.append(batch)
+            batch = []
+        if at in hints and record.stamp is not None:
+            batches.append(record.stamp)
+        if at in snapshots:
+            flush()
+            one = group(one.snapshot())
+    batches.append(batch)
+    flush()
+    return {
+        "account": +account,
+        "results": results,
+        "late": late,
+        "dead": dead,
+        "states": one.snapshot()["states"],
+    }
+
+
+@given(logs(), st.data())
+@settings(max_examples=150, deadline=None)
+def test_batches_and_snapshots_do_not_matter(log: list[Record], data: st.DataObject) -> None:
+    places = st.sets(st.integers(0, max(len(log) - 1, 0)))
+    whole = run(log)
+    assert run(log, cuts=data.draw(places), snapshots=data.draw(places)) == whole
+    assert run(log, snapshots=set(range(len(log)))) == whole
+
+
+@given(logs(), st.data())
+@settings(max_examples=150, deadline=None)
+def test_hearing_of_progress_does_not_matter(log: list[Record], data: st.DataObject) -> None:
+    # What a state is may be seen sooner, so states and account are compared at one time at the end.
+    hints = data.draw(st.sets(st.integers(0, max(len(log) - 1, 0))))
+    assert run(log, hints={*hints, len(log) - 1}) == run(log, hints={len(log) - 1})
+
+
+@given(logs())
+@settings(max_examples=100, deadline=None)
+def test_no_state_is_left(log: list[Record]) -> None:
+    one = group()
+    account = Counter(dict.fromkeys(ACCOUNT, 0))
+    account.update(one.process([log, NOW + 60 * DAY, NOW + 90 * DAY]).tally)
+    assert len(one) == 0
+    assert one.snapshot()["states"] == {}
+    assert one._deadlines == []
+    assert one._undated == []
+    assert account["open_trips"] == account["events_in_open"] == 0
+    assert difference(account) == 0
+
+
+@given(logs(), st.randoms(use_true_random=False))
+@settings(max_examples=100, deadline=None)
+def test_the_order_of_arrival_does_not_matter_within_the_horizons(log: list[Record], random: Any) -> None:
+    def outcome(order: list[Record]) -> dict[str, Any]:
+        said = run([record._replace(stamp=NOW) for record in order])
+        return {
+            key: {n: getattr(seen[-1].trip, n) for n in seen[-1].trip.__struct_fields__ if n != "revision"}
+            for key, seen in said["results"].items()
+        }
+
+    shuffled = log.copy()
+    random.shuffle(shuffled)
+    assert outcome(shuffled) == outcome(log)
+
+
+def test_a_snapshot_is_plain_data() -> None:
+    one = group()
+    one.process([records([start_event(), end_event()])])
+    snapshot = one.snapshot()
+    assert snapshot["version"] == 1
+    ((key, (deadline, state)),) = snapshot["states"].items()
+    assert (type(key), type(deadline), type(state)) == (bytes, int, bytes)
+    assert deadline == NOW + 25 * HOUR
+
+
+def test_a_snapshot_does_not_change_afterwards() -> None:
+    one = group()
+    one.process([records([start_event()])])
+    snapshot = one.snapshot()
+    states = dict(snapshot["states"])
+    one.process([records([payment_event(), end_event()])])
+    one.snapshot()
+    assert snapshot["states"] == states
+
+
+def test_a_snapshot_of_a_newer_release_is_refused() -> None:
+    with pytest.raises(RecoveryError, match="version 2"):
+        KeyGroup(keyed(), {"version": 2, "states": {}})
+
+
+def test_groups_with_the_same_deadline_expire_in_the_order_of_their_keys() -> None:
+    for keys in (["b", "a", "c"], ["c", "b", "a"]):
+        one = group()
+        one.process([records([start_event(trip_key=key) for key in keys])])
+        decided = one.process([NOW + 2 * DAY])
+        assert [result.trip.trip_key for result in decided.results] == ["a", "b", "c"]
+
+
+def test_len_counts_each_key_once() -> None:
+    one = group()
+    one.process([records([start_event(), start_event(trip_key="other")])])
+    assert len(one) == 2
+    one.snapshot()
+    one.process([records([end_event()])])
+    assert len(one) == 2
+
+
+class Count:
+    """A state that is false when it is empty, as a state may be."""
+
+    def __init__(self, n: int, deadline: int | None = None) -> None:
+        self.n, self.deadline = n, deadline
+
+    def __bool__(self) -> bool:
+        return self.n > 0
+
+
+def test_a_state_may_be_false() -> None:
+    def count(state: Count | None, event: int, stamp: int | None) -> tuple[Count, Outcome]:
+        state = state if state is not None else Count(0)
+        state.n += event
+        return state, Outcome((), result=state.n)
+
+    counting: Keyed[Count, int] = Keyed(
+        count,
+        lambda state, stamp: (state, None),
+        lambda key, value: int(value or 0),
+        lambda s: b"%d" % s.n,
+        lambda b: Count(int(b)),
+    )
+    one: KeyGroup[Count, int] = KeyGroup(counting)
+    made = [Record(None, 0, b"k", value, None) for value in (b"0", b"2", b"x", b"-2", b"1")]
+    assert one.process([made[:2]]).results == [0, 2]
+    one.snapshot()
+    assert one.process([made[2:]]).results == [0, 1]
+
+
+def test_a_mapper_may_forget_a_key() -> None:
+    forgetting: Keyed[Count, int] = Keyed(
+        lambda state, event, stamp: (None, None) if state else (Count(event, stamp), None),
+        lambda state, stamp: (None, None),
+        lambda key, value: 1,
+        lambda s: b"%d" % s.n,
+        lambda b: Count(int(b)),
+    )
+    one: KeyGroup[Count, int] = KeyGroup(forgetting)
+    record = Record(NOW, 0, b"k", b"", None)
+    one.process([[record]])
+    one.snapshot()
+    one.process([[record]])
+    assert len(one) == 0
+    one.process([[record], NOW + 1])
+    assert len(one) == 0
+    assert one.snapshot()["states"] == {}

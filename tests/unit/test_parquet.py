@@ -1,0 +1,217 @@
+"""Files of trips: sorted in memory and by way of disk alike, identical rows told apart, and the real files whole."""
+
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from chillflow.assembly import Assembly
+from chillflow.codec import decode
+from chillflow.connectors import parquet
+from chillflow.connectors.parquet import ParquetTrips
+from chillflow.errors import InputError
+from chillflow.keygroup import Keyed, KeyGroup, Record
+from chillflow.replay import RejectedRow, Screen, encode_replayed, replay
+from chillflow.splitting import TripRow
+from tests.unit.vocabulary import assembly
+
+NEW_YORK = "America/New_York"
+
+
+def write(path: Path, rows: list[dict[str, Any]], **options: Any) -> Path:
+    pq.write_table(pa.Table.from_pylist(rows), path, **options)
+    return path
+
+
+def some_rows(count: int, seed: int = 1) -> list[dict[str, Any]]:
+    """Rows in no order, some at one time, some identical, some that end before they begin, some that are no trips."""
+    random = Random(seed)
+    begin = datetime(2024, 1, 1)  # noqa: DTZ001
+    rows = []
+    for number in range(count):
+        pickup = begin + timedelta(minutes=random.randrange(40))
+        rows.append(
+            {
+                "tpep_pickup_datetime": pickup,
+                "tpep_dropoff_datetime": pickup + timedelta(minutes=random.randrange(-5, 20)),
+                "PULocationID": random.randrange(1, 4),
+                "DOLocationID": 1,
+                "passenger_count": 1.5 if number % 50 == 7 else 1.0,
+                "surge": random.choice([None, 1.0, 1.5]),
+            }
+        )
+    return rows + [dict(row) for row in rows[: count // 4]]
+
+
+def trip_rows(path: Path) -> list[TripRow]:
+    return [row for row in ParquetTrips(path, NEW_YORK) if not isinstance(row, RejectedRow)]
+
+
+@pytest.mark.parametrize("bucket", [1, 7, 50, 124, 125])
+@pytest.mark.parametrize("read", [3, 64])
+def test_sorted_on_disk_as_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bucket: int, read: int) -> None:
+    path = write(tmp_path / "trips.parquet", some_rows(100), row_group_size=20)
+    in_memory = [*ParquetTrips(path, NEW_YORK)]
+    monkeypatch.setattr(parquet, "_BUCKET_ROWS", bucket)
+    monkeypatch.setattr(parquet, "_READ_ROWS", read)
+    on_disk = [*ParquetTrips(path, NEW_YORK)]
+    assert on_disk == in_memory
+    assert len(in_memory) == 125
+    assert sum(isinstance(row, RejectedRow) for row in on_disk) == 3
+
+
+def test_in_the_order_of_the_earlier_time(tmp_path: Path) -> None:
+    rows = trip_rows(write(tmp_path / "trips.parquet", some_rows(100)))
+    firsts = [min(row[:2]) for row in rows]
+    assert firsts == sorted(firsts)
+
+
+def test_the_folder_for_sorting_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "trips.parquet", some_rows(100))
+    monkeypatch.setattr(parquet, "_BUCKET_ROWS", 10)
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
+    rows = iter(ParquetTrips(path, NEW_YORK))
+    for row in rows:
+        if not isinstance(row, RejectedRow):
+            break
+    assert [*(tmp_path / "scratch").iterdir()]
+    rows.close()  # type: ignore[attr-defined]
+    assert not [*(tmp_path / "scratch").iterdir()]
+
+
+def test_identical_rows_are_trips_of_their_own(tmp_path: Path) -> None:
+    (row, *_) = some_rows(1)
+    other = {**row, "PULocationID": 99}
+    keys = [row[2] for row in trip_rows(write(tmp_path / "a.parquet", [row, other, row, row]))]
+    assert len(set(keys)) == 4
+    # a key does not depend on what else is in the file, nor on where
+    assert {row[2] for row in trip_rows(write(tmp_path / "b.parquet", [row, row, row]))} < set(keys)
+    assert [row[2] for row in trip_rows(write(tmp_path / "c.parquet", [row]))] == keys[:1]
+
+
+def test_shuffled_rows_have_the_same_keys(tmp_path: Path) -> None:
+    rows = some_rows(100)
+    keys = {row[2] for row in trip_rows(write(tmp_path / "a.parquet", rows))}
+    Random(3).shuffle(rows)
+    assert {row[2] for row in trip_rows(write(tmp_path / "b.parquet", rows))} == keys
+    assert len(keys) == 122
+
+
+def test_an_empty_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "empty.parquet"
+    pq.write_table(pa.Table.from_pylist(some_rows(4)).slice(0, 0), path)
+    assert [*ParquetTrips(path, NEW_YORK)] == []
+
+
+@pytest.mark.parametrize("bucket", [1, 250_000])
+def test_a_file_of_rejected_rows_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bucket: int) -> None:
+    monkeypatch.setattr(parquet, "_BUCKET_ROWS", bucket)
+    rows = [{**row, "passenger_count": 1.5} for row in some_rows(4)]
+    read = [*ParquetTrips(write(tmp_path / "trips.parquet", rows), NEW_YORK)]
+    assert [row.row for row in read if isinstance(row, RejectedRow)] == [0, 1, 2, 3, 4]
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        ParquetTrips(tmp_path / "none.parquet", NEW_YORK)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"VendorID,pickup\n1,2\n"])
+def test_no_parquet_file(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "trips.parquet"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="not a readable parquet file") as caught:
+        ParquetTrips(path, NEW_YORK)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        ParquetTrips(tmp_path, NEW_YORK)
+
+
+def test_a_damaged_file_is_one_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "trips.parquet", some_rows(1000), compression="snappy")
+    content = bytearray(path.read_bytes())
+    content[4 : len(content) // 3] = bytes(len(content) // 3 - 4)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="cannot be read near row") as caught:
+        list(ParquetTrips(path, NEW_YORK))
+    assert "\n" not in str(caught.value)
+
+
+def test_no_trips_names_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "other.parquet", [{"a": 1}])
+    with pytest.raises(InputError, match=r"other\.parquet: .*no column tpep_pickup_datetime"):
+        ParquetTrips(path, NEW_YORK)
+
+
+FILES = [
+    ("green_tripdata_2024-01.parquet", "lpep", 56_551),
+    ("yellow_tripdata_2025-01_sample.parquet", "tpep", 10_000),
+]
+
+
+@pytest.fixture(params=FILES, ids=["green", "yellow"])
+def real(request: pytest.FixtureRequest, data_dir: Path) -> tuple[Path, str, int]:
+    name, prefix, rows = request.param
+    if not (data_dir / name).exists():
+        pytest.skip(f"no {name} in {data_dir}")
+    return data_dir / name, prefix, rows
+
+
+def assembled(path: Path) -> pl.DataFrame:
+    """The trips of a file, split into events and put together again."""
+    rules: Assembly = assembly()
+    screen = Screen(datetime(2030, 1, 1, tzinfo=timezone.utc), timedelta(hours=1), timedelta(days=8))
+    group = KeyGroup(Keyed(rules.assemble, rules.expire, lambda key, value: decode(value), rules.dump, rules.load))
+    messages = encode_replayed(replay(ParquetTrips(path, NEW_YORK), screen, origin=str(path)), "events", "dlq")
+    assert {message.topic for message in messages} == {"events"}
+    timestamps = [message.timestamp or 0 for message in messages]
+    assert timestamps == sorted(timestamps)
+    decided = group.process([[Record(None, 0, message.key, message.value, None) for message in messages]])
+    assert decided.tally["events_in_complete"] == len(messages)
+    assert decided.tally["open_trips"] == 0
+    trips = [result.trip for result in decided.results]
+    return pl.DataFrame(
+        [{name: getattr(trip, name) for name in trip.__struct_fields__} for trip in trips], infer_schema_length=None
+    )
+
+
+def test_every_value_of_a_real_file_comes_through(real: tuple[Path, str, int]) -> None:
+    path, prefix, rows = real
+    trips = assembled(path)
+    assert trips.height == trips["trip_key"].n_unique() == rows
+    names = {
+        "VendorID": "vendor_id",
+        "RatecodeID": "rate_code",
+        "PULocationID": "pu_zone_id",
+        "DOLocationID": "do_zone_id",
+        "Airport_fee": "airport_fee",
+        f"{prefix}_pickup_datetime": "pickup_ts",
+        f"{prefix}_dropoff_datetime": "dropoff_ts",
+    }
+    source = pl.read_parquet(path).rename(names, strict=False)
+    local = trips.with_columns(
+        pl.col(name).dt.convert_time_zone(NEW_YORK).dt.replace_time_zone(None) for name in ("pickup_ts", "dropoff_ts")
+    )
+    ours = local.select(pl.col(name).cast(kind, strict=True) for name, kind in source.schema.items())
+    everything = [*source.columns]
+    assert ours.sort(everything).equals(source.sort(everything))
+    others = set(trips.columns) - set(everything) - {"trip_key", "service", "revision", "distance_km"}
+    others -= {"duration_min", "avg_speed_kmh"}
+    assert all(trips[name].null_count() == rows for name in others)
+
+
+def test_a_real_file_sorted_on_disk(real: tuple[Path, str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    path, _, rows = real
+    in_memory = [*ParquetTrips(path, NEW_YORK)]
+    assert len(in_memory) == rows
+    monkeypatch.setattr(parquet, "_BUCKET_ROWS", 9_000)
+    assert [*ParquetTrips(path, NEW_YORK)] == in_memory

@@ -1,0 +1,222 @@
+"""Words that the unit tests share: a beginning, trips and their events, and hypothesis' strategies for them."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from hypothesis import strategies as st
+
+from chillflow.assembly import Assembly, TripState
+from chillflow.codec import DecodedEvent, decode_keyed, encode
+from chillflow.events import (
+    Event,
+    PaymentProcessedEvent,
+    TripEndedEvent,
+    TripEvent,
+    TripStartedEvent,
+    ZoneEnteredEvent,
+    ZoneExitedEvent,
+)
+from chillflow.keygroup import Keyed, KeyGroup, Record
+from chillflow.splitting import split
+from chillflow.trips import CompleteTrip, milliseconds
+
+BEGINNING = datetime(2024, 1, 1, 12, tzinfo=timezone.utc)
+ONE_MINUTE_LATER = BEGINNING + timedelta(minutes=1)
+TEN_MINUTES_LATER = BEGINNING + timedelta(minutes=10)
+SECOND, MINUTE, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000
+"""In ms, as stamps are."""
+NOW = milliseconds(BEGINNING)
+TIMEOUT, CORRECTION, INCOMPLETE = timedelta(hours=25), timedelta(hours=24), timedelta(days=8)
+KEY = "a-trip"
+
+
+def trip(**fields: Any) -> CompleteTrip:
+    """A trip of ten minutes that begins at the BEGINNING."""
+    return CompleteTrip(
+        **{
+            "trip_key": KEY,
+            "service": "green",
+            "vendor_id": 2,
+            "pickup_ts": BEGINNING,
+            "dropoff_ts": TEN_MINUTES_LATER,
+            "pu_zone_id": 132,
+            "do_zone_id": 239,
+            "passenger_count": 1,
+            "trip_distance": 1.98,
+            "payment_type": 1,
+            "fare_amount": 12.8,
+            "tip_amount": 2.5,
+            "total_amount": 18.3,
+            **fields,
+        }
+    )
+
+
+def start_event(**fields: Any) -> TripStartedEvent:
+    """The start of the trip."""
+    return TripStartedEvent(
+        **{
+            "trip_key": KEY,
+            "event_time": BEGINNING,
+            "pickup_ts": BEGINNING,
+            "pu_zone_id": 132,
+            "service": "green",
+            "vendor_id": 2,
+            "passenger_count": 1,
+            **fields,
+        }
+    )
+
+
+def exit_event(**fields: Any) -> ZoneExitedEvent:
+    """The cab leaves the pickup zone."""
+    return ZoneExitedEvent(
+        **{"trip_key": KEY, "event_time": BEGINNING, "pickup_ts": BEGINNING, "pu_zone_id": 132, **fields}
+    )
+
+
+def enter_event(**fields: Any) -> ZoneEnteredEvent:
+    """The cab comes to the drop-off zone."""
+    return ZoneEnteredEvent(
+        **{
+            "trip_key": KEY,
+            "event_time": TEN_MINUTES_LATER,
+            "dropoff_ts": TEN_MINUTES_LATER,
+            "do_zone_id": 239,
+            **fields,
+        }
+    )
+
+
+def payment_event(**fields: Any) -> PaymentProcessedEvent:
+    """The fare is paid."""
+    return PaymentProcessedEvent(
+        **{
+            "trip_key": KEY,
+            "event_time": TEN_MINUTES_LATER,
+            "payment_type": 1,
+            "fare_amount": 12.8,
+            "tip_amount": 2.5,
+            "total_amount": 18.3,
+            **fields,
+        }
+    )
+
+
+def end_event(**fields: Any) -> TripEndedEvent:
+    """The end of the trip."""
+    return TripEndedEvent(
+        **{
+            "trip_key": KEY,
+            "event_time": TEN_MINUTES_LATER,
+            "dropoff_ts": TEN_MINUTES_LATER,
+            "do_zone_id": 239,
+            "trip_distance": 1.98,
+            **fields,
+        }
+    )
+
+
+def five() -> list[Event]:
+    """The five events of the trip, in the order in which a trip is split."""
+    return [start_event(), exit_event(), enter_event(), payment_event(), end_event()]
+
+
+def assembly() -> Assembly:
+    """The rules with the default time-outs."""
+    return Assembly(TIMEOUT, CORRECTION, INCOMPLETE)
+
+
+def keyed() -> Keyed[TripState, DecodedEvent]:
+    """Assembly as a key group runs it."""
+    rules = assembly()
+    return Keyed(rules.assemble, rules.expire, decode_keyed, rules.dump, rules.load)
+
+
+def group(snapshot: Any = None) -> KeyGroup[TripState, DecodedEvent]:
+    """A key group of trips."""
+    return KeyGroup(keyed(), snapshot)
+
+
+def records(events: Iterable[TripEvent], stamps: int | Sequence[int | None] | None = NOW) -> list[Record]:
+    """The events as records of a partition whose stream time stands still, or goes by the given stamps."""
+    listed = list(events)
+    times = stamps if isinstance(stamps, Sequence) else [stamps] * len(listed)
+    return [
+        Record(stamp, offset, event.trip_key.encode(), encode(event), None)
+        for offset, (event, stamp) in enumerate(zip(listed, times, strict=True))
+    ]
+
+
+def without_revision(result: Any) -> dict[str, Any]:
+    """What a result says of its trip."""
+    return {name: getattr(result.trip, name) for name in result.trip.__struct_fields__ if name != "revision"}
+
+
+_INTS = st.one_of(st.none(), st.integers(-(2**31), 2**31 - 1), st.integers(0, 9))
+_MONEY = st.one_of(
+    st.none(),
+    st.integers(-10_000, 100_000).map(lambda cents: cents / 100),
+    st.floats(allow_nan=False, allow_infinity=False),
+)
+_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+_SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**63), 2**64 - 1),
+    st.floats(allow_nan=False, allow_infinity=False),
+    _TEXT,
+)
+EXTRAS: st.SearchStrategy[dict[str, Any] | None] = st.one_of(
+    st.none(),
+    st.dictionaries(
+        _TEXT,
+        st.recursive(
+            _SCALARS,
+            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXT, inner, max_size=3),
+            max_leaves=5,
+        ),
+        max_size=3,
+    ),
+)
+TIMES = st.datetimes(datetime(1970, 1, 2), datetime(2099, 12, 31), timezones=st.just(timezone.utc))  # noqa: DTZ001
+_SPANS = st.one_of(
+    st.just(timedelta(0)),
+    st.timedeltas(timedelta(hours=-3), timedelta(hours=3)),
+    st.timedeltas(-INCOMPLETE, INCOMPLETE),
+)
+
+
+@st.composite
+def trips(draw: st.DrawFn, key: st.SearchStrategy[str] | None = None) -> CompleteTrip:
+    """Any trip: with microseconds, back in time, with nothing but what it needs or with everything."""
+    pickup = draw(TIMES)
+    if draw(st.booleans()):
+        pickup = pickup.replace(microsecond=0)
+    amounts = {name: draw(_MONEY) for name in PaymentProcessedEvent.model_fields if name.endswith("amount")}
+    fees = {
+        name: draw(_MONEY)
+        for name in ("extra", "mta_tax", "improvement_surcharge", "congestion_surcharge", "airport_fee", "ehail_fee")
+    }
+    numbers = {name: draw(_INTS) for name in ("vendor_id", "passenger_count", "rate_code", "trip_type", "payment_type")}
+    return CompleteTrip(
+        **({"trip_key": draw(key)} if key is not None else {}),
+        service=draw(st.sampled_from(["yellow", "green", None])),
+        pickup_ts=pickup,
+        dropoff_ts=pickup + draw(_SPANS),
+        pu_zone_id=draw(st.integers(-(2**31), 2**31 - 1)),
+        do_zone_id=draw(st.integers(1, 265)),
+        store_and_fwd_flag=draw(st.none() | _TEXT),
+        trip_distance=draw(_MONEY),
+        cbd_congestion_fee=draw(_MONEY),
+        extra_columns=draw(EXTRAS),
+        **amounts,
+        **fees,
+        **numbers,
+    )
+
+
+def events() -> st.SearchStrategy[Event]:
+    """Any event."""
+    return trips().flatmap(lambda one: st.sampled_from(split(one)))
