@@ -12,6 +12,7 @@ from chillflow.assembly import ACCOUNT, Assembly, Result, TripState
 from chillflow.codec import CompleteTripStruct
 from chillflow.events import TripEvent
 from chillflow.keygroup import Outcome
+from chillflow.streamtime import NO_TIME
 from chillflow.trips import CompleteTrip, IncompleteTrip
 
 __all__ = ["TripAssembler"]
@@ -43,9 +44,9 @@ class TripAssembler:
         state, outcome = self._assembly.assemble(
             self._states.get(event.trip_key),
             event.to_struct(),
-            None,
+            NO_TIME,
         )
-        assert state is not None, "without a stamp nothing is late"
+        assert state is not None, "without a stream time nothing is late"
         self._states[event.trip_key] = state
         result = self._count(outcome)
         return _model(result.trip) if result and not result.missing else None

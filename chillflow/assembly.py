@@ -90,17 +90,20 @@ class Assembly:
             span // timedelta(milliseconds=1) for span in (trip_timeout, correction_horizon, incomplete_horizon)
         )
 
-    def assemble(
-        self, state: TripState | None, event: DecodedEvent, stamp: int | None
-    ) -> tuple[TripState | None, Outcome]:
-        """Take in one event of a trip, read at stream time `stamp` (ms; None before there is one)."""
+    def assemble(self, state: TripState | None, event: DecodedEvent, stamp: int) -> tuple[TripState | None, Outcome]:
+        """Take in one event of a trip, read at stream time `stamp` (ms).
+
+        A trip's time runs from its first event's stamp, or from that event's own time where the stream is
+        behind it: after a gap in the log the stream time follows only with the 20th message, and then jumps.
+        """
         kind = kind_of(event)
         if state is None:
-            if stamp is not None and milliseconds(event.event_time) < stamp - self._correction:
+            time = milliseconds(event.event_time)
+            if time < stamp - self._correction:
                 return None, _LATE
             events: list[DecodedEvent | None] = [None] * len(EVENT_CLASSES)
             events[kind] = event
-            return TripState(None if stamp is None else stamp + self._timeout, OPEN, 0, events), _OPENED
+            return TripState(max(stamp, time) + self._timeout, OPEN, 0, events), _OPENED
         held = state.events[kind]
         if held is not None:
             if held.event_id == event.event_id:
@@ -118,18 +121,13 @@ class Assembly:
         if state.is_complete:
             state.status = COMPLETE
             latest = max(milliseconds(each.event_time) for each in state.events if each is not None)
-            state.deadline = max(latest, stamp or 0) + self._correction
+            state.deadline = max(latest, stamp) + self._correction
         result = _result(state)._replace(was=was if state.status == COMPLETE else None)
         return state, Outcome(_moved(before, state, held is not None), result)
 
-    def expire(self, state: TripState, stamp: int) -> tuple[TripState | None, Outcome | None]:
-        """The deadline of a trip has passed, or there is a stream time at last to give it one."""
-        if state.deadline is None:
-            state.deadline = stamp + (self._timeout if state.status == OPEN else self._incomplete)
-            return state, None
-        if state.status == OPEN:
-            return self.close(state)
-        return None, None
+    def expire(self, state: TripState) -> tuple[TripState | None, Outcome | None]:
+        """The deadline of a trip has passed: an open one becomes incomplete, a closed one is forgotten."""
+        return self.close(state) if state.status == OPEN else (None, None)
 
     def close(self, state: TripState) -> tuple[TripState | None, Outcome | None]:
         """Make an open trip an incomplete one, remembered whole so that it can still be completed."""
@@ -137,8 +135,8 @@ class Assembly:
             return state, None
         state.status = INCOMPLETE
         state.revision += 1
-        if state.deadline is not None:  # from the deadline, not from when it was noticed: that may vary
-            state.deadline += self._incomplete
+        assert state.deadline is not None
+        state.deadline += self._incomplete  # from the deadline, not from when it was noticed: that may vary
         return state, Outcome(_moved(OPEN, state, False, new=0), _result(state))
 
     @staticmethod

@@ -5,8 +5,7 @@ the log's: a *stamp* is the stream time of the partition when a record was read,
 is behind the stamp of the next record of its group is expired before that record is looked at, so what
 comes out depends on the records alone, not on the clock nor on how they were batched.
 
-Before a partition has had enough records to have a stream time, stamps are None, and a state made then has no
-deadline. The first stamp that is not None gives it one, by way of `expire`.
+Before a partition has had enough records to have a stream time, stamps are NO_TIME, when nothing is due.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ VERSION = 1
 class Record(NamedTuple):
     """One message of a log, as it was read."""
 
-    stamp: int | None
+    stamp: int
     """Stream time of its partition when it was read, ms."""
     offset: int
     key: bytes | None
@@ -72,10 +71,10 @@ class Dead(NamedTuple):
 class Keyed(Generic[S, E]):
     """What a group does with its keys. All functions are pure but for the state they are given."""
 
-    mapper: Callable[[S | None, E, int | None], tuple[S | None, Outcome | None]]
+    mapper: Callable[[S | None, E, int], tuple[S | None, Outcome | None]]
     """(state, event, stamp) -> (state, outcome); a state of None is forgotten."""
-    expire: Callable[[S, int], tuple[S | None, Outcome | None]]
-    """Called with the stamp when it has passed the state's deadline, or when it is the first there is."""
+    expire: Callable[[S], tuple[S | None, Outcome | None]]
+    """Called when a stamp has passed the state's deadline."""
     decode: Callable[[bytes, bytes | None], E]
     """(key, value) -> event. A ValueError makes the record a dead letter with that reason."""
     dump: Callable[[S], bytes]
@@ -119,7 +118,6 @@ class KeyGroup(Generic[S, E]):
             self._rest = dict(snapshot["states"])
         self._deadlines = [(due, key) for key, (due, _) in self._rest.items() if due is not None]
         heapify(self._deadlines)
-        self._undated = [key for key, (due, _) in self._rest.items() if due is None]
 
     def snapshot(self) -> dict[str, Any]:
         """The group as plain, versioned values."""
@@ -143,7 +141,7 @@ class KeyGroup(Generic[S, E]):
             decided.tally["events"] += len(batch)
             for record in batch:
                 stamp, _, key, value, _ = record
-                if stamp is not None and (self._undated or (deadlines and deadlines[0][0] < stamp)):
+                if deadlines and deadlines[0][0] < stamp:
                     self._advance(stamp, decided)
                 if key is None:
                     self._reject(record, "no message key", decided)
@@ -156,7 +154,7 @@ class KeyGroup(Generic[S, E]):
                 before = live.get(key) or self._recall(key)
                 due = before.deadline if before is not None else None
                 state, outcome = mapper(before, event, stamp)
-                self._keep(key, state, due if before is not None else -1)
+                self._keep(key, state, due)
                 if outcome is not None:
                     decided.add(outcome)
                     if outcome.late:
@@ -194,27 +192,20 @@ class KeyGroup(Generic[S, E]):
             self._rest.pop(key, None)
             return
         self._live[key] = state
-        if state.deadline is None:
-            if due == -1:
-                self._undated.append(key)
-        elif state.deadline != due:
+        if state.deadline is not None and state.deadline != due:
             heappush(self._deadlines, (state.deadline, key))
 
     def _advance(self, stamp: int, decided: Decided) -> None:
         """Expire what is due before `stamp`. An entry that is not its key's deadline any more is passed over."""
-        if self._undated:
-            undated, self._undated = self._undated, []
-            for key in undated:
-                self._expire(key, None, stamp, decided)
         while self._deadlines and self._deadlines[0][0] < stamp:
             due, key = heappop(self._deadlines)
-            self._expire(key, due, stamp, decided)
+            self._expire(key, due, decided)
 
-    def _expire(self, key: bytes, due: int | None, stamp: int, decided: Decided) -> None:
+    def _expire(self, key: bytes, due: int, decided: Decided) -> None:
         before = self._recall(key)
         if before is None or before.deadline != due:
             return
-        state, outcome = self._keyed.expire(before, stamp)
+        state, outcome = self._keyed.expire(before)
         self._keep(key, state, due)
         if outcome is not None:
             decided.add(outcome)

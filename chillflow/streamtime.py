@@ -9,22 +9,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from heapq import heappush, heappushpop
 
-__all__ = ["StreamTime"]
+__all__ = ["NO_TIME", "StreamTime"]
+
+NO_TIME = -(2**62)
+"""Stream time before there is one: earlier than any event, so nothing is due and nothing is late."""
 
 
 class StreamTime:
-    """The `rank`-th largest of the event times seen; None until there have been that many.
+    """The `rank`-th largest of the event times seen; NO_TIME until there have been that many.
 
     >>> time = StreamTime(rank=2)
-    >>> [time.observe(t) for t in (5, 9, 7, 100)]
-    [None, 5, 7, 9]
+    >>> time.observe(5) == NO_TIME
+    True
+    >>> [time.observe(t) for t in (9, 7, 100)]
+    [5, 7, 9]
     """
 
     def __init__(self, rank: int, largest: Sequence[int] = ()) -> None:
         self._rank = rank
         self._largest = sorted(largest)[-rank:]  # sorted, so a heap
 
-    def observe(self, event_time: int) -> int | None:
+    def observe(self, event_time: int) -> int:
         """Take in one message's event time in ms; the stream time with it."""
         if len(self._largest) == self._rank:
             if event_time > self._largest[0]:
@@ -34,9 +39,9 @@ class StreamTime:
         return self.now
 
     @property
-    def now(self) -> int | None:
+    def now(self) -> int:
         """The stream time, ms."""
-        return self._largest[0] if len(self._largest) == self._rank else None
+        return self._largest[0] if len(self._largest) == self._rank else NO_TIME
 
     def snapshot(self) -> list[int]:
         """What `largest` takes to go on from here."""

@@ -21,7 +21,7 @@ from chillflow.connectors.log import Log, PartitionReader
 from chillflow.errors import RecoveryError
 from chillflow.keygroup import Record
 from chillflow.operators import GroupBatch
-from chillflow.streamtime import StreamTime
+from chillflow.streamtime import NO_TIME, StreamTime
 
 __all__ = ["LogSource", "group_of", "partition_name"]
 
@@ -78,60 +78,72 @@ class _Partition(StatefulSourcePartition[GroupBatch, dict[str, Any]]):
         self._announced = self._time.now
         self._reader: PartitionReader = source.log.reader(source.topic, number, position, group=source.group)
         self._end = source.log.end_offset(source.topic, number) if source.exit_at_end else None
+        self._position = self._reader.position
+        """Where to resume; not past the end of a bounded run, whatever the reader has fetched."""
         self._taken: int | None = None
         """Position of the last snapshot, until it is known to be durable."""
         self._durable: int | None = None
+        self._told_at: int | None = None
+        """Position at which the groups were told of the end."""
+        self._drained = False
         self._awake: datetime | None = None
 
     def next_batch(self) -> list[GroupBatch]:
-        progress: list[GroupBatch] = []
+        batch: list[GroupBatch] = []
         if self._taken is not None:
             self._durable, self._taken = self._taken, None
             self._reader.commit(self._durable)
-            progress = self._progress(_PROGRESS_STEP)
-        draining = self._source.draining()
-        if draining or self._is_done():
-            if self._durable == self._reader.position:
-                raise AbortExecution if draining else StopIteration
-            self._awake = datetime.now(timezone.utc) + _IDLE
-            return progress
+            batch = self._progress(_PROGRESS_STEP)
+        if self._source.draining():
+            if self._drained and self._durable == self._position:
+                raise AbortExecution
+            if not self._drained:  # wait for a snapshot from here on: then it covers the other partitions, too
+                self._drained, self._durable = True, None
+            return self._idle([])
+        if self._is_done():
+            if self._told_at != self._position:
+                self._told_at, self._durable = self._position, None
+                return self._progress(0)  # to the last: what is due at the end of the log does not depend on epochs
+            if self._durable == self._position:
+                raise StopIteration
+            return self._idle(batch)
         records = self._reader.read(_BATCH)
-        self._awake = None if records else datetime.now(timezone.utc) + _IDLE
+        if not records:
+            self._position = self._reader.position
+            return self._idle(batch)
+        self._awake = None
         grouped: defaultdict[int, list[Record]] = defaultdict(list)
-        groups, observe, undated = self._source.key_groups, self._time.observe, self._time.now is None
+        groups, observe = self._source.key_groups, self._time.observe
         for offset, timestamp, key, value, headers in records:
             if self._end is not None and offset >= self._end:
+                self._position = self._end
                 break
             stamp = self._time.now if timestamp is None else observe(timestamp)
-            if undated and stamp is not None:
-                # the partition has a stream time from here on: all groups hear of it before any later record
-                undated = False
-                progress += self._emit(grouped)
-                progress += self._progress(0)
             grouped[group_of(key, groups)].append(Record(stamp, offset, key, value, headers))
-        return progress + self._emit(grouped)
+        else:
+            self._position = self._reader.position
+        return batch + [(self._groups[number], some) for number, some in grouped.items()]
 
     def next_awake(self) -> datetime | None:
         return self._awake
 
     def snapshot(self) -> dict[str, Any]:
-        self._taken = self._reader.position
+        self._taken = self._position
         return {"version": VERSION, "position": self._taken, "largest": self._time.snapshot()}
 
     def close(self) -> None:
         self._reader.close()
 
-    def _is_done(self) -> bool:
-        return self._end is not None and (self._reader.at_end or self._reader.position >= self._end)
+    def _idle(self, batch: list[GroupBatch]) -> list[GroupBatch]:
+        self._awake = datetime.now(timezone.utc) + _IDLE
+        return batch
 
-    def _emit(self, grouped: defaultdict[int, list[Record]]) -> list[GroupBatch]:
-        batches: list[GroupBatch] = [(self._groups[number], records) for number, records in grouped.items()]
-        grouped.clear()
-        return batches
+    def _is_done(self) -> bool:
+        return self._end is not None and (self._reader.at_end or self._position >= self._end)
 
     def _progress(self, step: int) -> list[GroupBatch]:
         now = self._time.now
-        if now is None or (self._announced is not None and now - self._announced < step):
+        if now == NO_TIME or now - self._announced < step:
             return []
         self._announced = now
         return [(group, now) for group in self._groups]

@@ -22,7 +22,9 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COMMANDS: Any = typer.main.get_command(app)
-VARIABLES = {str(field.validation_alias or f"CHILLFLOW_{name.upper()}") for name, field in Settings.model_fields.items()}
+VARIABLES = {
+    str(field.validation_alias or f"CHILLFLOW_{name.upper()}") for name, field in Settings.model_fields.items()
+}
 
 
 def conditions(service: str) -> dict[str, str]:

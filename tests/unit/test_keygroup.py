@@ -14,7 +14,7 @@ from chillflow.assembly import ACCOUNT
 from chillflow.errors import RecoveryError
 from chillflow.events import TripEvent
 from chillflow.keygroup import Dead, Keyed, KeyGroup, Outcome, Record
-from chillflow.streamtime import StreamTime
+from chillflow.streamtime import NO_TIME, StreamTime
 from chillflow.trips import milliseconds
 from tests.unit.vocabulary import (
     BEGINNING,
@@ -88,7 +88,7 @@ def run(
         if at in cuts or at in snapshots or at in hints:
             batches.append(batch)
             batch = []
-        if at in hints and record.stamp is not None:
+        if at in hints and record.stamp != NO_TIME:
             batches.append(record.stamp)
         if at in snapshots:
             flush()
@@ -130,7 +130,6 @@ def test_no_state_is_left(log: list[Record]) -> None:
     assert len(one) == 0
     assert one.snapshot()["states"] == {}
     assert one._deadlines == []
-    assert one._undated == []
     assert account["open_trips"] == account["events_in_open"] == 0
     assert difference(account) == 0
 
@@ -203,20 +202,20 @@ class Count:
 
 
 def test_a_state_may_be_false() -> None:
-    def count(state: Count | None, event: int, stamp: int | None) -> tuple[Count, Outcome]:
+    def count(state: Count | None, event: int, stamp: int) -> tuple[Count, Outcome]:
         state = state if state is not None else Count(0)
         state.n += event
         return state, Outcome((), result=state.n)
 
     counting: Keyed[Count, int] = Keyed(
         count,
-        lambda state, stamp: (state, None),
+        lambda state: (state, None),
         lambda key, value: int(value or 0),
         lambda s: b"%d" % s.n,
         lambda b: Count(int(b)),
     )
     one: KeyGroup[Count, int] = KeyGroup(counting)
-    made = [Record(None, 0, b"k", value, None) for value in (b"0", b"2", b"x", b"-2", b"1")]
+    made = [Record(NOW, 0, b"k", value, None) for value in (b"0", b"2", b"x", b"-2", b"1")]
     assert one.process([made[:2]]).results == [0, 2]
     one.snapshot()
     assert one.process([made[2:]]).results == [0, 1]
@@ -225,7 +224,7 @@ def test_a_state_may_be_false() -> None:
 def test_a_mapper_may_forget_a_key() -> None:
     forgetting: Keyed[Count, int] = Keyed(
         lambda state, event, stamp: (None, None) if state else (Count(event, stamp), None),
-        lambda state, stamp: (None, None),
+        lambda state: (None, None),
         lambda key, value: 1,
         lambda s: b"%d" % s.n,
         lambda b: Count(int(b)),

@@ -18,6 +18,7 @@ from chillflow.errors import InputError
 from chillflow.keygroup import Keyed, KeyGroup, Record
 from chillflow.replay import RejectedRow, Screen, encode_replayed, replay
 from chillflow.splitting import TripRow
+from chillflow.streamtime import NO_TIME
 from tests.unit.vocabulary import assembly
 
 NEW_YORK = "America/New_York"
@@ -175,7 +176,7 @@ def assembled(path: Path) -> pl.DataFrame:
     assert {message.topic for message in messages} == {"events"}
     timestamps = [message.timestamp or 0 for message in messages]
     assert timestamps == sorted(timestamps)
-    decided = group.process([[Record(None, 0, message.key, message.value, None) for message in messages]])
+    decided = group.process([[Record(NO_TIME, 0, message.key, message.value, None) for message in messages]])
     assert decided.tally["events_in_complete"] == len(messages)
     assert decided.tally["open_trips"] == 0
     trips = [result.trip for result in decided.results]

@@ -139,7 +139,7 @@ def group(snapshot: Any = None) -> KeyGroup[TripState, DecodedEvent]:
     return KeyGroup(keyed(), snapshot)
 
 
-def records(events: Iterable[TripEvent], stamps: int | Sequence[int | None] | None = NOW) -> list[Record]:
+def records(events: Iterable[TripEvent], stamps: int | Sequence[int] = NOW) -> list[Record]:
     """The events as records of a partition whose stream time stands still, or goes by the given stamps."""
     listed = list(events)
     times = stamps if isinstance(stamps, Sequence) else [stamps] * len(listed)
