@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import tempfile
@@ -29,6 +30,9 @@ def run_flow(
 ) -> None:
     """Run the flow to its end, or until a signal asks to drain. Raises the ChillFlowError that stopped it."""
     drain.install()
+    # States live long and hold no cycles. Left at its defaults the collector takes a tenth of the time.
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
     try:
         with _without_panics():
             cli_main(

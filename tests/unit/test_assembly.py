@@ -413,7 +413,8 @@ def test_what_cannot_be_decoded_is_a_dead_letter() -> None:
 def test_a_state_comes_back_as_it_was(one: Event, two: Event, three: Event, status: int, revision: int) -> None:
     held: list[Any] = [None] * 5
     for event in (one, two, three):
-        held[EVENT_TYPES.index(event.event_type)] = decode(encode(event))
+        of_one_trip = event.model_copy(update={"trip_key": one.trip_key})
+        held[EVENT_TYPES.index(event.event_type)] = decode(encode(of_one_trip))
     state = TripState(NOW, status, revision, held)
     dumped = assembly().dump(state)
     again = assembly().load(dumped)
