@@ -30,7 +30,7 @@ def run_workers(settings: Settings, count: int) -> None:
         subprocess.Popen(
             [sys.executable, "-m", "chillflow.running.worker", str(number), addresses],
             env=environment,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # never written to: its end tells a worker that we are gone
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

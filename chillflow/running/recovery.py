@@ -15,7 +15,7 @@ from chillflow import keygroup
 from chillflow.errors import RecoveryError
 from chillflow.settings import Settings
 
-__all__ = ["ACCOUNT_FILE", "recovery_store"]
+__all__ = ["ACCOUNT_FILE", "locked", "recovery_store"]
 
 ACCOUNT_FILE = "account.json"
 _PARTITIONS = 4
@@ -31,20 +31,30 @@ def recovery_store(settings: Settings) -> Iterator[RecoveryConfig]:
     folder = settings.recovery_dir
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "lock").open("w")
     except OSError as error:
         raise RecoveryError(f"cannot use the recovery directory {folder}: {error.strerror}") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise RecoveryError(
-                f"another `assemble` runs on {folder}: stop it, or set CHILLFLOW_RECOVERY_DIR"
-            ) from error
+    with locked(folder / "lock"):
         _check_identity(folder, settings)
         if not any(folder.glob("part-*.sqlite3")):
             init_db_dir(folder, _PARTITIONS)
         yield RecoveryConfig(str(folder), timedelta(0))
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file while the body runs; the system lets it go with the process."""
+    try:
+        file = path.open("w")
+    except OSError as error:
+        raise RecoveryError(f"cannot use the recovery directory {path.parent}: {error.strerror}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RecoveryError(
+                f"another `assemble` runs on {path.parent}: stop it, or set CHILLFLOW_RECOVERY_DIR"
+            ) from error
+        yield
 
 
 def _check_identity(folder: Path, settings: Settings) -> None:

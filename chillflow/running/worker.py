@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from datetime import timedelta
 
 from bytewax.recovery import RecoveryConfig
 
 from chillflow import log
 from chillflow.errors import ChillFlowError
-from chillflow.running.recovery import ACCOUNT_FILE
+from chillflow.running.recovery import ACCOUNT_FILE, locked
 from chillflow.running.runner import run_flow
 from chillflow.settings import load
 from dataflows.assemble import from_settings
@@ -19,18 +21,26 @@ def main(number: int, addresses: list[str]) -> int:
     """Run the assembly as this process of the cluster; its exit code."""
     settings = load()
     log.configure(settings)
+    threading.Thread(target=_die_with_launcher, daemon=True).start()
     try:
-        run_flow(
-            from_settings(settings, settings.recovery_dir / ACCOUNT_FILE),
-            epoch_interval=settings.epoch_interval,
-            recovery=RecoveryConfig(str(settings.recovery_dir), timedelta(0)),
-            process_id=number,
-            addresses=addresses,
-        )
+        with locked(settings.recovery_dir / f"lock-{number}"):
+            run_flow(
+                from_settings(settings, settings.recovery_dir / ACCOUNT_FILE),
+                epoch_interval=settings.epoch_interval,
+                recovery=RecoveryConfig(str(settings.recovery_dir), timedelta(0)),
+                process_id=number,
+                addresses=addresses,
+            )
     except ChillFlowError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     return 0
+
+
+def _die_with_launcher() -> None:
+    """Without its launcher a worker would go on writing to a recovery store that the next launcher opens."""
+    sys.stdin.buffer.read()
+    os._exit(1)
 
 
 if __name__ == "__main__":
