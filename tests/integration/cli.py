@@ -169,17 +169,22 @@ class BrokerTopics:
     def read(self, topic: str) -> list[Read]:
         if topic not in self.kafka._admin.list_topics(timeout=10).topics:
             return []
-        return [
-            Read(
-                message.partition() or 0,
-                message.offset() or 0,
-                message.timestamp()[1] if message.timestamp()[0] else None,
-                message.key(),  # type: ignore[arg-type]
-                message.value(),
-                {name: bytes(data or b"").decode() for name, data in message.headers() or ()},  # type: ignore[arg-type]
+        found = []
+        for message in self.kafka.read_all(topic):
+            kind, timestamp = message.timestamp()
+            headers: Any = message.headers() or ()
+            key: Any = message.key()
+            found.append(
+                Read(
+                    message.partition() or 0,
+                    message.offset() or 0,
+                    timestamp if kind else None,
+                    key,
+                    message.value(),
+                    {name: bytes(data or b"").decode() for name, data in headers},
+                )
             )
-            for message in self.kafka.read_all(topic)
-        ]
+        return found
 
     def send(
         self,
@@ -243,7 +248,11 @@ class Pipeline:
     _started: int = 0
 
     def __post_init__(self) -> None:
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "PYTHONPATH") if name in os.environ}
+        kept = {
+            name: os.environ[name]
+            for name in ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "PYTHONPATH")
+            if name in os.environ
+        }
         self.environment = {
             **kept,
             "COLUMNS": "80",
@@ -265,12 +274,12 @@ class Pipeline:
     def embedded(self) -> bool:
         return self.address.startswith("file:")
 
-    def run(self, *arguments: object, code: int | None = 0, timeout: float = TIMEOUT, **changes: str | None) -> Done:
+    def run(self, *arguments: object, code: int | None = 0, timeout: float = TIMEOUT, **changes: Any) -> Done:
         """The command to its end; `changes` are environment variables (None takes one away)."""
         return self.python(COMMAND, *arguments, code=code, timeout=timeout, **changes)
 
     def python(
-        self, program: object, *arguments: object, code: int | None = 0, timeout: float = TIMEOUT, **changes: str | None
+        self, program: object, *arguments: object, code: int | None = 0, timeout: float = TIMEOUT, **changes: Any
     ) -> Done:
         """Any program in the same surroundings."""
         finished = subprocess.run(
@@ -287,7 +296,7 @@ class Pipeline:
         assert code is None or done.code == code, f"exit {done.code}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
         return done
 
-    def fail(self, *arguments: object, code: int = 1, **changes: str | None) -> str:
+    def fail(self, *arguments: object, code: int = 1, **changes: Any) -> str:
         """The one line in which the command says why it failed."""
         done = self.run(*arguments, code=code, **changes)
         assert done.stdout == ""
@@ -296,7 +305,7 @@ class Pipeline:
         return line.removeprefix("error: ")
 
     @contextmanager
-    def start(self, *arguments: object, program: object = COMMAND, **changes: str | None) -> Iterator[Running]:
+    def start(self, *arguments: object, program: object = COMMAND, **changes: Any) -> Iterator[Running]:
         """The command while it runs; killed at the end if it still does."""
         self._started += 1
         stdout, stderr = (self.folder / f"{name}-{self._started}.txt" for name in ("stdout", "stderr"))
@@ -316,11 +325,11 @@ class Pipeline:
                 process.kill()
                 process.wait()
 
-    def produce(self, file: Path, *arguments: object, **changes: str | None) -> dict[str, Any]:
+    def produce(self, file: Path, *arguments: object, **changes: Any) -> dict[str, Any]:
         """`produce-from-file`; its summary."""
         return self.run("produce-from-file", "--file", file, "--json", *arguments, **changes).json
 
-    def assemble(self, *arguments: object, **changes: str | None) -> dict[str, Any]:
+    def assemble(self, *arguments: object, **changes: Any) -> dict[str, Any]:
         """`assemble` what is there; its summary."""
         return self.run("assemble", "--exit-at-end", "--json", *arguments, **changes).json
 

@@ -70,3 +70,9 @@ def trips_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("generated") / "trips.parquet"
     generate(path, 300)
     return path
+
+
+@pytest.fixture
+def workers(pipeline: Pipeline) -> int:
+    """One process on files and two on servers: both numbers, without each combination."""
+    return 1 if pipeline.embedded else 2

@@ -1,0 +1,69 @@
+"""The whole dataflow `trip-event-producer` between testing ends."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from bytewax.testing import TestingSink, TestingSource
+
+from chillflow.codec import encode
+from chillflow.messages import Message
+from chillflow.replay import RejectedRow, Replayed, Screen, replay
+from chillflow.splitting import split, to_row
+from dataflows.produce import FLOW_ID, build
+from tests.dataflows.conftest import Run
+from tests.dataflows.vocabulary import BEGINNING, settings, trip
+
+SCREEN = Screen(datetime(2026, 1, 1, tzinfo=timezone.utc), timedelta(hours=1), timedelta(days=8))
+
+
+def batches(items: list[Replayed], size: int = 7) -> list[list[Replayed]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def sent(run: Run, rows: list[Any]) -> list[Message]:
+    out: list[tuple[str, list[Message]]] = []
+    legs = [*replay(rows, SCREEN, origin="trips.parquet")]
+    run(build(TestingSource(batches(legs)), TestingSink(out), settings()))
+    assert {key for key, _ in out} <= {FLOW_ID}
+    return [message for _, messages in out for message in messages]
+
+
+def test_trips_become_their_events_in_event_time_order(run: Run) -> None:
+    trips = [trip(number) for number in range(50)]
+
+    messages = sent(run, [to_row(each) for each in trips])
+
+    assert {message.topic for message in messages} == {"trip-events"}
+    expected = {encode(event): event.trip_key.encode() for each in trips for event in split(each)}
+    assert {message.value: message.key for message in messages} == expected
+    assert len(messages) == 250
+    times = [message.timestamp or 0 for message in messages]
+    assert times == sorted(times)
+    assert times[0] == BEGINNING.timestamp() * 1000
+
+
+def test_rejected_rows_are_dead_letters_among_them(run: Run) -> None:
+    good, other = (to_row(trip(number)) for number in (1, 2))
+    long = to_row(trip(3, dropoff_ts=BEGINNING + timedelta(days=9)))
+    future = to_row(
+        trip(4, pickup_ts=datetime(2099, 1, 1, tzinfo=timezone.utc), dropoff_ts=BEGINNING.replace(year=2099))
+    )
+    unreadable = RejectedRow("trips.parquet", 5, "passenger_count: 1.5 is no whole number of 32 bits", b"{}")
+
+    messages = sent(run, [good, unreadable, other, long, future])
+
+    letters = [dict(message.headers) for message in messages if message.topic == "trip-events.dlq"]
+    assert len(messages) == 10 + len(letters)
+    assert sorted(letter["row"] for letter in letters) == [b"5", b"trip-3", b"trip-4"]
+    assert {letter["stage"] for letter in letters} == {b"read"}
+    assert {letter["file"] for letter in letters} == {b"trips.parquet"}
+
+
+def test_nothing_in_nothing_out(run: Run) -> None:
+    start = time.monotonic()
+
+    assert sent(run, []) == []
+    assert time.monotonic() - start < 10

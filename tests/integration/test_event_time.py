@@ -1,0 +1,173 @@
+"""The one right answer from a bad log, against a model of the rules written in another way."""
+
+from __future__ import annotations
+
+import json
+from bisect import insort
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.cli import Pipeline, Read
+
+HOUR = 3_600_000
+RANK = 20
+DISORDER = "--shuffle-seconds=3600 --duplicates=0.05 --drop=0.01 --late=0.01 --seed=5"
+NEEDED = {"trip_started", "payment_processed", "trip_ended"}
+
+
+@dataclass
+class Model:
+    """The rules of assembly, trip by trip, over the events of each trip with their stamps."""
+
+    account: Counter[str] = field(default_factory=Counter)
+    complete: dict[str, int] = field(default_factory=dict)
+    incomplete: dict[str, int] = field(default_factory=dict)
+
+    def read(self, messages: list[Read]) -> None:
+        partitions: defaultdict[int, list[Read]] = defaultdict(list)
+        for message in messages:
+            partitions[message.partition].append(message)
+        for log in partitions.values():
+            trips: defaultdict[str, list[tuple[int, dict[str, Any], int]]] = defaultdict(list)
+            times: list[int] = []
+            stamp = -1
+            for message in log:
+                assert message.timestamp is not None
+                insort(times, message.timestamp)
+                stamp = times[-RANK] if len(times) >= RANK else -1
+                event = message.json
+                trips[event["trip_key"]].append((stamp, event, message.timestamp))
+            for key, seen in trips.items():
+                self._trip(key, seen, stamp)
+
+    def _trip(self, key: str, seen: list[tuple[int, dict[str, Any], int]], last: int) -> None:
+        status, deadline, revision, latest = "gone", 0, 0, 0
+        held: dict[str, str] = {}
+
+        def expire(stamp: int) -> None:
+            nonlocal status, deadline, revision
+            while status != "gone" and deadline < stamp:
+                if status == "open":
+                    status, deadline, revision = "incomplete", deadline + 8 * 24 * HOUR, revision + 1
+                    self.incomplete[key] = revision
+                else:
+                    self.account[f"{status}_trips"] += 1
+                    self.account[f"events_in_{status}"] += len(held)
+                    status = "gone"
+                    held.clear()
+
+        for stamp, event, time in seen:
+            expire(stamp)
+            if status == "gone":
+                if time < stamp - 24 * HOUR:
+                    self.account["late"] += 1
+                    continue
+                status, deadline, revision, latest = "open", max(stamp, time) + 25 * HOUR, 0, 0
+            if event["event_id"] in held.values():
+                self.account["duplicates"] += 1
+                continue
+            held[event["event_type"]] = event["event_id"]
+            latest = max(latest, time)
+            if status != "complete" and held.keys() >= NEEDED:
+                status, deadline, revision = "complete", max(stamp, latest) + 24 * HOUR, revision + 1
+                self.complete[key] = revision
+            elif status == "incomplete":
+                revision += 1
+                self.incomplete[key] = revision
+        expire(last)
+        if status != "gone":
+            self.account[f"{status}_trips"] += 1
+            self.account[f"events_in_{status}"] += len(held)
+
+
+def per_key(messages: list[Read]) -> dict[bytes | None, list[bytes | None]]:
+    found: defaultdict[bytes | None, list[bytes | None]] = defaultdict(list)
+    for message in messages:
+        found[message.key].append(message.value)
+    return dict(found)
+
+
+def revisions(messages: list[Read]) -> dict[str, int]:
+    return {message.json["trip_key"]: message.json["revision"] for message in messages}
+
+
+def test_a_month_in_disorder(pipeline: Pipeline, data_dir: Path) -> None:
+    pipeline.run("init-db")
+    produced = pipeline.produce(data_dir / "green_tripdata_2024-01.parquet", *DISORDER.split())
+    assert produced["trips"] == 56_551
+    done = produced["disorder"]
+    assert produced["events"] == 5 * produced["trips"] + done["duplicated"] - done["dropped"]
+    assert done["late"] > 2000
+    summary = pipeline.assemble("--workers", 2)
+
+    model = Model()
+    model.read(pipeline.events())
+    expected = dict.fromkeys(summary, 0) | {"events": produced["events"]} | dict(model.account)
+    assert summary | {"seconds": 0} == expected
+    assert revisions(pipeline.topics.read(pipeline.complete)) == model.complete
+    assert revisions(pipeline.topics.read(pipeline.incomplete)) == model.incomplete
+    assert len(pipeline.topics.read(f"{pipeline.topic}.late")) == summary["late"]
+
+    assert dict(pipeline.query("select trip_key, revision from stg.complete_trip")) == model.complete
+    rows = pipeline.query("select trip_key, revision, completed from stg.incomplete_trip")
+    assert {key: bool(completed) for key, _, completed in rows} == {
+        key: key in model.complete for key in model.incomplete
+    }
+    (left,) = pipeline.query("select count(*) from stg.still_incomplete_trip")
+    assert left[0] == len(model.incomplete.keys() - model.complete.keys())
+
+
+@pytest.mark.parametrize("partitions", [1, 4, 12])
+def test_the_same_log_gives_the_same_results(embedded: Pipeline, data_dir: Path, partitions: int) -> None:
+    embedded.run("create-topic", "--partitions", partitions)
+    embedded.produce(data_dir / "yellow_tripdata_2025-01_sample.parquet", *DISORDER.split())
+    runs = {}
+    for workers in (1, 2, 3):
+        complete, incomplete = f"complete-{workers}", f"incomplete-{workers}"
+        changes: dict[str, str | None] = {
+            "DATABASE_URL": None,
+            "CHILLFLOW_RECOVERY_DIR": str(embedded.folder / f"recovery-{workers}"),
+            "CHILLFLOW_COMPLETE_TOPIC": complete,
+            "CHILLFLOW_INCOMPLETE_TOPIC": incomplete,
+            "CHILLFLOW_PARTITIONS": str(partitions),
+        }
+        if workers == 3:  # stopped and resumed, by another number of workers
+            with embedded.start("assemble", "--workers", 2, **changes) as running:
+                account = embedded.folder / "recovery-3" / "account.json"
+                running.wait_for(account.exists)
+                running.stop()
+        summary = embedded.assemble("--workers", workers, "--close-all", **changes)
+        topics = [per_key(embedded.topics.read(topic)) for topic in (complete, incomplete)]
+        runs[workers] = (summary | {"seconds": 0}, *topics)
+    assert runs[1] == runs[2] == runs[3]
+
+
+def test_one_wrong_row_harms_nobody_else(embedded: Pipeline, trips_file: Path) -> None:
+    embedded.produce(trips_file)
+    for number, message in enumerate(embedded.events()):
+        if number % 10:
+            continue
+        # the same event of another trip, dated 2099, in each stretch of the log
+        event = {**message.json, "trip_key": f"wrong-{number}", "event_time": "2099-05-01T00:00:00Z", "event_id": "x"}
+        embedded.topics.send(
+            embedded.topic,
+            event["trip_key"].encode(),
+            json.dumps(event).encode(),
+            timestamp=4_081_276_800_000,
+            partition=message.partition,
+        )
+        break
+    summary = embedded.assemble()
+    assert (summary["complete_trips"], summary["open_trips"], summary["late"]) == (300, 1, 0)
+
+
+def test_some_rows_of_2009_among_the_others_come_through_whole(embedded: Pipeline, tmp_path: Path) -> None:
+    embedded.run("generate", "--trips", 70_000, "--out", tmp_path / "t.parquet")  # one in 66,667 is dated 2009
+    produced = embedded.produce(tmp_path / "t.parquet")
+    assert min(message.timestamp or 0 for message in embedded.events()) < 1_300_000_000_000
+    summary = embedded.assemble(DATABASE_URL=None)
+    assert (summary["complete_trips"], summary["incomplete_trips"]) == (produced["trips"], 0)

@@ -1,0 +1,90 @@
+"""The wheel: what is in it, and that another project can use it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("chillflow", "dataflows", "stream")
+FILES = ("pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "Makefile")
+UNREACHABLE = ("error sending request", "dns error", "failed to fetch", "connection refused", "network")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of a copy of the tree, with none of what lies about in a checkout."""
+    tree = tmp_path_factory.mktemp("tree")
+    for name in PACKAGES:
+        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in FILES:
+        shutil.copy(ROOT / name, tree)
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tree / "dist"), str(tree)]
+    done = subprocess.run(build, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (made,) = (tree / "dist").iterdir()
+    return made
+
+
+def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+
+    expected = {
+        str(path.relative_to(ROOT))
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    about = {name for name in names if ".dist-info/" in name}
+    assert names - about == expected
+    assert any(name.endswith("licenses/LICENSE") for name in about)
+    assert {"chillflow/py.typed", "stream/py.typed", "chillflow/synthetic/zones.csv"} <= names
+    assert {"chillflow/connectors/migrations/0001_trips.sql", "dataflows/assemble.py"} <= names
+    assert all(name.endswith((".py", ".sql", ".csv", "py.typed")) for name in expected)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path / "other"
+    shutil.rmtree(tmp_path / "other", ignore_errors=True)
+
+
+def test_another_project_adds_it(wheel: Path, project: Path) -> None:
+    uv = Path(sys.executable).with_name("uv")
+    if not uv.exists():
+        pytest.skip("no uv beside the interpreter")
+    ours = ("VIRTUAL_ENV", "PYTHON", "CHILLFLOW", "KAFKA", "DATABASE_URL")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+
+    def run(*arguments: object) -> str:
+        done = subprocess.run(
+            [str(uv), *map(str, arguments)],
+            cwd=project,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        if done.returncode:
+            reasons = [line for line in done.stderr.lower().splitlines() if any(why in line for why in UNREACHABLE)]
+            if reasons and os.environ.get("CI", "").lower() not in ("1", "true"):
+                pytest.skip(f"no package registry: {reasons[0].strip()}")
+            pytest.fail(done.stderr)
+        return done.stdout
+
+    project.mkdir()
+    run("init", "--bare", "--name", "other", "--python", sys.executable)
+    run("add", "chillflow-stream", "--find-links", wheel.parent)
+
+    assert run("run", "chillflow-stream", "--version").strip() == wheel.name.split("-")[1]
+    said = run("run", "python", "-c", "from stream import TripEventProducer; print(TripEventProducer.__name__)")
+    assert said.strip() == "TripEventProducer"
+    assert " ok" in run("run", "chillflow-stream", "demo", "--trips", 100)
