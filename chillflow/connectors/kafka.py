@@ -282,7 +282,9 @@ class KafkaWriter:
         self._timeout = timeout
         self._in_transaction = False
         self._error: ChillFlowError | None = None
-        self._producer = KafkaLog._client(lambda: Producer({**config, "on_delivery": self._on_failure}))
+        self._producer = KafkaLog._client(
+            lambda: Producer({**config, "on_delivery": self._on_failure, "error_cb": self._on_error})
+        )
         if transactional:
             self._patiently(lambda: self._producer.init_transactions(timeout))
 
@@ -319,7 +321,7 @@ class KafkaWriter:
                 raise DeliveryError(f"{message.topic}: {_message(error.args[0])}") from error
 
     def flush(self) -> None:
-        while self._producer.flush(0.5):
+        while self._wait(0.5):
             self._raise_first()
         self._raise_first()
         if self._in_transaction:
@@ -327,11 +329,26 @@ class KafkaWriter:
             self._in_transaction = False
 
     def close(self) -> None:
-        self._producer.purge()  # after a flush there is nothing left; without one the flow has failed
-        self._producer.flush(1)
-        if self._in_transaction:
-            with suppress(KafkaException):  # best effort: the next instance undoes it in any case
+        # After a flush there is nothing left; without one the flow has failed, and this is best effort: what is
+        # left in a transaction the next instance undoes in any case.
+        with suppress(KafkaException, SystemError):
+            self._producer.purge()
+            self._producer.flush(1)
+            if self._in_transaction:
                 self._producer.abort_transaction(1)
+
+    def _wait(self, seconds: float) -> int:
+        """Let the client work; how many messages it still has. A fatal error is raised from within its callbacks,
+        and where two of them have one to raise, as a SystemError that says nothing.
+        """
+        try:
+            return self._producer.flush(seconds)
+        except (KafkaException, SystemError) as failure:
+            self._raise_first()
+            if isinstance(failure, SystemError):
+                raise DeliveryError("the Kafka client failed without saying why") from failure
+            error: ClientError = failure.args[0]
+            raise (_fenced() if error.code() in _FENCED else DeliveryError(_message(error))) from failure
 
     def _patiently(self, call: Callable[[], None]) -> None:
         """Do a step of a transaction, again while the client says that this may help."""
@@ -343,22 +360,29 @@ class KafkaWriter:
             except KafkaException as failure:
                 error: ClientError = failure.args[0]
                 if error.code() in _FENCED:
-                    raise KafkaError(
-                        "another instance has taken over this pipeline's output; this one stops"
-                    ) from failure
+                    raise _fenced() from failure
                 if not error.retriable() or time.monotonic() > deadline:
                     self._raise_first()
                     raise DeliveryError(f"transaction failed: {_message(error)}") from failure
+
+    def _on_error(self, error: ClientError) -> None:
+        """Of the client as a whole; without this callback it raises a fatal one in the middle of another."""
+        if error.code() in _FENCED or (error.fatal() and self._error is None):
+            self._error = _fenced() if error.code() in _FENCED else DeliveryError(_message(error))
 
     def _on_failure(self, error: ClientError | None, message: Any) -> None:
         if error is None:
             return
         self.failed += 1
         if error.code() in _FENCED:
-            self._error = KafkaError("another instance has taken over this pipeline's output; this one stops")
+            self._error = _fenced()
         elif self._error is None and error.code() not in (ClientError._PURGE_QUEUE, ClientError._PURGE_INFLIGHT):
             self._error = DeliveryError(f"a message for {message.topic()} was not delivered: {_message(error)}")
 
     def _raise_first(self) -> None:
         if self._error is not None:
             raise self._error
+
+
+def _fenced() -> KafkaError:
+    return KafkaError("another instance has taken over this pipeline's output; this one stops")

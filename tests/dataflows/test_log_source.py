@@ -1,0 +1,92 @@
+"""The source of the assembly on its own, where a whole flow would need luck with the timing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bytewax.inputs import AbortExecution
+
+from chillflow.connectors.filelog import FileLog
+from chillflow.connectors.source import LogSource
+from chillflow.messages import Message
+from chillflow.topics import registry
+from tests.dataflows.vocabulary import settings
+
+TOPIC = "trip-events"
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> FileLog:
+    log = FileLog(tmp_path)
+    log.ensure_topics([registry(settings())[TOPIC]], 1, 1)
+    return log
+
+
+def send(log: FileLog, *values: bytes) -> None:
+    writer = log.writer("test")
+    for value in values:
+        writer.send(Message(TOPIC, b"k", value, 1_704_103_200_000))
+    writer.flush()
+    writer.close()
+
+
+def read_to_the_end(part: Any) -> tuple[list[bytes | None], Any]:
+    """The values of a bounded run, and the last snapshot, each batch an epoch of its own."""
+    values: list[bytes | None] = []
+    snapshot = None
+    for _ in range(50):
+        try:
+            batch = part.next_batch()
+        except StopIteration:
+            return values, snapshot
+        values += [record.value for _, records in batch if not isinstance(records, int) for record in records]
+        snapshot = part.snapshot()
+    raise AssertionError("no end")
+
+
+@pytest.mark.parametrize("before", [0, 1, 30])
+def test_what_comes_during_a_bounded_run_is_left_for_the_next(log: FileLog, before: int) -> None:
+    source = LogSource(log, TOPIC, 4, 20, group="test", exit_at_end=True)
+    early, late = [b"early %d" % number for number in range(before)], [b"late 1", b"late 2"]
+    send(log, *early)
+    part = source.build_part("read_events", "0000", None)
+    send(log, *late)
+
+    values, snapshot = read_to_the_end(part)
+    assert values == early
+
+    values, _ = read_to_the_end(source.build_part("read_events", "0000", snapshot))
+    assert values == late
+
+
+def test_an_end_without_a_snapshot_is_waited_for(log: FileLog) -> None:
+    source = LogSource(log, TOPIC, 4, 20, group="test", exit_at_end=True)
+    send(log, b"a")
+    part = source.build_part("read_events", "0000", None)
+
+    for _ in range(5):
+        part.next_batch()  # does not end: nothing says that the epoch is durable
+    values, _ = read_to_the_end(part)
+    assert values == []
+
+
+def test_a_drain_ends_only_when_all_is_durable(log: FileLog) -> None:
+    draining = False
+    source = LogSource(log, TOPIC, 4, 20, group="test", draining=lambda: draining)
+    send(log, b"a", b"b")
+    part = source.build_part("read_events", "0000", None)
+    assert part.next_batch()
+    draining = True
+    send(log, b"c")
+
+    for _ in range(5):
+        assert part.next_batch() == []
+    position = part.snapshot()["position"]
+    with pytest.raises(AbortExecution):
+        part.next_batch()
+
+    draining = False
+    values = source.build_part("read_events", "0000", {**part.snapshot(), "position": position}).next_batch()
+    assert [record.value for _, records in values for record in records] == [b"c"]  # type: ignore[union-attr]
