@@ -69,10 +69,11 @@ def assemble(settings: Settings, *, workers: int = 1, as_json: bool = False) -> 
 
     started = time.monotonic()
     account_file = settings.recovery_dir / ACCOUNT_FILE
-    with recovery_store(settings) as store:
-        flow = from_settings(settings, account_file)
-        log = open_log(settings)
-        log.fence(pipeline_name(settings), log.partitions(settings.topic))
+    flow = from_settings(settings, account_file)
+    log = open_log(settings)
+    partitions = log.partitions(settings.topic)
+    with recovery_store(settings, partitions) as store:
+        log.fence(pipeline_name(settings), partitions)
         if workers == 1:
             run_flow(flow, epoch_interval=settings.epoch_interval, recovery=store)
         else:

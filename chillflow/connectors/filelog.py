@@ -87,7 +87,10 @@ class FileLog:
     def reader(self, topic: str, partition: int, position: int | None, *, group: str | None) -> FileReader:
         path = _path(self._folder / topic, partition)
         if position is not None and path.exists() and path.stat().st_size < position:
-            raise KafkaError(f"{path} is shorter than where reading stopped: is it another topic? (`reset`)")
+            raise KafkaError(
+                f"{path} is shorter than where reading stopped: is it another topic?"
+                " Then it needs another CHILLFLOW_RECOVERY_DIR"
+            )
         return FileReader(path, position or 0)
 
     def writer(self, name: str) -> FileWriter:

@@ -23,8 +23,8 @@ _PARTITIONS = 4
 
 
 @contextmanager
-def recovery_store(settings: Settings) -> Iterator[RecoveryConfig]:
-    """The store of the assembly, held by this process alone.
+def recovery_store(settings: Settings, partitions: int) -> Iterator[RecoveryConfig]:
+    """The store of the assembly of a topic with so many partitions, held by this process alone.
 
     Raises RecoveryError if another instance holds it, or it was made by a pipeline of another shape.
     """
@@ -34,7 +34,7 @@ def recovery_store(settings: Settings) -> Iterator[RecoveryConfig]:
     except OSError as error:
         raise RecoveryError(f"cannot use the recovery directory {folder}: {error.strerror}") from error
     with locked(folder / "lock"):
-        _check_identity(folder, settings)
+        _check_identity(folder, settings, partitions)
         if not any(folder.glob("part-*.sqlite3")):
             init_db_dir(folder, _PARTITIONS)
         yield RecoveryConfig(str(folder), timedelta(0))
@@ -57,10 +57,11 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _check_identity(folder: Path, settings: Settings) -> None:
-    """Positions and key groups of one topic mean nothing for another."""
+def _check_identity(folder: Path, settings: Settings, partitions: int) -> None:
+    """Positions and key groups of one topic mean nothing for another, nor where a key is in another partition."""
     identity = {
         "topic": settings.topic,
+        "partitions": partitions,
         "key_groups": settings.key_groups,
         "stream_time_rank": settings.stream_time_rank,
         "version": keygroup.VERSION,

@@ -52,12 +52,24 @@ class Disorder:
     def apply(self, legs: Iterable[Leg]) -> Iterator[Leg]:
         """The legs, one event each, in the order of the places they get."""
         random = Random(self.seed)  # not for secrets: the same seed, the same stream
-        shuffle, lateness = self.shuffle // _US, (self.trip_timeout + self.shuffle + _PAST_TIMEOUT) // _US
-        waiting: list[tuple[int, int, bool, Leg]] = []
-        number = 0
+        shuffle, timeout = self.shuffle // _US, self.trip_timeout // _US
+        lateness = timeout + shuffle + _PAST_TIMEOUT // _US
+        waiting: list[tuple[int, int, Leg]] = []
+        number, latest = 0, 0
+
+        def due(now: int | None) -> Iterator[Leg]:
+            nonlocal latest
+            while waiting and (now is None or waiting[0][0] <= now):
+                _, _, leg = heappop(waiting)
+                if latest - leg.time > timeout:
+                    self.stats.late += 1
+                elif leg.at > leg.time:
+                    self.stats.delayed += 1
+                latest = max(latest, leg.time)
+                yield leg
+
         for leg in legs:
-            while waiting and waiting[0][0] <= leg.at:
-                yield self._sent(heappop(waiting), reached=True)
+            yield from due(leg.at)
             for kind in leg.kinds:
                 if random.random() < self.drop:
                     self.stats.dropped += 1
@@ -70,14 +82,5 @@ class Disorder:
                     is_late = random.random() < self.late
                     at = leg.at + (lateness if is_late else random.randint(0, shuffle))
                     number += 1
-                    heappush(waiting, (at, number, is_late, Leg(at, leg.time, range(kind, kind + 1), leg.row)))
-        while waiting:
-            yield self._sent(heappop(waiting), reached=False)
-
-    def _sent(self, entry: tuple[int, int, bool, Leg], *, reached: bool) -> Leg:
-        at, _, is_late, leg = entry
-        if is_late and reached:
-            self.stats.late += 1
-        elif at > leg.time:
-            self.stats.delayed += 1
-        return leg
+                    heappush(waiting, (at, number, Leg(at, leg.time, range(kind, kind + 1), leg.row)))
+        yield from due(None)

@@ -1,0 +1,76 @@
+"""Disorder: what is done to the events is what was asked for, and the same for the same seed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+
+from chillflow.splitting import Leg, schedule, to_row
+from chillflow.synthetic.disorder import Disorder
+from tests.unit.vocabulary import BEGINNING, trip
+
+MINUTE = 60_000_000
+HOUR = 60 * MINUTE
+TRIPS = 3000
+
+
+@pytest.fixture(scope="module")
+def legs() -> list[Leg]:
+    """A trip of ten minutes each minute: two days."""
+    starts = [BEGINNING + timedelta(minutes=number) for number in range(TRIPS)]
+    trips = [
+        trip(trip_key=f"{number:04d}", pickup_ts=start, dropoff_ts=start + timedelta(minutes=10))
+        for number, start in enumerate(starts)
+    ]
+    return list(schedule(map(to_row, trips)))
+
+
+def sent(legs: list[Leg], disorder: Disorder) -> list[tuple[int, int, str, int]]:
+    """(place in the stream, event time, trip, kind) of each event."""
+    return [(leg.at, leg.time, leg.row[2], kind) for leg in disorder.apply(legs) for kind in leg.kinds]
+
+
+def test_none_asked_for_is_none(legs: list[Leg]) -> None:
+    disorder = Disorder()
+    assert not disorder
+    assert sent(legs, disorder) == [(leg.at, leg.time, leg.row[2], kind) for leg in legs for kind in leg.kinds]
+
+
+def test_the_same_seed_makes_the_same_stream(legs: list[Leg]) -> None:
+    def make(seed: int) -> list[tuple[int, int, str, int]]:
+        return sent(legs, Disorder(timedelta(hours=1), 0.05, 0.01, 0.01, seed))
+
+    assert make(1) == make(1)
+    assert make(1) != make(2)
+
+
+def test_delays_keep_to_their_limit_and_places_to_their_order(legs: list[Leg]) -> None:
+    disorder = Disorder(shuffle=timedelta(hours=1))
+    events = sent(legs, disorder)
+    assert [at for at, *_ in events] == sorted(at for at, *_ in events)
+    assert all(0 <= at - time <= HOUR for at, time, *_ in events)
+    assert Counter(event[2:] for event in events) == Counter((leg.row[2], kind) for leg in legs for kind in leg.kinds)
+    assert disorder.stats.delayed > 0.99 * len(events)
+
+
+def test_shares_are_what_was_asked_for(legs: list[Leg]) -> None:
+    disorder = Disorder(duplicates=0.1, drop=0.2)
+    events = Counter(event[2:] for event in sent(legs, disorder))
+    stats = disorder.stats
+    assert sum(events.values()) == 5 * TRIPS - stats.dropped + stats.duplicated
+    assert 5 * TRIPS - len(events) == stats.dropped
+    assert list(events.values()).count(2) == stats.duplicated
+    assert 0.18 < stats.dropped / (5 * TRIPS) < 0.22
+    assert 0.09 < stats.duplicated / len(events) < 0.11
+
+
+def test_late_events_come_when_the_stream_is_past_the_time_out(legs: list[Leg]) -> None:
+    disorder = Disorder(shuffle=timedelta(minutes=30), late=0.05)
+    latest, late = 0, 0
+    for _, time, *_ in sent(legs, disorder):
+        late += latest - time > 25 * HOUR
+        latest = max(latest, time)
+    assert late == disorder.stats.late > 0
+    assert disorder.stats.late + disorder.stats.delayed <= 5 * TRIPS
