@@ -33,6 +33,8 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Headers | None
+    timestamp: int | None = None
+    """As it stands in the log, ms."""
 
 
 Progress: TypeAlias = int
@@ -140,7 +142,7 @@ class KeyGroup(Generic[S, E]):
                 continue
             decided.tally["events"] += len(batch)
             for record in batch:
-                stamp, _, key, value, _ = record
+                stamp, _, key, value, _, _ = record
                 if deadlines and deadlines[0][0] < stamp:
                     self._advance(stamp, decided)
                 if key is None:

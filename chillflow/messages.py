@@ -31,13 +31,15 @@ def dead_letter(
     key: bytes | None,
     value: bytes | None,
     headers: Headers = (),
+    timestamp: int | None = None,
     **where: str | int,
 ) -> Message:
     """The message for the dead-letter topic: the original, and in headers why and from where.
 
-    `where` is the identity of the original (topic, partition and offset; file and row; trip_key and revision).
+    The timestamp is the original's, so that it can be sent again as it was. `where` is the identity
+    of the original (topic, partition and offset; file and row; trip_key and revision).
     """
     ours = {"stage": stage, "reason": reason, **where}
     return Message(
-        dlq_topic, key, value, None, (*headers, *((name, str(text).encode()) for name, text in ours.items()))
+        dlq_topic, key, value, timestamp, (*headers, *((name, str(text).encode()) for name, text in ours.items()))
     )

@@ -7,23 +7,31 @@ Bytewax key, their *group*: the work is in `keygroup`, this module only hands it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar, cast
+from zlib import crc32
 
 import bytewax.operators as op
-from bytewax.dataflow import operator
+from bytewax.dataflow import Stream, operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 
-from chillflow.keygroup import Dead, Decided, Keyed, KeyGroup, Progress, Record
+from chillflow.keygroup import Dead, Decided, Keyed, KeyGroup, Outcome, Progress, Record
+from chillflow.streamtime import StreamTime
 
-__all__ = ["GroupBatch", "KeyGroupsOut", "partition_of", "stateful_map"]
+__all__ = ["GroupBatch", "KeyGroupsOut", "group_of", "key_groups", "partition_of", "stateful_map"]
 
-GroupBatch: TypeAlias = tuple[str, list[Record] | Progress]
+GroupRecords: TypeAlias = list[Record] | Progress
+GroupBatch: TypeAlias = tuple[str, GroupRecords]
 """What a source of ours emits: the group, and records of it or the progress of its partition. Groups are named
 `<partition>/<number>`. Bytewax pickles each item between processes: one list costs less than its records."""
 
-K = TypeVar("K", bound=Keyed[Any, Any])
+X = TypeVar("X")
+
+
+def group_of(key: bytes | None, groups: int) -> int:
+    """The key group of a key. The high half of the CRC: partitioners use the low one."""
+    return (crc32(key) >> 16) % groups if key else 0
 
 
 def partition_of(group: str) -> str:
@@ -62,19 +70,60 @@ class _Group(StatefulBatchLogic[Any, Decided, Any]):
 
 
 @operator
+def key_groups(
+    step_id: str,
+    up: Stream[X],
+    key: Callable[[X], bytes],
+    event_time: Callable[[X], int],
+    groups: int = 16,
+    rank: int = 20,
+) -> KeyedStream[GroupRecords]:
+    """Make any stream one that `stateful_map` takes: a partition of its own, with the items as values.
+
+    All items go through one worker, in their order, which gives them their stamps: the stream time of a
+    partition is one number. The sources of this package read many partitions instead.
+
+    :arg key: The key of an item, whose state it is mapped with.
+    :arg event_time: When it happened, in ms.
+    :arg rank: Stream time is the event time that so many items have reached.
+    """
+
+    def stamp(state: Any, item: X) -> tuple[Any, tuple[str, GroupRecords]]:
+        number, largest = state or (0, [])
+        time = StreamTime(rank, largest)
+        name = key(item)
+        record = Record(time.observe(event_time(item)), number, name, cast("bytes", item), None)
+        return (number + 1, time.snapshot()), (f"0000/{group_of(name, groups):04d}", [record])
+
+    stamped = op.stateful_map("stamp", op.key_on("key", up, lambda item: "0000"), stamp)
+    return op.key_rm("group", stamped)
+
+
+@operator
 def stateful_map(
     step_id: str,
-    up: KeyedStream[list[Record] | Progress],
-    keyed: Keyed[Any, Any],
-    close: Any = None,
+    up: KeyedStream[GroupRecords],
+    mapper: Callable[[Any, Any, int], tuple[Any, Outcome | None]],
+    expire: Callable[[Any], tuple[Any, Outcome | None]],
+    *,
+    decode: Callable[[bytes, bytes | None], Any],
+    dump: Callable[[Any], bytes],
+    load: Callable[[bytes], Any],
+    close: Callable[[Any], tuple[Any, Outcome | None]] | None = None,
 ) -> KeyGroupsOut:
     """Map records with a state per key and deadlines in stream time.
 
-    :arg up: Records by group, see `GroupBatch`.
-    :arg keyed: What is done with the keys: mapper, expire, decode, dump and load.
+    :arg up: Records by group, see `GroupBatch`; from a source of this package, or from `key_groups`.
+    :arg mapper: `(state or None, event, stamp) -> (state or None, outcome or None)`, pure. A state is any object
+        with a `deadline` (stream time in ms, or None); None forgets the key.
+    :arg expire: The same of a state alone, when a stamp has passed its deadline.
+    :arg decode: `(key, value) -> event`; a ValueError makes the record a dead letter with that reason.
+    :arg dump: A state as bytes, for the recovery store. Its deadline is kept beside it.
+    :arg load: The state that `dump` made the bytes of.
     :arg close: At the end of a bounded run each state is ended by `close(state) -> (state, outcome)`;
         without it states stay as they are in the recovery store.
     """
+    keyed = Keyed(mapper, expire, decode, dump, load)
     decided = op.stateful_batch("groups", up, lambda snapshot: _Group(keyed, close, snapshot))
 
     def pick(name: str) -> KeyedStream[Any]:

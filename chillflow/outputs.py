@@ -43,7 +43,7 @@ class Outputs:
                 self._late_topic,
                 record.key,
                 record.value,
-                None,
+                record.timestamp,
                 (*(record.headers or ()), *_where(self._events_topic, partition, record)),
             )
             for record in records
@@ -60,6 +60,7 @@ class Outputs:
                 key=record.key,
                 value=record.value,
                 headers=record.headers or (),
+                timestamp=record.timestamp,
                 topic=self._events_topic,
                 partition=int(partition),
                 offset=record.offset,

@@ -22,7 +22,6 @@ from chillflow.connectors import open_database, open_log
 from chillflow.connectors.sink import ExactlyOnceSink
 from chillflow.connectors.source import LogSource
 from chillflow.connectors.table_sink import TableSink
-from chillflow.keygroup import Keyed
 from chillflow.outputs import Outputs
 from chillflow.running import bytewax_run, drain
 from chillflow.settings import Settings
@@ -71,13 +70,19 @@ def build(
 ) -> Dataflow:
     """The flow between these ends; without a table trips go to their topics only."""
     assembly = Assembly(settings.trip_timeout, settings.correction_horizon, settings.incomplete_horizon)
-    trips = Keyed(assembly.assemble, assembly.expire, decode_keyed, assembly.dump, assembly.load)
     outputs = Outputs(settings)
 
     flow = Dataflow(FLOW_ID)
     groups = op.input("read_events", flow, events)
     assembled = cf_op.stateful_map(
-        "assemble_trips", groups, trips, close=assembly.close if settings.close_all else None
+        "assemble_trips",
+        groups,
+        assembly.assemble,
+        assembly.expire,
+        decode=decode_keyed,
+        dump=assembly.dump,
+        load=assembly.load,
+        close=assembly.close if settings.close_all else None,
     )
     messages = [
         op.map("encode_trips", assembled.results, outputs.trips),

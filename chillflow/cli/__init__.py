@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from chillflow import __version__
-from chillflow.cli import assembling, consuming, databases, demo, producing, topics
+from chillflow.cli import assembling, consuming, databases, dead_letters, demo, producing, topics
 
 __all__ = ["app", "main"]
 
@@ -32,7 +32,7 @@ def _root(
         raise typer.Exit
 
 
-for group in (demo, producing, assembling, consuming, topics, databases):
+for group in (demo, producing, assembling, consuming, dead_letters, topics, databases):
     group.register(app)
 
 

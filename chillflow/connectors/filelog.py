@@ -84,6 +84,13 @@ class FileLog:
             if not records:
                 return reader.position
 
+    def newest_timestamp(self, topic: str) -> int | None:
+        newest = []
+        for number in range(self.partitions(topic)):
+            tail = _path(self._folder / topic, number).read_bytes()[-_READ_BYTES:].split(b"\n")[-100:-1]
+            newest += [time for line in tail if (time := _decode(line).ts) is not None]
+        return max(newest, default=None)
+
     def reader(self, topic: str, partition: int, position: int | None, *, group: str | None) -> FileReader:
         path = _path(self._folder / topic, partition)
         if position is not None and path.exists() and path.stat().st_size < position:

@@ -20,7 +20,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka import KafkaError as ClientError
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 from confluent_kafka.cimpl import NewTopic
 
 from chillflow.connectors.log import LogRecord
@@ -107,6 +107,13 @@ class KafkaLog:
         where = TopicPartition(topic, partition, timestamp)
         (found,) = self._call(lambda: self._lookup.offsets_for_times([where], timeout=self._timeout))
         return found.offset if found.offset >= 0 else self.end_offset(topic, partition)
+
+    def newest_timestamp(self, topic: str) -> int | None:
+        request = {
+            TopicPartition(topic, number): OffsetSpec.max_timestamp() for number in range(self.partitions(topic))
+        }
+        found = self._call(lambda: [each.result(self._timeout) for each in self._admin.list_offsets(request).values()])
+        return max((each.timestamp for each in found if each.timestamp >= 0), default=None)
 
     def reader(self, topic: str, partition: int, position: int | None, *, group: str | None) -> KafkaReader:
         if position is None:

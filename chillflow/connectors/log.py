@@ -72,6 +72,9 @@ class Log(Protocol):
     def offset_at(self, topic: str, partition: int, timestamp: int) -> int:
         """The first offset whose timestamp (ms) is not before this one."""
 
+    def newest_timestamp(self, topic: str) -> int | None:
+        """About the newest time in the topic, ms: of its last messages (files), of all (Kafka)."""
+
     def reader(self, topic: str, partition: int, position: int | None, *, group: str | None) -> PartitionReader:
         """A reader from `position`, or from the beginning."""
 

@@ -13,17 +13,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
-from zlib import crc32
 
 from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
 
 from chillflow.connectors.log import Log, PartitionReader
 from chillflow.errors import RecoveryError
 from chillflow.keygroup import Record
-from chillflow.operators import GroupBatch
+from chillflow.operators import GroupBatch, group_of
 from chillflow.streamtime import NO_TIME, StreamTime
 
-__all__ = ["LogSource", "group_of", "partition_name"]
+__all__ = ["LogSource", "partition_name"]
 
 VERSION = 1
 _BATCH = 4096
@@ -35,11 +34,6 @@ _PROGRESS_STEP = 60_000
 def partition_name(number: int) -> str:
     """Name of a partition as a key of Bytewax: sorts like the number."""
     return f"{number:04d}"
-
-
-def group_of(key: bytes | None, groups: int) -> int:
-    """The key group of a key. The high half of the CRC: partitioners use the low one."""
-    return (crc32(key) >> 16) % groups if key else 0
 
 
 @dataclass(frozen=True)
@@ -119,7 +113,7 @@ class _Partition(StatefulSourcePartition[GroupBatch, dict[str, Any]]):
                 self._position = self._end
                 break
             stamp = self._time.now if timestamp is None else observe(timestamp)
-            grouped[group_of(key, groups)].append(Record(stamp, offset, key, value, headers))
+            grouped[group_of(key, groups)].append(Record(stamp, offset, key, value, headers, timestamp))
         else:
             self._position = self._reader.position
         return batch + [(self._groups[number], some) for number, some in grouped.items()]

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 
 from chillflow.codec import encode
-from chillflow.connectors.source import group_of, partition_name
+from chillflow.connectors.source import partition_name
+from chillflow.operators import group_of
 from chillflow.events import TripEvent
 from chillflow.keygroup import Record
 from chillflow.operators import GroupBatch
