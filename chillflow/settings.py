@@ -102,6 +102,9 @@ class Settings(BaseSettings):
         timedelta(days=8), description="how long an incomplete trip can still be completed; longest trip"
     )
     correction_horizon: Duration = Field(timedelta(hours=24), description="how long a complete trip takes corrections")
+    event_time: Literal["timestamp", "body"] = Field(
+        "timestamp", description="where the time of a message is read: Kafka's timestamp, or `event_time` in the body"
+    )
     stream_time_rank: int = Field(
         20, ge=1, description="stream time is the event time this many messages of a partition have reached"
     )

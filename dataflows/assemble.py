@@ -30,8 +30,11 @@ from chillflow.topics import registry
 FLOW_ID = "trip-assembler"
 
 
-def from_settings(settings: Settings, account_file: Path | None) -> Dataflow:
-    """The flow on the servers of the settings; makes the topics that are missing. Raises ChillFlowError."""
+def from_settings(settings: Settings, account_file: Path | None, drained: Path | None = None) -> Dataflow:
+    """The flow on the servers of the settings; makes the topics that are missing. Raises ChillFlowError.
+
+    `drained` is where a process of a cluster says that it is.
+    """
     log = open_log(settings)
     if settings.create_topics:
         log.ensure_topics([*registry(settings).values()], settings.partitions, settings.replication_factor)
@@ -48,8 +51,10 @@ def from_settings(settings: Settings, account_file: Path | None) -> Dataflow:
         settings.key_groups,
         settings.stream_time_rank,
         group=FLOW_ID,
+        event_time=settings.event_time,
         exit_at_end=settings.exit_at_end,
         draining=drain.requested,
+        drained=drained,
     )
     results = {name: spec for name, spec in registry(settings).items() if name != settings.topic}
     topics = ExactlyOnceSink(log, pipeline_name(settings), partitions, results)

@@ -28,6 +28,7 @@ _USES = (
     "trip_timeout",
     "correction_horizon",
     "incomplete_horizon",
+    "event_time",
     "stream_time_rank",
     "key_groups",
 )
@@ -77,7 +78,7 @@ def assemble(settings: Settings, *, workers: int = 1, as_json: bool = False) -> 
         if workers == 1:
             run_flow(flow, epoch_interval=settings.epoch_interval, recovery=store)
         else:
-            run_workers(settings, workers)
+            run_workers(settings, workers, partitions)
     summary: dict[str, Any] = dict(read_account(account_file))
     summary["seconds"] = round(time.monotonic() - started, 3)
     typer.echo(

@@ -84,6 +84,9 @@ class FileLog:
             if not records:
                 return reader.position
 
+    def partition_of(self, key: bytes, partitions: int) -> int:
+        return _partition_of(key, partitions)
+
     def newest_timestamp(self, topic: str) -> int | None:
         newest = []
         for number in range(self.partitions(topic)):
@@ -108,6 +111,10 @@ class FileLog:
 
     def fence(self, name: str, partitions: int) -> None:
         """The lock on a file shuts others out as soon as it is opened."""
+
+
+def _partition_of(key: bytes, partitions: int) -> int:
+    return crc32(key) % partitions
 
 
 def _path(folder: Path, partition: int) -> Path:
@@ -197,7 +204,7 @@ class FileWriter:
         number = self._partition if partition is None else partition
         if number is None:
             count = self._count(message.topic)
-            number = crc32(message.key) % count if message.key else count - 1
+            number = _partition_of(message.key, count) if message.key else count - 1
         file = self._files.get((message.topic, number)) or self._open(message.topic, number)
         file.write(_to_line(message))
         self._pending += 1
@@ -256,8 +263,9 @@ def _is_json(value: bytes) -> bool:
     if not (value.startswith(b"{") and value.endswith(b"}")) or b"\n" in value:
         return False
     try:
+        value.decode()
         msgspec.json.decode(value, type=msgspec.Raw)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return False
     return True
 

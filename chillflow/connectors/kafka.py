@@ -7,6 +7,7 @@ and no call waits for a broker without a limit.
 from __future__ import annotations
 
 import logging
+import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -34,7 +35,7 @@ from chillflow.errors import (
 from chillflow.messages import Message
 from chillflow.topics import TopicSpec
 
-__all__ = ["KafkaLog", "KafkaReader", "KafkaWriter"]
+__all__ = ["KafkaLog", "KafkaReader", "KafkaWriter", "murmur2"]
 
 T = TypeVar("T")
 _TRANSACTION_TIMEOUT = timedelta(minutes=5)
@@ -107,6 +108,9 @@ class KafkaLog:
         where = TopicPartition(topic, partition, timestamp)
         (found,) = self._call(lambda: self._lookup.offsets_for_times([where], timeout=self._timeout))
         return found.offset if found.offset >= 0 else self.end_offset(topic, partition)
+
+    def partition_of(self, key: bytes, partitions: int) -> int:
+        return murmur2(key) % partitions
 
     def newest_timestamp(self, topic: str) -> int | None:
         request = {
@@ -206,6 +210,21 @@ class KafkaLog:
             if reason.code() == ClientError.UNKNOWN_TOPIC_OR_PART:
                 raise UnknownTopicError(_message(reason)) from error
             raise KafkaError(f"Kafka at {self._servers}: {_message(reason)}") from error
+
+
+def murmur2(key: bytes) -> int:
+    """Kafka's hash of a key, made positive (org.apache.kafka.common.utils.Utils.murmur2 and toPositive)."""
+    factor, mask = 0x5BD1E995, 0xFFFFFFFF
+    value = 0x9747B28C ^ len(key)
+    whole = len(key) & ~3
+    for (word,) in struct.iter_unpack("<I", key[:whole]):
+        mixed = word * factor & mask
+        mixed = (mixed ^ mixed >> 24) * factor & mask
+        value = value * factor & mask ^ mixed
+    if tail := key[whole:]:
+        value = (value ^ int.from_bytes(tail, "little")) * factor & mask
+    value = (value ^ value >> 13) * factor & mask
+    return (value ^ value >> 15) & 0x7FFFFFFF
 
 
 class KafkaReader:

@@ -30,7 +30,7 @@ class PartitionReader(Protocol):
     at_end: bool
     """Whether the last read found the end of the partition."""
 
-    def read(self, limit: int) -> Sequence[LogRecord]:
+    def read(self, limit: int) -> list[LogRecord]:
         """The next records, at most `limit`; none if there are none yet. Does not wait."""
 
     def commit(self, position: int) -> None:
@@ -71,6 +71,9 @@ class Log(Protocol):
 
     def offset_at(self, topic: str, partition: int, timestamp: int) -> int:
         """The first offset whose timestamp (ms) is not before this one."""
+
+    def partition_of(self, key: bytes, partitions: int) -> int:
+        """The partition where our producers put a key."""
 
     def newest_timestamp(self, topic: str) -> int | None:
         """About the newest time in the topic, ms: of its last messages (files), of all (Kafka)."""

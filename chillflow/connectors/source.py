@@ -12,10 +12,12 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
 
+from chillflow.connectors.inspection import Inspection, body_time
 from chillflow.connectors.log import Log, PartitionReader
 from chillflow.errors import RecoveryError
 from chillflow.keygroup import Record
@@ -41,7 +43,9 @@ class LogSource(FixedPartitionedSource[GroupBatch, dict[str, Any]]):
     """Reads all partitions of a topic.
 
     With `exit_at_end` a partition ends where it ended when it was opened. `draining` is asked before each
-    batch; once it says yes nothing more is read, and when that is durable the flow is stopped.
+    batch; once it says yes nothing more is read, and when that is durable the flow is stopped, or in a cluster a
+    file with the partition's name is put into `drained`: a process that stopped by itself would keep the others
+    from finishing their epoch.
     """
 
     log: Log
@@ -49,8 +53,10 @@ class LogSource(FixedPartitionedSource[GroupBatch, dict[str, Any]]):
     key_groups: int
     stream_time_rank: int
     group: str
+    event_time: Literal["timestamp", "body"] = "timestamp"
     exit_at_end: bool = False
     draining: Callable[[], bool] = lambda: False
+    drained: Path | None = None
 
     def list_parts(self) -> list[str]:
         return [partition_name(number) for number in range(self.log.partitions(self.topic))]
@@ -67,11 +73,13 @@ class _Partition(StatefulSourcePartition[GroupBatch, dict[str, Any]]):
                 raise RecoveryError(f"the recovery store is of a newer release (source {state['version']})")
             position, largest = state["position"], state["largest"]
         self._source = source
-        self._groups = [f"{partition_name(number)}/{group:04d}" for group in range(source.key_groups)]
+        self._name = partition_name(number)
+        self._groups = [f"{self._name}/{group:04d}" for group in range(source.key_groups)]
         self._time = StreamTime(source.stream_time_rank, largest)
         self._announced = self._time.now
         self._reader: PartitionReader = source.log.reader(source.topic, number, position, group=source.group)
         self._end = source.log.end_offset(source.topic, number) if source.exit_at_end else None
+        self._inspection = Inspection(source.log, source.topic, number, timestamps=source.event_time == "timestamp")
         self._position = self._reader.position
         """Where to resume; not past the end of a bounded run, whatever the reader has fetched."""
         self._taken: int | None = None
@@ -90,7 +98,9 @@ class _Partition(StatefulSourcePartition[GroupBatch, dict[str, Any]]):
             batch = self._progress(_PROGRESS_STEP)
         if self._source.draining():
             if self._drained and self._durable == self._position:
-                raise AbortExecution
+                if self._source.drained is None:
+                    raise AbortExecution
+                (self._source.drained / self._name).touch()
             if not self._drained:  # wait for a snapshot from here on: then it covers the other partitions, too
                 self._drained, self._durable = True, None
             return self._idle([])
@@ -106,6 +116,9 @@ class _Partition(StatefulSourcePartition[GroupBatch, dict[str, Any]]):
             self._position = self._reader.position
             return self._idle(batch)
         self._awake = None
+        self._inspection.look(records)
+        if self._source.event_time == "body":
+            records = [record._replace(timestamp=body_time(record)) for record in records]
         grouped: defaultdict[int, list[Record]] = defaultdict(list)
         groups, observe = self._source.key_groups, self._time.observe
         for offset, timestamp, key, value, headers in records:

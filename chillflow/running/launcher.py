@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -10,9 +11,11 @@ import sys
 import threading
 import time
 from contextlib import ExitStack
+from pathlib import Path
 
 from chillflow.errors import ChillFlowError
 from chillflow.running import drain
+from chillflow.running.recovery import drained_folder
 from chillflow.settings import Settings, to_environment
 
 __all__ = ["run_workers"]
@@ -21,9 +24,14 @@ _GRACE_SECONDS = 10
 _POLL_SECONDS = 0.05
 
 
-def run_workers(settings: Settings, count: int) -> None:
-    """Run the assembly in `count` processes until all have ended. Raises ChillFlowError if one fails."""
+def run_workers(settings: Settings, count: int, partitions: int) -> None:
+    """Run the assembly of a topic with so many partitions in `count` processes, until all have ended or a signal
+    has drained them. Raises ChillFlowError if one fails.
+    """
     drain.install()
+    drained = drained_folder(settings)
+    shutil.rmtree(drained, ignore_errors=True)
+    drained.mkdir()
     addresses = ";".join(f"127.0.0.1:{port}" for port in _free_ports(count))
     environment = {**os.environ, **to_environment(settings), "PYTHONUNBUFFERED": "1"}
     workers = [
@@ -44,7 +52,7 @@ def run_workers(settings: Settings, count: int) -> None:
     for reader in readers:
         reader.start()
     try:
-        _watch(workers)
+        stopped = _watch(workers, drained, partitions)
     finally:
         for worker in workers:
             if worker.poll() is None:
@@ -53,24 +61,32 @@ def run_workers(settings: Settings, count: int) -> None:
             worker.wait()
             reader.join(timeout=5)
     failed = [number for number, worker in enumerate(workers) if worker.returncode]
-    if failed:
+    if failed and not stopped:
         raise ChillFlowError(f"worker {failed[0]} failed, all were stopped: see its line above")
 
 
-def _watch(workers: list[subprocess.Popen[str]]) -> None:
-    """Until all have ended well, or the first has failed, or a drain has taken too long."""
+def _watch(workers: list[subprocess.Popen[str]], drained: Path, partitions: int) -> bool:
+    """Until all have ended well, the first has failed, or all partitions are drained: then True.
+
+    What is drained is durable, in the recovery store and in the outputs, so the processes can be killed. They
+    cannot stop by themselves: the first would keep the others from finishing their epoch.
+    """
     asked: float | None = None
     while any(worker.poll() is None for worker in workers):
         if any(worker.poll() for worker in workers):
             time.sleep(_POLL_SECONDS)  # its last words
-            return
+            return False
         if drain.requested() and asked is None:
             asked = time.monotonic()
             for worker in workers:
                 worker.send_signal(signal.SIGTERM)
-        if asked is not None and time.monotonic() - asked > _GRACE_SECONDS:
-            raise ChillFlowError(f"the workers did not stop within {_GRACE_SECONDS} s and were killed")
+        if asked is not None:
+            if len(list(drained.iterdir())) == partitions:
+                return True
+            if time.monotonic() - asked > _GRACE_SECONDS:
+                raise ChillFlowError(f"the workers did not stop within {_GRACE_SECONDS} s and were killed")
         time.sleep(_POLL_SECONDS)
+    return False
 
 
 def _prefix(number: int, worker: subprocess.Popen[str]) -> None:

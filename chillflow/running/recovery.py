@@ -15,7 +15,7 @@ from chillflow import keygroup
 from chillflow.errors import RecoveryError
 from chillflow.settings import Settings
 
-__all__ = ["ACCOUNT_FILE", "locked", "recovery_store"]
+__all__ = ["ACCOUNT_FILE", "drained_folder", "locked", "recovery_store"]
 
 ACCOUNT_FILE = "account.json"
 _PARTITIONS = 4
@@ -38,6 +38,11 @@ def recovery_store(settings: Settings, partitions: int) -> Iterator[RecoveryConf
         if not any(folder.glob("part-*.sqlite3")):
             init_db_dir(folder, _PARTITIONS)
         yield RecoveryConfig(str(folder), timedelta(0))
+
+
+def drained_folder(settings: Settings) -> Path:
+    """Where the processes of a cluster put a file for each partition that is drained."""
+    return settings.recovery_dir / "drained"
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from bytewax.recovery import RecoveryConfig
 
 from chillflow import log
 from chillflow.errors import ChillFlowError
-from chillflow.running.recovery import ACCOUNT_FILE, locked
+from chillflow.running.recovery import ACCOUNT_FILE, drained_folder, locked
 from chillflow.running.runner import run_flow
 from chillflow.settings import load
 from dataflows.assemble import from_settings
@@ -25,7 +25,7 @@ def main(number: int, addresses: list[str]) -> int:
     try:
         with locked(settings.recovery_dir / f"lock-{number}"):
             run_flow(
-                from_settings(settings, settings.recovery_dir / ACCOUNT_FILE),
+                from_settings(settings, settings.recovery_dir / ACCOUNT_FILE, drained_folder(settings)),
                 epoch_interval=settings.epoch_interval,
                 recovery=RecoveryConfig(str(settings.recovery_dir), timedelta(0)),
                 process_id=number,

@@ -8,10 +8,9 @@ from datetime import datetime, timedelta, timezone
 
 from chillflow.codec import encode
 from chillflow.connectors.source import partition_name
-from chillflow.operators import group_of
 from chillflow.events import TripEvent
 from chillflow.keygroup import Record
-from chillflow.operators import GroupBatch
+from chillflow.operators import GroupBatch, group_of
 from chillflow.settings import Settings, load
 from chillflow.splitting import split
 from chillflow.streamtime import StreamTime

@@ -8,21 +8,21 @@ from pathlib import Path
 from tests.integration.cli import Pipeline
 
 
-def test_the_assembly_with_recovery(pipeline: Pipeline, trips_file: Path) -> None:
-    pipeline.run("init-db")
-    pipeline.produce(trips_file, "--limit", 200)
-    store = pipeline.folder / "store"
+def test_the_assembly_with_recovery(embedded: Pipeline, trips_file: Path) -> None:
+    embedded.run("init-db")
+    embedded.produce(trips_file, "--limit", 200)
+    store = embedded.folder / "store"
     store.mkdir()
-    pipeline.python(sys.executable, "-m", "bytewax.recovery", store, 1)
+    embedded.python(sys.executable, "-m", "bytewax.recovery", store, 1)
     run = [sys.executable, "-m", "bytewax.run", "dataflows.assemble", "-r", store, "-s", 1, "-b", 0]
 
-    first = pipeline.python(*run, CHILLFLOW_EXIT_AT_END="1")
+    first = embedded.python(*run, CHILLFLOW_EXIT_AT_END="1")
     assert first.stderr == first.stdout == ""
-    assert len(pipeline.trips()) == pipeline.rows() == 200
-    pipeline.produce(trips_file)
-    pipeline.python(*run, CHILLFLOW_EXIT_AT_END="1")
+    assert len(embedded.trips()) == embedded.rows() == 200
+    embedded.produce(trips_file)
+    embedded.python(*run, CHILLFLOW_EXIT_AT_END="1")
 
-    assert len(pipeline.trips()) == pipeline.rows() == 300
+    assert len(embedded.trips()) == embedded.rows() == 300
     assert '"events": 2500' in (store / "account.json").read_text()
 
 
@@ -60,23 +60,23 @@ def test_the_assembly_closes_what_is_open(embedded: Pipeline, trips_file: Path) 
     assert len(trips) + len(incomplete) == events
 
 
-def test_the_production_of_a_file_and_of_the_table(pipeline: Pipeline, trips_file: Path) -> None:
-    pipeline.run("init-db")
-    pipeline.run("load-trips", "--file", trips_file)
+def test_the_production_of_a_file_and_of_the_table(embedded: Pipeline, trips_file: Path) -> None:
+    embedded.run("init-db")
+    embedded.run("load-trips", "--file", trips_file)
 
     done = [
-        pipeline.python(
+        embedded.python(
             sys.executable,
             *("-m", "bytewax.run", "dataflows.produce"),
             CHILLFLOW_INPUT=given,
-            CHILLFLOW_TOPIC=f"{pipeline.topic}-{name}",
+            CHILLFLOW_TOPIC=f"{embedded.topic}-{name}",
         )
         for name, given in (("file", str(trips_file)), ("db", "db"))
     ]
 
     assert [each.stderr for each in done] == ["", ""]
     from_file, from_table = (
-        sorted(event.value or b"" for event in pipeline.topics.read(f"{pipeline.topic}-{name}"))
+        sorted(event.value or b"" for event in embedded.topics.read(f"{embedded.topic}-{name}"))
         for name in ("file", "db")
     )
     assert from_file == from_table

@@ -1,0 +1,81 @@
+"""Is the topic what assembly takes it for? Topics written by others may not be: noticed on a sample, warned of once.
+
+Two things are taken for granted: the timestamp of a message is the time of its event, and all events of a trip
+lie in one partition.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+
+from chillflow.connectors.log import Log, LogRecord
+from chillflow.log import get_logger
+from chillflow.trips import milliseconds
+
+__all__ = ["Inspection", "body_time"]
+
+_EVERY = 256
+_TOLERANCE_MS = 1000
+"""A timestamp may be rounded."""
+
+
+class _Time(msgspec.Struct):
+    event_time: Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+_decode = msgspec.json.Decoder(_Time).decode
+
+
+def body_time(record: LogRecord) -> int | None:
+    """The event time that a message's body says, ms; None if it says none. Costs 0.5 µs."""
+    try:
+        return milliseconds(_decode(record.value or b"").event_time)
+    except (msgspec.MsgspecError, RecursionError, OverflowError, ValueError):
+        return None
+
+
+class Inspection:
+    """Looks at each 256th record of one partition."""
+
+    def __init__(self, log: Log, topic: str, partition: int, *, timestamps: bool) -> None:
+        self._log, self._topic, self._partition = log, topic, partition
+        self._partitions = log.partitions(topic)
+        self._timestamps = timestamps
+        self._until = 0
+        self.found: Counter[str] = Counter()
+        """How many of the sampled records are not as they should be, by what is wrong."""
+
+    def look(self, records: list[LogRecord]) -> None:
+        """Take the next records into account."""
+        while self._until < len(records):
+            self._check(records[self._until])
+            self._until += _EVERY
+        self._until -= len(records)
+
+    def _check(self, record: LogRecord) -> None:
+        if record.key and self._log.partition_of(record.key, self._partitions) != self._partition:
+            self._note(
+                "partitioner",
+                "a key is not in the partition where murmur2 puts it (Java's producers and ours): if others write to"
+                " this topic too, the events of a trip may lie in two partitions, and the trip times out",
+            )
+        time = body_time(record) if self._timestamps else None
+        if time is not None and (record.timestamp is None or abs(record.timestamp - time) > _TOLERANCE_MS):
+            self._note(
+                "timestamp",
+                "timestamps are not the times of the events (LogAppendTime?): set CHILLFLOW_EVENT_TIME=body",
+            )
+
+    def _note(self, what: str, warning: str) -> None:
+        self.found[what] += 1
+        if self.found[what] == 1 and (self._topic, what) not in _warned:
+            _warned.add((self._topic, what))
+            get_logger().warning(warning, topic=self._topic, partition=self._partition)
+
+
+_warned: set[tuple[str, str]] = set()
+"""Warned of once in a process, whatever the number of partitions."""

@@ -1,0 +1,115 @@
+"""Topics written by others, and by nobody in his right mind."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.cimpl import NewTopic
+
+from chillflow.account import difference
+from tests.integration.cli import Pipeline, Read
+from tests.servers.kafka_topics import KafkaTopics
+
+MUTANTS = 10_000
+
+
+def mutate(value: bytes, chance: random.Random) -> bytes:
+    """The value with something wrong, or at least other."""
+    event: dict[str, object] = json.loads(value)
+    field = chance.choice(list(event))
+    match chance.randrange(10):
+        case 0:  # bits flipped
+            flipped = bytearray(value)
+            for _ in range(chance.randint(1, 8)):
+                flipped[chance.randrange(len(flipped))] ^= 1 << chance.randrange(8)
+            return bytes(flipped)
+        case 1:  # cut
+            return value[: chance.randrange(len(value))]
+        case 2:  # another type
+            event[field] = chance.choice([True, [], {}, "text", 1.5, -1, None, [None], {"a": 1}])
+        case 3:  # a huge number
+            return json.dumps(event | {field: 0}).encode().replace(b": 0", b": " + b"9" * chance.randint(10, 6000), 1)
+        case 4:  # deep nesting
+            depth = chance.choice([10, 300, 5000, 100_000])
+            return b'{"event_type":"trip_ended","extra_columns":' + b'{"a":' * depth
+        case 5:  # another encoding
+            return value.decode().encode(chance.choice(["utf-16", "utf-32", "cp037"]))
+        case 6:  # a field less
+            del event[field]
+        case 7:  # not finite, not JSON
+            return value.replace(b":", chance.choice([b":NaN,", b":1e999,", b":\xff", b"::", b":\\ud800"]), 1)
+        case 8:  # given twice
+            return value[:-1] + b',"' + field.encode() + b'":' + chance.choice([b"1", b'"a"', b"null"]) + b"}"
+        case 9:  # times that cannot be
+            event["event_time"] = chance.choice(["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2024", ""])
+    return json.dumps(event).encode()
+
+
+def test_ten_thousand_mutants_among_good_events(embedded: Pipeline, trips_file: Path) -> None:
+    embedded.produce(trips_file)
+    good = embedded.events()
+    chance = random.Random(7)
+    files = {number: (embedded.folder / "topics" / embedded.topic / f"{number:04d}.jsonl") for number in range(4)}
+    for number in range(MUTANTS):
+        event = chance.choice(good)
+        key, value = event.key or b"", event.value or b""
+        if number % 2:  # an event of a trip of its own: if it is still one it opens that trip
+            value, key = value.replace(key, b"mutant-%d" % number), b"mutant-%d" % number
+        else:  # the key of nobody: whatever the value is, it is not that of the trip it names
+            key = b"stranger-%d" % number
+        _append(embedded, files[event.partition], key, mutate(value, chance), event)
+    sys.set_int_max_str_digits(0)  # Python's reader of the topics in this test would refuse the longest numbers
+    # and the good ones go on behind them
+    produced = embedded.produce(trips_file, "--limit", 100)
+    summary = embedded.assemble(DATABASE_URL=None)
+    assert summary["events"] == len(good) + MUTANTS + produced["events"]
+    assert difference(summary) == 0
+    assert summary["dead_letters"] > MUTANTS * 0.8
+    assert len(embedded.dead_letters()) == summary["dead_letters"]
+    arrived = {trip["trip_key"] for trip in embedded.trips()}
+    assert arrived >= {(message.key or b"").decode() for message in good}
+
+
+def _append(pipeline: Pipeline, path: Path, key: bytes, value: bytes, like: Read) -> None:
+    assert path.exists()
+    pipeline.topics.send(pipeline.topic, key, value, timestamp=like.timestamp, partition=like.partition)
+
+
+@pytest.mark.kafka
+def test_timestamps_of_arrival_are_noticed_and_can_be_passed_over(
+    on_kafka: Pipeline, kafka: KafkaTopics, trips_file: Path
+) -> None:
+    topic = NewTopic(on_kafka.topic, 4, 1, config={"message.timestamp.type": "LogAppendTime", "retention.ms": "-1"})
+    for future in kafka._admin.create_topics([topic]).values():
+        future.result()
+    on_kafka.produce(trips_file)
+    by_arrival = on_kafka.run("assemble", "--exit-at-end", "--json")
+    assert by_arrival.stderr.count("CHILLFLOW_EVENT_TIME=body") == 1
+    by_body = on_kafka.run(
+        "assemble",
+        "--exit-at-end",
+        "--json",
+        "--event-time",
+        "body",
+        CHILLFLOW_RECOVERY_DIR=str(on_kafka.folder / "by-body"),
+    )
+    assert "CHILLFLOW_EVENT_TIME" not in by_body.stderr
+    assert by_body.json["complete_trips"] == 300
+
+
+@pytest.mark.kafka
+def test_keys_of_another_partitioner_are_noticed(on_kafka: Pipeline, trips_file: Path) -> None:
+    on_kafka.run("create-topic")
+    lines = on_kafka.run("produce-from-file", "--file", trips_file, "--dry-run").lines
+    producer = Producer({"bootstrap.servers": on_kafka.address})  # librdkafka's default: CRC32
+    for line in lines:
+        producer.produce(on_kafka.topic, line.encode(), json.loads(line)["trip_key"].encode())
+    assert producer.flush(30) == 0
+    done = on_kafka.run("assemble", "--exit-at-end", "--json", CHILLFLOW_EVENT_TIME="body")
+    assert done.stderr.count("murmur2") == 1
+    assert done.json["complete_trips"] == 300  # all of a trip lie together all the same
