@@ -27,7 +27,7 @@ demo: $(VENV)/.runtime  ## generated trips through both dataflows, no server nee
 	$(BIN)/chillflow-stream demo
 
 test: $(VENV)/.dev  ## all tests, on a real Kafka and a real Postgres that it starts itself
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 chaos: $(VENV)/.dev  ## 100 kills on files and on servers (minutes)
 	CHILLFLOW_KILLS=100 $(BIN)/python -m pytest tests/chaos

@@ -36,6 +36,8 @@ class ReplayStats:
     trips: int = 0
     events: int = 0
     rejected: int = 0
+    first: int | None = None
+    """Event time of the first event, µs."""
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ _USES = (
     "max_future_skew",
     "incomplete_horizon",
     "trip_timeout",
+    "correction_horizon",
 )
 
 Limit = Annotated[int | None, typer.Option(min=0, help="at most so many trips")]
@@ -182,40 +183,58 @@ def produce(
     started = time.monotonic()
     delivered: Counter[str] = Counter()
     trips = trips_of(settings, selection)
-    sink: Any = StdoutSink(settings.topic) if dry_run else topics_of(settings, delivered.update)
+    newest: int | None = None
+    if dry_run:
+        sink: Any = StdoutSink(settings.topic)
+    else:
+        sink = topics_of(settings, delivered.update)
+        newest = sink.log.newest_timestamp(settings.topic)
     total = getattr(trips, "total", None)
     if selection.limit is not None:
         total = min(total, selection.limit) if total is not None else selection.limit
     with _progress(total) as progress:
         source = source_of(settings, trips, limit=selection.limit, pace=pace, disorder=disorder, progress=progress)
         run_flow(build(source, sink, settings), epoch_interval=settings.epoch_interval)
-    stats = source.stats
-    summary: dict[str, Any] = {
-        "trips": stats.trips,
-        "events": stats.events,
-        "delivered": delivered[settings.topic],
-        "rejected": stats.rejected,
-        "seconds": round(time.monotonic() - started, 3),
-    }
-    target = "nowhere (dry run)" if dry_run else settings.topic
-    typer.echo(
-        f"{stats.trips:,} trips, {stats.events:,} events to {target}, {summary['delivered']:,} delivered,"
-        f" {stats.rejected:,} rows rejected, {summary['seconds']:.1f} s",
-        err=True,
-    )
+    summary = _summary(source.stats, delivered[settings.topic], time.monotonic() - started, disorder)
+    _report(settings, summary, dry_run=dry_run)
     if isinstance(trips, ParquetTrips) and (trips.ambiguous_times or trips.missing_times):
         typer.echo(
             f"{trips.ambiguous_times:,} times lie in the hour that comes twice (taken as the first),"
             f" {trips.missing_times:,} in the one that is skipped",
             err=True,
         )
-    if disorder:
-        summary["disorder"] = asdict(disorder.stats)
-        done = ", ".join(f"{count:,} {what}" for what, count in summary["disorder"].items())
-        typer.echo(f"disorder: {done}", err=True)
+    first, horizon = source.stats.first, settings.correction_horizon // timedelta(milliseconds=1)
+    if newest is not None and first is not None and first // 1000 < newest - horizon:
+        typer.echo(
+            f"warning: {settings.topic} was already further on than the first of these events: where its stream time"
+            " is ahead by more than the correction horizon, events of forgotten trips are counted late",
+            err=True,
+        )
     if as_json:
         typer.echo(json.dumps(summary))
     return summary
+
+
+def _summary(stats: ReplayStats, delivered: int, seconds: float, disorder: Disorder | None) -> dict[str, Any]:
+    summary: dict[str, Any] = {
+        "trips": stats.trips,
+        "events": stats.events,
+        "delivered": delivered,
+        "rejected": stats.rejected,
+        "seconds": round(seconds, 3),
+    }
+    return summary | ({"disorder": asdict(disorder.stats)} if disorder else {})
+
+
+def _report(settings: Settings, summary: dict[str, Any], *, dry_run: bool) -> None:
+    target = "nowhere (dry run)" if dry_run else settings.topic
+    typer.echo(
+        "{trips:,} trips, {events:,} events to {target}, {delivered:,} delivered, {rejected:,} rows rejected,"
+        " {seconds:.1f} s".format(target=target, **summary),
+        err=True,
+    )
+    if "disorder" in summary:
+        typer.echo("disorder: " + ", ".join(f"{n:,} {what}" for what, n in summary["disorder"].items()), err=True)
 
 
 def _disorder(

@@ -90,8 +90,13 @@ class FileLog:
     def newest_timestamp(self, topic: str) -> int | None:
         newest = []
         for number in range(self.partitions(topic)):
-            tail = _path(self._folder / topic, number).read_bytes()[-_READ_BYTES:].split(b"\n")[-100:-1]
-            newest += [time for line in tail if (time := _decode(line).ts) is not None]
+            path = _path(self._folder / topic, number)
+            with path.open("rb") as file:
+                size = _whole_length(file)
+                file.seek(max(0, size - _READ_BYTES))
+                lines = file.read(_READ_BYTES).split(b"\n")
+            whole = lines[size > _READ_BYTES : -1]  # without one cut at its beginning
+            newest += [time for line in whole[-100:] if (time := _decode(line).ts) is not None]
         return max(newest, default=None)
 
     def reader(self, topic: str, partition: int, position: int | None, *, group: str | None) -> FileReader:

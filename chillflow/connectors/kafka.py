@@ -48,6 +48,7 @@ _UNREACHABLE = {
     ClientError._RESOLVE,
     ClientError.BROKER_NOT_AVAILABLE,
 }
+_NO_LEADER_YET = {ClientError.NOT_LEADER_FOR_PARTITION, ClientError.LEADER_NOT_AVAILABLE}
 _FENCED = {ClientError._FENCED, ClientError.INVALID_PRODUCER_EPOCH, ClientError.PRODUCER_FENCED}
 # librdkafka writes to stderr unless it is given a logger
 _client_log = logging.getLogger("chillflow.kafka")
@@ -197,19 +198,24 @@ class KafkaLog:
             raise KafkaError(f"wrong Kafka setting: {_message(error.args[0])}") from error
 
     def _call(self, ask: Callable[[], T]) -> T:
-        """Ask the broker, with its errors as ours."""
-        try:
-            return ask()
-        except KafkaException as error:
-            reason = error.args[0]
-            if reason.code() in _UNREACHABLE:
-                raise KafkaUnavailableError(
-                    f"no Kafka broker answers at {self._servers} (waited {self._timeout:g} s):"
-                    " start one, or set KAFKA_BOOTSTRAP_SERVERS"
-                ) from error
-            if reason.code() == ClientError.UNKNOWN_TOPIC_OR_PART:
-                raise UnknownTopicError(_message(reason)) from error
-            raise KafkaError(f"Kafka at {self._servers}: {_message(reason)}") from error
+        """Ask the broker, with its errors as ours; again where a topic so new has no leader yet."""
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                return ask()
+            except KafkaException as error:
+                reason = error.args[0]
+                if reason.code() in _NO_LEADER_YET and time.monotonic() < deadline:
+                    time.sleep(0.05)
+                    continue
+                if reason.code() in _UNREACHABLE:
+                    raise KafkaUnavailableError(
+                        f"no Kafka broker answers at {self._servers} (waited {self._timeout:g} s):"
+                        " start one, or set KAFKA_BOOTSTRAP_SERVERS"
+                    ) from error
+                if reason.code() == ClientError.UNKNOWN_TOPIC_OR_PART:
+                    raise UnknownTopicError(_message(reason)) from error
+                raise KafkaError(f"Kafka at {self._servers}: {_message(reason)}") from error
 
 
 def murmur2(key: bytes) -> int:

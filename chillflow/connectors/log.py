@@ -28,7 +28,7 @@ class PartitionReader(Protocol):
     position: int
     """The offset after the last record read: where to go on, and what to commit."""
     at_end: bool
-    """Whether the last read found the end of the partition."""
+    """Whether nothing has come since the end of the partition was found."""
 
     def read(self, limit: int) -> list[LogRecord]:
         """The next records, at most `limit`; none if there are none yet. Does not wait."""

@@ -73,6 +73,7 @@ class _Partition(StatefulSourcePartition[list[Replayed], None]):
                 stats.rejected += 1
             else:
                 if self._first is None:
+                    stats.first = item.time
                     self._first, self._start, elapsed = item.at, time.monotonic(), 0.0
                 self._wait = source.pace.due(item, self._first, stats.events) - elapsed
                 if self._wait > 0:
