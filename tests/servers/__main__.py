@@ -20,9 +20,7 @@ class Servers:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.kafka = KafkaServer(folder / "kafka", port=9092 if port_is_free(9092) else None, detached=True)
-        self.postgres = PostgresServer(
-            folder / "postgres", port=5432 if port_is_free(5432) else None, detached=True
-        )
+        self.postgres = PostgresServer(folder / "postgres", port=5432 if port_is_free(5432) else None, detached=True)
         self.all: list[Server] = [self.kafka, self.postgres]
 
     def start(self) -> int:
@@ -32,8 +30,7 @@ class Servers:
             print(f"{server.name} {already}runs on 127.0.0.1:{server.port}")
         env = self.folder / "env"
         env.write_text(
-            f"export KAFKA_BOOTSTRAP_SERVERS={self.kafka.bootstrap_servers}\n"
-            f"export DATABASE_URL={self.postgres.url}\n"
+            f"export KAFKA_BOOTSTRAP_SERVERS={self.kafka.bootstrap_servers}\nexport DATABASE_URL={self.postgres.url}\n"
         )
         shown = env.relative_to(Path.cwd()) if env.is_relative_to(Path.cwd()) else env
         print(f"Use them in this shell:  . {shown}")

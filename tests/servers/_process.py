@@ -31,9 +31,7 @@ def free_port(other_than: int | None = None) -> int:
     From the lent range, a client that keeps reconnecting while the server is down can be given the server's
     own port, connect to itself, and keep the server from coming back.
     """
-    ports = (
-        random.SystemRandom()
-    )  # not the shared generator: Hypothesis gives that one the same seed each time
+    ports = random.SystemRandom()  # not the shared generator: Hypothesis gives that one the same seed each time
     while (port := ports.randint(20_000, 32_000)) == other_than or not port_is_free(port):
         pass
     return port

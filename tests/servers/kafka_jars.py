@@ -27,9 +27,7 @@ def kafka_jars() -> Path:
 def _copy_with_maven() -> None:
     """Into a folder beside the cache first, then renamed: a copy that broke off is never taken for whole."""
     if shutil.which("mvn") is None:
-        raise ServerError(
-            f"no `mvn` to get Kafka with: install Maven, or name a folder of jars in {VARIABLE}"
-        )
+        raise ServerError(f"no `mvn` to get Kafka with: install Maven, or name a folder of jars in {VARIABLE}")
     CACHE.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE.parent) as unfinished:
         goal = ["dependency:copy-dependencies", f"-DoutputDirectory={unfinished}/libs"]

@@ -40,11 +40,7 @@ def postgres_binaries() -> Path:
     wheel = [Path(p) for p in (spec.submodule_search_locations or [])] if spec else []
     local = shutil.which("initdb")
     found = [
-        *(
-            path
-            for folder in wheel
-            for path in sorted(folder.glob("pginstall[0-9]*/bin/initdb"), reverse=True)
-        ),
+        *(path for folder in wheel for path in sorted(folder.glob("pginstall[0-9]*/bin/initdb"), reverse=True)),
         *([Path(local).resolve()] if local else []),
         *sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), reverse=True),
     ]
@@ -67,9 +63,7 @@ class PostgresServer(Server):
     # too; after SIGKILL they may linger and hold the shared memory that the next start needs.
     kill_signal = signal.SIGQUIT
 
-    def __init__(
-        self, folder: Path, *, port: int | None = None, detached: bool = False, durable: bool = False
-    ) -> None:
+    def __init__(self, folder: Path, *, port: int | None = None, detached: bool = False, durable: bool = False) -> None:
         super().__init__(folder, port=port, detached=detached)
         self._durable = durable
         self._user = pwd.getpwnam(UNPRIVILEGED) if os.geteuid() == 0 else None
@@ -97,9 +91,7 @@ class PostgresServer(Server):
         if (data / "PG_VERSION").exists():
             return
         options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
-        done = self._popen(
-            [str(self._binaries() / "initdb"), "-D", str(data), *options], run_as=self._user
-        ).wait()
+        done = self._popen([str(self._binaries() / "initdb"), "-D", str(data), *options], run_as=self._user).wait()
         if done != 0:
             raise self._error(f"could not make its data folder (status {done})")
 
@@ -153,9 +145,7 @@ class PostgresServer(Server):
         copy = copies / package.name / binaries.parent.name
         if not copies.exists():
             shutil.copytree(binaries.parent, copy, symlinks=True)
-            libraries = package.with_name(
-                f"{package.name}.libs"
-            )  # where a wheel keeps what its programs link to
+            libraries = package.with_name(f"{package.name}.libs")  # where a wheel keeps what its programs link to
             if libraries.exists():
                 shutil.copytree(libraries, copies / libraries.name, symlinks=True)
             for path in [copies, *copies.rglob("*")]:

@@ -147,9 +147,7 @@ class Server(ABC):
             os.kill(pid, how)
         return wait_until(lambda: not self.running, STOP_TIMEOUT)
 
-    def _popen(
-        self, command: list[str], *, run_as: pwd.struct_passwd | None = None
-    ) -> subprocess.Popen[bytes]:
+    def _popen(self, command: list[str], *, run_as: pwd.struct_passwd | None = None) -> subprocess.Popen[bytes]:
         """Start in a session of its own, so that Ctrl-C in a terminal ends the tests and not their server."""
         with self.log.open("ab") as log:
             return subprocess.Popen(
