@@ -7,9 +7,9 @@ Bytewax key, their *group*: the work is in `keygroup`, this module only hands it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, Callable, TypeAlias, TypeVar, cast  # noqa: UP035  Bytewax 0.21 fails on abc's under 3.10
 from zlib import crc32
 
 import bytewax.operators as op

@@ -209,13 +209,17 @@ def numbered_key(digest: bytes, number: int) -> str:
     return digest.hex() if number == 0 else hashlib.sha256(digest + b"#%d" % number).hexdigest()
 
 
+_FARTHEST = 1e290
+"""Miles. What is more than that cannot be reckoned with: the result would not be finite."""
+
+
 def derived(
     trip_distance: float | None, pickup: datetime, dropoff: datetime
 ) -> tuple[float | None, float | None, float | None]:
     """`distance_km`, `duration_min`, `avg_speed_kmh`; None where they make no sense."""
-    km = trip_distance * KM_PER_MILE if trip_distance is not None and trip_distance >= 0 else None
+    km = trip_distance * KM_PER_MILE if trip_distance is not None and 0 <= trip_distance < _FARTHEST else None
     seconds = (dropoff - pickup).total_seconds()
     if seconds <= 0:
         return km, None, None
-    speed = km / (seconds / 3600) if km is not None else None
+    speed = km * 3600 / seconds if km is not None else None
     return km, seconds / 60, speed
