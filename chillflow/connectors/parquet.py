@@ -105,7 +105,7 @@ class ParquetTrips:
         number = 0
         try:
             for batch in self._file.iter_batches(batch_size=_READ_ROWS, columns=columns):
-                frame = pl.DataFrame(pl.from_arrow(batch)).with_row_index(ROW, offset=number)
+                frame = pl.DataFrame(pl.from_arrow(_without_decimal256(batch))).with_row_index(ROW, offset=number)
                 number += frame.height
                 yield to_trips(frame, layout, self.time_zone)
         except (pa.ArrowException, OSError, pl.exceptions.PolarsError) as error:
@@ -118,6 +118,15 @@ class ParquetTrips:
         for values in trips.rejected.iter_rows(named=True):
             row, reason = values.pop(ROW), values.pop(REASON)
             yield RejectedRow(str(self.path), row, reason, encode_value(canonical_extra(values)))
+
+
+def _without_decimal256(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Polars does not know decimals that wide. By way of text the nearest float is found, as for any other type."""
+    for position, field in enumerate(batch.schema):
+        if pa.types.is_decimal256(field.type):
+            floats = batch.column(position).cast(pa.string()).cast(pa.float64())
+            batch = batch.set_column(position, field.name, floats)
+    return batch
 
 
 def _keyed(trips: pl.DataFrame) -> Iterator[TripRow]:

@@ -1,6 +1,7 @@
 """Files of trips: sorted in memory and by way of disk alike, identical rows told apart, and the real files whole."""
 
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -216,3 +217,21 @@ def test_a_real_file_sorted_on_disk(real: tuple[Path, str, int], monkeypatch: py
     assert len(in_memory) == rows
     monkeypatch.setattr(parquet, "_BUCKET_ROWS", 9_000)
     assert [*ParquetTrips(path, NEW_YORK)] == in_memory
+
+
+def test_decimals_of_any_width_mean_the_same(tmp_path: Path) -> None:
+    rows = []
+    for number, kind in enumerate((pa.decimal128(10, 2), pa.decimal256(60, 2), pa.float64())):
+        table = pa.table(
+            {
+                "tpep_pickup_datetime": pa.array([datetime(2024, 1, 1)], pa.timestamp("us")),  # noqa: DTZ001
+                "tpep_dropoff_datetime": pa.array([datetime(2024, 1, 1, 1)], pa.timestamp("us")),  # noqa: DTZ001
+                "PULocationID": [1],
+                "DOLocationID": [2],
+                "fare_amount": pa.array([12.8 if pa.types.is_floating(kind) else Decimal("12.80")], kind),
+                "new_fee": pa.array([0.1 if pa.types.is_floating(kind) else Decimal("0.10")], kind),
+            }
+        )
+        pq.write_table(table, tmp_path / f"{number}.parquet")
+        rows += list(ParquetTrips(tmp_path / f"{number}.parquet", NEW_YORK))
+    assert rows[0] == rows[1] == rows[2]
