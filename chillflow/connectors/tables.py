@@ -13,6 +13,7 @@ import msgspec
 
 from chillflow.assembly import Result
 from chillflow.codec import CompleteTripStruct, encode_value, time_text
+from chillflow.events import PaymentProcessedEvent
 from chillflow.splitting import ROW_FIELDS, TripRow
 from chillflow.trips import TRIP_FIELDS, CompleteTrip, canonical_extra, microseconds
 
@@ -71,19 +72,7 @@ TABLES = (COMPLETE_TRIP, INCOMPLETE_TRIP)
 Rows: TypeAlias = dict[Table, list[Row]]
 """Rows to write, by table."""
 
-MONEY = (
-    "fare_amount",
-    "extra",
-    "mta_tax",
-    "tip_amount",
-    "tolls_amount",
-    "improvement_surcharge",
-    "congestion_surcharge",
-    "airport_fee",
-    "cbd_congestion_fee",
-    "ehail_fee",
-    "total_amount",
-)
+MONEY = tuple(name for name in PaymentProcessedEvent.model_fields if name in TRIP_FIELDS and name != "payment_type")
 _MONEY_POSITIONS = tuple(COMPLETE_TRIP.columns.index(name) for name in MONEY)
 _MONEY_LIMIT = 10**8 - 0.005
 """`numeric(10, 2)` holds what is rounded below a hundred million."""

@@ -221,7 +221,8 @@ def test_a_real_file_sorted_on_disk(real: tuple[Path, str, int], monkeypatch: py
 
 def test_decimals_of_any_width_mean_the_same(tmp_path: Path) -> None:
     rows = []
-    for number, kind in enumerate((pa.decimal128(10, 2), pa.decimal256(60, 2), pa.float64())):
+    kinds: list[Any] = [pa.decimal128(10, 2), pa.decimal256(60, 2), pa.float64()]
+    for number, kind in enumerate(kinds):
         table = pa.table(
             {
                 "tpep_pickup_datetime": pa.array([datetime(2024, 1, 1)], pa.timestamp("us")),  # noqa: DTZ001
