@@ -18,7 +18,7 @@ from chillflow import operators as cf_op
 from chillflow.account import AccountFile
 from chillflow.assembly import Assembly
 from chillflow.codec import decode_keyed
-from chillflow.connectors import open_database, open_log
+from chillflow.connectors import ensure_topics, open_database, open_log
 from chillflow.connectors.sink import ExactlyOnceSink
 from chillflow.connectors.source import LogSource
 from chillflow.connectors.table_sink import TableSink
@@ -36,9 +36,8 @@ def from_settings(settings: Settings, account_file: Path | None, drained: Path |
     `drained` is where a process of a cluster says that it is.
     """
     log = open_log(settings)
-    if settings.create_topics:
-        log.ensure_topics([*registry(settings).values()], settings.partitions, settings.replication_factor)
-    partitions = log.partitions(settings.topic)
+    results = {name: spec for name, spec in registry(settings).items() if name != settings.topic}
+    partitions = ensure_topics(log, settings, *results)
     table = None
     if settings.database_url:
         database = open_database(settings)
@@ -56,7 +55,6 @@ def from_settings(settings: Settings, account_file: Path | None, drained: Path |
         draining=drain.requested,
         drained=drained,
     )
-    results = {name: spec for name, spec in registry(settings).items() if name != settings.topic}
     topics = ExactlyOnceSink(log, pipeline_name(settings), partitions, results)
     return build(source, topics, table, AccountFile(account_file), settings)
 

@@ -17,7 +17,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
-from chillflow.connectors import open_database, open_log
+from chillflow.connectors import ensure_topics, open_database, open_log
 from chillflow.connectors.parquet import ParquetTrips
 from chillflow.connectors.replay_source import Pace, ReplaySource
 from chillflow.connectors.sink import AtLeastOnceSink
@@ -27,7 +27,6 @@ from chillflow.running import bytewax_run, drain
 from chillflow.settings import Settings
 from chillflow.splitting import TripRow
 from chillflow.synthetic.disorder import Disorder
-from chillflow.topics import registry
 
 FLOW_ID = "trip-event-producer"
 DATABASE = "db"
@@ -87,14 +86,7 @@ def topics_of(
 ) -> AtLeastOnceSink:
     """The sink for the topics of the settings; makes those that are missing. Raises KafkaError and its kind."""
     log = open_log(settings)
-    if settings.create_topics:
-        specs = registry(settings)
-        log.ensure_topics(
-            [specs[settings.topic], specs[settings.dlq_topic]],
-            settings.partitions,
-            settings.replication_factor,
-        )
-    log.partitions(settings.topic)
+    ensure_topics(log, settings, settings.dlq_topic)
     return AtLeastOnceSink(log, FLOW_ID, delivered=delivered)
 
 

@@ -8,8 +8,9 @@ from chillflow.connectors.log import Log
 from chillflow.connectors.tables import Database
 from chillflow.errors import SettingsError
 from chillflow.settings import Settings
+from chillflow.topics import registry
 
-__all__ = ["open_database", "open_log"]
+__all__ = ["ensure_topics", "open_database", "open_log"]
 
 
 def open_log(settings: Settings) -> Log:
@@ -22,6 +23,21 @@ def open_log(settings: Settings) -> Log:
     from chillflow.connectors.kafka import KafkaLog
 
     return KafkaLog(address, settings.kafka_properties, settings.kafka_timeout)
+
+
+def ensure_topics(log: Log, settings: Settings, *results: str) -> int:
+    """Make what is missing of the topic of the events and of these others, unless that is turned off.
+
+    The others get as many partitions as the events have, whatever the setting: that number is given back.
+    Raises UnknownTopicError if the topic of the events is not there and not to be made.
+    """
+    specs = registry(settings)
+    if settings.create_topics:
+        log.ensure_topics([specs[settings.topic]], settings.partitions, settings.replication_factor)
+    partitions = log.partitions(settings.topic)
+    if settings.create_topics:
+        log.ensure_topics([specs[name] for name in results], partitions, settings.replication_factor)
+    return partitions
 
 
 def open_database(settings: Settings) -> Database:

@@ -207,6 +207,18 @@ def test_it_stops_with_more_workers_than_partitions(embedded: Pipeline, trips_fi
         assert assembling.stop().code == 0
 
 
+def test_results_have_as_many_partitions_as_the_events(embedded: Pipeline, trips_file: Path) -> None:
+    embedded.run("create-topic", "--partitions", 6)
+    embedded.produce(trips_file)
+    assert embedded.assemble(DATABASE_URL=None)["complete_trips"] == 300
+
+    def partitions(topic: str) -> int:
+        return len(list((embedded.folder / "topics" / topic).glob("*.jsonl")))
+
+    assert partitions(embedded.complete) == partitions(embedded.incomplete) == 6
+    assert partitions(embedded.dlq) == 7  # one for the producer alone
+
+
 def test_it_ends_with_more_workers_than_partitions(embedded: Pipeline, trips_file: Path) -> None:
     embedded.produce(trips_file, "--partitions", 1)
 
