@@ -52,6 +52,9 @@ _NO_LEADER_YET = {ClientError.NOT_LEADER_FOR_PARTITION, ClientError.LEADER_NOT_A
 _FENCED = {ClientError._FENCED, ClientError.INVALID_PRODUCER_EPOCH, ClientError.PRODUCER_FENCED}
 # librdkafka writes to stderr unless it is given a logger
 _client_log = logging.getLogger("chillflow.kafka")
+# A broker that has just started answers "coordinator load in progress", and librdkafka tries again: nothing to be
+# told of. If it never succeeds the call that waits for it fails with its own error.
+_client_log.addFilter(lambda record: "GETPID" not in record.getMessage())
 
 
 def _message(error: ClientError | None) -> str:

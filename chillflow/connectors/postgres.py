@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -18,6 +20,9 @@ __all__ = ["PostgresDatabase"]
 
 _LOCK = 0x63686C66  # "chlf": one migration at a time
 _STATEMENT_TIMEOUT = timedelta(minutes=2)
+_PATIENCE = timedelta(minutes=2)
+"""How long a server that has gone away is waited for: less than the time-out of Kafka's transactions."""
+_log = logging.getLogger("chillflow.postgres")
 
 
 def _statements(table: Table) -> tuple[str, str, str]:
@@ -76,6 +81,25 @@ class PostgresDatabase:
         self.count()
 
     def upsert(self, rows: Rows) -> None:
+        """Write rows in one transaction. A server that goes away is waited for: written twice is written once."""
+        deadline = time.monotonic() + _PATIENCE.total_seconds()
+        pause = 0.1
+        while True:
+            try:
+                self._upsert(rows)
+                return
+            except DatabaseError:
+                if not self._is_lost() or time.monotonic() > deadline:
+                    raise
+                _log.warning("Postgres is away, trying again in %.1f s", pause)
+                self._connection = None
+            time.sleep(pause)
+            pause = min(2 * pause, 5.0)
+
+    def _is_lost(self) -> bool:
+        return self._connection is None or self._connection.closed
+
+    def _upsert(self, rows: Rows) -> None:
         with self._errors(), self._connected().transaction():
             connection = self._connected()
             for table, some in rows.items():

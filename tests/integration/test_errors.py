@@ -12,6 +12,7 @@ import pytest
 
 from tests.integration.cli import Pipeline, elapsed
 from tests.servers._process import free_port
+from tests.servers.postgres import PostgresServer
 
 NO_BROKER = "127.0.0.1:1"
 COMMANDS = [
@@ -229,6 +230,29 @@ def test_the_table_goes_while_it_runs(on_servers: Pipeline, trips_file: Path) ->
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ")
     assert "init-db" in line
+
+
+def test_a_database_that_comes_back_is_waited_for(
+    embedded: Pipeline, own_postgres: PostgresServer, trips_file: Path
+) -> None:
+    embedded.environment["DATABASE_URL"] = own_postgres.url
+    embedded.run("init-db")
+    embedded.run("create-topic")
+    with embedded.start("assemble") as assembling:
+        embedded.produce(trips_file, "--limit", 50)
+        assembling.wait_for(lambda: len(embedded.trips()) == 50)
+        own_postgres.kill()
+        embedded.produce(trips_file)
+        assembling.wait_for(lambda: "Postgres is away" in assembling.stderr.read_text())
+        own_postgres.start()
+        assembling.wait_for(lambda: _count(own_postgres.url) == 300)
+        assert assembling.stop().code == 0
+
+
+def _count(url: str) -> int:
+    with psycopg.connect(url) as connection:
+        (count,) = connection.execute("select count(*) from stg.complete_trip").fetchone() or (0,)
+        return int(count)
 
 
 def test_the_topic_of_the_trips_goes_while_it_runs(on_kafka: Pipeline, trips_file: Path) -> None:
