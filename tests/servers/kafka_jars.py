@@ -1,5 +1,6 @@
 """Where the broker's jars come from: a folder that was named, the cache, or Maven."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -19,8 +20,11 @@ def kafka_jars() -> Path:
         if not any(Path(named).glob("kafka_*.jar")):
             raise ServerError(f"{VARIABLE}: no Kafka jars in {named}")
         return Path(named).resolve()
-    if not CACHE.exists():
-        _copy_with_maven()
+    CACHE.parent.mkdir(parents=True, exist_ok=True)
+    with (CACHE.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two Mavens that fill one local repository get in each other's way
+        if not CACHE.exists():
+            _copy_with_maven()
     return CACHE
 
 
@@ -28,7 +32,6 @@ def _copy_with_maven() -> None:
     """Into a folder beside the cache first, then renamed: a copy that broke off is never taken for whole."""
     if shutil.which("mvn") is None:
         raise ServerError(f"no `mvn` to get Kafka with: install Maven, or name a folder of jars in {VARIABLE}")
-    CACHE.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE.parent) as unfinished:
         goal = ["dependency:copy-dependencies", f"-DoutputDirectory={unfinished}/libs"]
         command = ["mvn", "-q", "-B", "-f", str(POM), *goal]
@@ -36,8 +39,4 @@ def _copy_with_maven() -> None:
         if done.returncode != 0:
             first = (done.stdout + done.stderr).partition("\n")[0]
             raise ServerError(f"Maven could not get Kafka's jars: {first}\n{done.stdout}{done.stderr}")
-        try:
-            (Path(unfinished) / "libs").rename(CACHE)
-        except OSError:
-            if not CACHE.exists():  # else another process was faster, with the same jars
-                raise
+        (Path(unfinished) / "libs").rename(CACHE)
