@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 
@@ -15,9 +16,18 @@ from chillflow.messages import Message, dead_letter
 from chillflow.settings import Settings
 from chillflow.trips import milliseconds
 
-__all__ = ["Outputs"]
+__all__ = ["Checked", "Outputs"]
 
 Keyed = tuple[str, list[Message]]
+
+
+class Checked(NamedTuple):
+    """Results looked at once, for both of their ways."""
+
+    rows: Rows
+    """Rows of the tables."""
+    refused: list[Message]
+    """Dead letters of the stage `write`: trips that their table cannot hold."""
 
 
 class Outputs:
@@ -68,35 +78,31 @@ class Outputs:
             for record, reason in letters
         ]
 
-    def refused(self, item: tuple[str, list[Result]]) -> Keyed:
-        """Dead letters of the stage `write`: trips that their table cannot hold."""
-        partition, results = item
-        return partition, [
-            dead_letter(
-                self._dlq_topic,
-                "write",
-                reason,
-                key=result.trip.trip_key.encode(),
-                value=encode_value(result.trip),
-                trip_key=result.trip.trip_key,
-                revision=result.trip.revision,
-            )
-            for result in results
-            if (reason := refusal(result.trip))
-        ]
-
-    def rows(self, item: tuple[str, list[Result]]) -> tuple[str, Rows]:
-        """Rows of the tables, without the refused."""
+    def checked(self, item: tuple[str, list[Result]]) -> tuple[str, Checked]:
+        """What the tables are given of some results, and what they cannot hold."""
         partition, results = item
         rows: Rows = {COMPLETE_TRIP: [], INCOMPLETE_TRIP: []}
+        letters = []
         for result in results:
-            if refusal(result.trip):
+            if reason := refusal(result.trip):
+                letters.append(self._refused(result, reason))
                 continue
             if not result.missing:
                 rows[COMPLETE_TRIP].append(to_table_row(result.trip, "stream"))
             if (row := incomplete_row(result)) is not None:
                 rows[INCOMPLETE_TRIP].append(row)
-        return partition, {table: some for table, some in rows.items() if some}
+        return partition, Checked({table: some for table, some in rows.items() if some}, letters)
+
+    def _refused(self, result: Result, reason: str) -> Message:
+        return dead_letter(
+            self._dlq_topic,
+            "write",
+            reason,
+            key=result.trip.trip_key.encode(),
+            value=encode_value(result.trip),
+            trip_key=result.trip.trip_key,
+            revision=result.trip.revision,
+        )
 
     def _trip(self, result: Result) -> Message:
         trip = result.trip

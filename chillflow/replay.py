@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import NamedTuple, TypeAlias
 
 from chillflow.codec import encode_value
@@ -49,12 +50,18 @@ class Screen:
     longest: timedelta
     """Further apart than this the two times of a trip cannot be put together again."""
 
+    @cached_property
+    def _limits(self) -> tuple[int, int]:
+        """The longest trip and the latest time, in µs as in a row: worked out once, not for each row."""
+        return self.longest // timedelta(microseconds=1), microseconds(self.now + self.max_future_skew)
+
     def reason(self, row: TripRow) -> str | None:
         """Why the row is rejected, or None."""
         pickup, dropoff = row[0], row[1]
-        if abs(dropoff - pickup) > self.longest // timedelta(microseconds=1):
+        longest, latest = self._limits
+        if abs(dropoff - pickup) > longest:
             return f"pickup and drop-off lie more than {_hours(self.longest)} apart"
-        if max(pickup, dropoff) > microseconds(self.now + self.max_future_skew):
+        if max(pickup, dropoff) > latest:
             return f"dated more than {_hours(self.max_future_skew)} in the future"
         return None
 

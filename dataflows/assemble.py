@@ -93,8 +93,9 @@ def build(
         op.map("encode_undecodable", assembled.dead, outputs.undecodable),
     ]
     if table is not None:
-        messages.append(op.map("encode_refused", assembled.results, outputs.refused))
-        op.output("write_table", op.map("make_rows", assembled.results, outputs.rows), table)
+        checked = op.map("check_trips", assembled.results, outputs.checked)
+        messages.append(op.map_value("take_refused", checked, lambda trips: trips.refused))
+        op.output("write_table", op.map_value("take_rows", checked, lambda trips: trips.rows), table)
     op.output("write_topics", op.merge("merge_messages", *messages), topics)
 
     changes = op.key_on("key_account", op.map("take_tally", assembled.tally, lambda item: item[1]), lambda _: "account")

@@ -59,6 +59,8 @@ class _ExactlyOnce(StatefulSinkPartition[Sequence[Message], Snapshot]):
             raise RecoveryError(f"the recovery store is of a newer release (sink {state['version']})")
         self._sink = sink
         self._number = number
+        self._partitions = {name: number % sink.log.partitions(name) for name in sink.specs}
+        """Where the results of this partition number stand in each topic, asked of the broker once."""
         self._writer: Writer = sink.log.exactly_once_writer(sink.name, number)
         self._ends: dict[str, int] = dict(state["ends"]) if state else {}
         self._standing = {name: self._read_back(spec) for name, spec in sink.specs.items()}
@@ -87,7 +89,7 @@ class _ExactlyOnce(StatefulSinkPartition[Sequence[Message], Snapshot]):
         # This epoch may be a shorter one than that which was lost: what stands of it and has not been made again
         # yet must be found once more after the next crash, so the end moves on only when all has been.
         for topic in [topic for topic in self._touched if not self._standing[topic]]:
-            self._ends[topic] = self._sink.log.end_offset(topic, self._partition_of(topic))
+            self._ends[topic] = self._sink.log.end_offset(topic, self._partitions[topic])
             self._touched.remove(topic)
         return {"version": VERSION, "ends": dict(self._ends)}
 
@@ -99,12 +101,9 @@ class _ExactlyOnce(StatefulSinkPartition[Sequence[Message], Snapshot]):
         self._pending = 0
         self._flushed = time.monotonic()
 
-    def _partition_of(self, topic: str) -> int:
-        return self._number % self._sink.log.partitions(topic)
-
     def _read_back(self, spec: TopicSpec) -> set[tuple[Any, ...]]:
         """What stands in the topic after the last durable snapshot; without one, all of it."""
-        number = self._partition_of(spec.name)
+        number = self._partitions[spec.name]
         end = self._sink.log.end_offset(spec.name, number)
         start = self._ends.setdefault(spec.name, 0)
         if end <= start:
