@@ -97,6 +97,12 @@ class KafkaLog:
             except KafkaException as error:
                 if error.args[0].code() != ClientError.TOPIC_ALREADY_EXISTS:
                     raise KafkaError(f"cannot make topic {name!r}: {_message(error.args[0])}") from error
+        # The broker answers before all of it knows the topic: whoever asks next would be told that there is none.
+        deadline = time.monotonic() + self._timeout
+        while not self._topics().keys() >= {*made}:
+            if time.monotonic() > deadline:
+                raise KafkaError(f"topics {', '.join(made)} were made, but have not come up in {self._timeout:g} s")
+            time.sleep(0.05)
         return made
 
     def partitions(self, topic: str) -> int:
