@@ -14,7 +14,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from chillflow.structs import derive
 from chillflow.trips import Int, UtcTime, milliseconds
 
-__all__ = ["FIGURES", "MONEY_FIGURES", "Change", "ZoneWindow", "ZoneWindowStruct", "change_of", "countable", "taken_out"]
+__all__ = [
+    "FIGURES",
+    "MONEY_FIGURES",
+    "Change",
+    "ZoneWindow",
+    "ZoneWindowStruct",
+    "change_of",
+    "countable",
+    "taken_out",
+]
 
 FIGURES = (
     "trips",
@@ -74,7 +83,7 @@ def countable(trip: Any) -> bool:
     for amount in (trip.total_amount, trip.fare_amount, trip.tip_amount):
         if amount is not None and not -_DOLLARS < amount < _DOLLARS:
             return False
-    return (trip.distance_km is None or trip.distance_km < _KILOMETRES) and trip.dropoff_ts < _LAST
+    return bool((trip.distance_km or 0) < _KILOMETRES and trip.dropoff_ts < _LAST)
 
 
 def change_of(trip: Any) -> Change:
@@ -84,9 +93,9 @@ def change_of(trip: Any) -> Change:
         trip.pu_zone_id,
         milliseconds(trip.dropoff_ts),
         1,
-        timed,
-        trip.payment_type == _CARD,
-        trip.payment_type == _CASH,
+        int(timed),
+        int(trip.payment_type == _CARD),
+        int(trip.payment_type == _CASH),
         _cents(trip.total_amount),
         _cents(trip.fare_amount),
         _cents(trip.tip_amount),

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from chillflow.analytics import Change, change_of, countable, taken_out
 from chillflow.codec import CompleteTripStruct, DecodedEvent, kind_of, utc
 from chillflow.events import EVENT_CLASSES, EVENT_TYPES
 from chillflow.keygroup import Outcome
@@ -33,13 +34,17 @@ ACCOUNT = (
     "superseded",
     "late",
     "dead_letters",
+    "left_out_trips",
 )
-"""The terms of the account. `events` (read) = the sum of all other terms that count events."""
+"""The terms of the account. `events` (read) = the sum of all other terms that count events. `left_out_trips` are
+complete trips that are not in the windows as they now are: see `Assembly`."""
 
 STARTED, _EXITED, _ENTERED, PAYMENT, ENDED = range(len(EVENT_CLASSES))
 _NEEDED = (STARTED, PAYMENT, ENDED)
 _NAMES = ("open", "incomplete", "complete")
 OPEN, INCOMPLETE, COMPLETE = range(len(_NAMES))
+UNCOUNTED, COUNTED, LEFT_OUT, FIXED = range(4)
+"""How a trip stands in the windows. FIXED: with figures that have been corrected since, too late for the windows."""
 
 
 class Result(NamedTuple):
@@ -51,18 +56,28 @@ class Result(NamedTuple):
     """Event types that have not come, of an incomplete trip; empty for a complete one."""
     was: Result | None = None
     """Of a trip just completed after all: what it was when it was last incomplete."""
+    changes: tuple[Change, ...] = ()
+    """What it changes in the windows: the figures of its last revision go out, those of this one come in."""
 
 
 class TripState:
-    """What is kept of a trip: its events by kind, and what it is."""
+    """What is kept of a trip: its events by kind, what it is, and how it stands in the windows."""
 
-    __slots__ = ("deadline", "events", "revision", "status")
+    __slots__ = ("counted", "deadline", "events", "revision", "status")
 
-    def __init__(self, deadline: int | None, status: int, revision: int, events: list[DecodedEvent | None]) -> None:
+    def __init__(
+        self,
+        deadline: int | None,
+        status: int,
+        revision: int,
+        events: list[DecodedEvent | None],
+        counted: int = UNCOUNTED,
+    ) -> None:
         self.deadline = deadline
         self.status = status
         self.revision = revision
         self.events = events
+        self.counted = counted
 
     @property
     def is_complete(self) -> bool:
@@ -79,16 +94,30 @@ _LATE = Outcome((("late", 1),), late=True)
 _DUPLICATE = Outcome((("duplicates", 1),))
 _SUPERSEDED = Outcome((("superseded", 1),))
 _OPENED = Outcome((("open_trips", 1), ("events_in_open", 1)))
+_NOT_IN = (LEFT_OUT, FIXED)
 _JOINED = tuple(Outcome(((f"events_in_{name}", 1),)) for name in _NAMES)
 
 
 class Assembly:
-    """The rules of assembly for given time-outs; see `settings` for their meaning."""
+    """The rules of assembly for given time-outs; see `settings` for their meaning.
 
-    def __init__(self, trip_timeout: timedelta, correction_horizon: timedelta, incomplete_horizon: timedelta) -> None:
-        self._timeout, self._correction, self._incomplete = (
-            span // timedelta(milliseconds=1) for span in (trip_timeout, correction_horizon, incomplete_horizon)
+    A complete trip is left out of the windows if its drop-off is further behind the stamp of its completion than
+    the longest trip takes and the longest window lasts: those windows may have been forgotten. So a revision that
+    comes when the figures it would take out lie that far back changes nothing any more. The log alone decides.
+    """
+
+    def __init__(
+        self,
+        trip_timeout: timedelta,
+        correction_horizon: timedelta,
+        incomplete_horizon: timedelta,
+        longest_window: timedelta = timedelta(0),
+    ) -> None:
+        self._timeout, self._correction, self._incomplete, longest = (
+            span // timedelta(milliseconds=1)
+            for span in (trip_timeout, correction_horizon, incomplete_horizon, longest_window)
         )
+        self._windows = self._timeout + self._incomplete + longest
 
     def assemble(self, state: TripState | None, event: DecodedEvent, stamp: int) -> tuple[TripState | None, Outcome]:
         """Take in one event of a trip, read at stream time `stamp` (ms).
@@ -110,20 +139,46 @@ class Assembly:
                 return state, _DUPLICATE
             if (event.event_version, event.event_id) < (held.event_version, held.event_id):
                 return state, _SUPERSEDED
-        before = state.status
-        was = _result(state) if before == INCOMPLETE else None
+        before, needed = state.status, kind in _NEEDED
+        was = _result(state) if before == INCOMPLETE or (before == COMPLETE and needed) else None
         state.events[kind] = event
-        if before == COMPLETE and kind not in _NEEDED:  # says nothing that is not known already
+        if before == COMPLETE and not needed:  # says nothing that is not known already
             return state, _JOINED[COMPLETE] if held is None else _SUPERSEDED
-        if before == OPEN and not (kind in _NEEDED and state.is_complete):
+        if before == OPEN and not (needed and state.is_complete):
             return state, _JOINED[OPEN] if held is None else _SUPERSEDED
         state.revision += 1
-        if state.is_complete:
+        result = _result(state)
+        tally: tuple[tuple[str, int], ...] = ()
+        if not result.missing:
             state.status = COMPLETE
             latest = max(milliseconds(each.event_time) for each in state.events if each is not None)
             state.deadline = max(latest, stamp) + self._correction
-        result = _result(state)._replace(was=was if state.status == COMPLETE else None)
-        return state, Outcome(_moved(before, state, held is not None), result)
+            left_out = state.counted in _NOT_IN
+            changes = self._count(state, was if before == COMPLETE else None, result.trip, stamp)
+            result = result._replace(was=was if before == INCOMPLETE else None, changes=changes)
+            if left_out != (state.counted in _NOT_IN):
+                tally = (("left_out_trips", -1 if left_out else 1),)
+        return state, Outcome((*_moved(before, state, held is not None), *tally), result)
+
+    def _count(self, state: TripState, was: Result | None, trip: Any, stamp: int) -> tuple[Change, ...]:
+        """Count the trip into the windows, as the revision it now is."""
+        changes = []
+        if state.counted == FIXED:
+            return ()
+        if state.counted == COUNTED and was is not None:
+            if self._is_past(was.trip, stamp):
+                state.counted = FIXED
+                return ()
+            changes.append(taken_out(change_of(was.trip)))
+        if self._is_past(trip, stamp) or not countable(trip):
+            state.counted = LEFT_OUT
+        else:
+            state.counted = COUNTED
+            changes.append(change_of(trip))
+        return tuple(changes)
+
+    def _is_past(self, trip: Any, stamp: int) -> bool:
+        return stamp - self._windows > milliseconds(trip.dropoff_ts)
 
     def expire(self, state: TripState) -> tuple[TripState | None, Outcome | None]:
         """The deadline of a trip has passed: an open one becomes incomplete, a closed one is forgotten."""
@@ -146,17 +201,23 @@ class Assembly:
         rows = [event and msgspec.structs.astuple(event) for event in events]
         trip_key = next(row[_KEY] for row in rows if row)
         return _pack(
-            (state.status, state.revision, trip_key, [row and (*row[:_KEY], *row[_KEY + 1 :]) for row in rows])
+            (
+                state.status,
+                state.revision,
+                trip_key,
+                [row and (*row[:_KEY], *row[_KEY + 1 :]) for row in rows],
+                state.counted,
+            )
         )
 
     @staticmethod
     def load(data: bytes) -> TripState:
-        """The state that `dump` made these bytes of."""
-        status, revision, trip_key, rows = _unpack(data)
+        """The state that `dump` made these bytes of, in this version or an older one."""
+        status, revision, trip_key, rows, counted = msgspec.structs.astuple(_unpack(data))
         events: list[Any] = [
             row and cls.struct(*row[:_KEY], trip_key, *row[_KEY:]) for cls, row in zip(EVENT_CLASSES, rows, strict=True)
         ]
-        return TripState(None, status, revision, events)
+        return TripState(None, status, revision, events, counted)
 
 
 _KEY = 1
@@ -170,7 +231,17 @@ def _row_type(struct: type[msgspec.Struct]) -> Any:
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack: Callable[[bytes], Any] = msgspec.msgpack.Decoder(
-    tuple[int, int, str, tuple[tuple(_row_type(cls.struct) for cls in EVENT_CLASSES)]]  # type: ignore[misc]
+    msgspec.defstruct(
+        "_Kept",
+        [
+            ("status", int),
+            ("revision", int),
+            ("trip_key", str),
+            ("events", tuple[tuple(_row_type(cls.struct) for cls in EVENT_CLASSES)]),  # type: ignore[misc]
+            ("counted", int, UNCOUNTED),  # not in version 1, when there were no windows
+        ],
+        array_like=True,
+    )
 ).decode
 assert all(cls.struct.__struct_fields__[_KEY] == "trip_key" for cls in EVENT_CLASSES)
 

@@ -21,7 +21,8 @@ from chillflow.messages import Headers
 
 __all__ = ["Dead", "Decided", "KeyGroup", "Keyed", "Outcome", "Progress", "Record", "State"]
 
-VERSION = 1
+VERSION = 2
+"""2: states know how they stand in the windows. Stores of version 1 are read."""
 
 
 class Record(NamedTuple):

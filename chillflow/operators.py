@@ -1,14 +1,15 @@
-"""Bytewax operators: a stateful_map in event time over key groups.
+"""Bytewax operators: a stateful_map in event time over key groups, and live windows.
 
 `from chillflow import operators as cf_op`, beside Bytewax's `op`. Bytewax's own `stateful_map` has no timers but
 the wall clock's, and leaves a row in the recovery store for every key ever used. Here many keys share one
-Bytewax key, their *group*: the work is in `keygroup`, this module only hands it to Bytewax.
+Bytewax key, their *group* or *unit*: the work is in `keygroup` and `windows`, this module only hands it to Bytewax.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from typing import Any, Callable, TypeAlias, TypeVar, cast  # noqa: UP035  Bytewax 0.21 fails on abc's under 3.10
 from zlib import crc32
 
@@ -16,15 +17,32 @@ import bytewax.operators as op
 from bytewax.dataflow import Stream, operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 
+from chillflow.analytics import Change
 from chillflow.keygroup import Dead, Decided, Keyed, KeyGroup, Outcome, Progress, Record
 from chillflow.streamtime import StreamTime
+from chillflow.windows import Clock, Day, Reached, Tell, Terms, Unit, Window, spread
 
-__all__ = ["GroupBatch", "KeyGroupsOut", "group_of", "key_groups", "partition_of", "stateful_map"]
+__all__ = [
+    "CLOCK",
+    "ClockBatch",
+    "GroupBatch",
+    "KeyGroupsOut",
+    "WindowsOut",
+    "group_of",
+    "is_progress",
+    "key_groups",
+    "live_windows",
+    "partition_of",
+    "stateful_map",
+]
 
 GroupRecords: TypeAlias = list[Record] | Progress
 GroupBatch: TypeAlias = tuple[str, GroupRecords]
 """What a source of ours emits: the group, and records of it or the progress of its partition. Groups are named
 `<partition>/<number>`. Bytewax pickles each item between processes: one list costs less than its records."""
+ClockBatch: TypeAlias = tuple[str, Reached]
+"""What it emits besides, under the key CLOCK, for `live_windows`: how far its partition is."""
+CLOCK = "clock"
 
 X = TypeVar("X")
 
@@ -51,6 +69,11 @@ class KeyGroupsOut:
     """Records that could not be decoded, as they were read, with the reason."""
     tally: KeyedStream[dict[str, int]]
     """Changes of the account."""
+
+
+def is_progress(item: tuple[str, Any]) -> bool:
+    """Whether an item of a source is for `live_windows`: a ClockBatch."""
+    return item[0] == CLOCK
 
 
 class _Group(StatefulBatchLogic[Any, Decided, Any]):
@@ -136,3 +159,111 @@ def stateful_map(
         return cast("KeyedStream[Any]", op.flat_map(name, decided, some))
 
     return KeyGroupsOut(pick("results"), pick("late"), pick("dead"), pick("tally"))
+
+
+@dataclass(frozen=True)
+class WindowsOut:
+    """The streams out of `live_windows`."""
+
+    windows: KeyedStream[list[Window]]
+    """Windows that have changed, keyed by their unit."""
+    passed: Stream[int]
+    """Stream times that all partitions have passed, ms, at most one for each hour of it."""
+
+
+_LIVE = timedelta(seconds=1)
+"""How often a window is sent on while it changes."""
+
+
+class _Unit(StatefulBatchLogic[Any, list[Window], Any]):
+    def __init__(self, terms: Terms, close: bool, snapshot: Any) -> None:
+        self._unit = Unit(terms, snapshot)
+        self._close = close
+        self._sent = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+    def on_batch(self, values: list[Any]) -> tuple[Iterable[list[Window]], bool]:
+        for value in values:
+            if isinstance(value, Tell):
+                self._unit.advance(value)
+            else:
+                self._unit.add(value)
+        return self._live(datetime.now(timezone.utc))
+
+    def on_notify(self) -> tuple[Iterable[list[Window]], bool]:
+        return self._live(datetime.now(timezone.utc))
+
+    def on_eof(self) -> tuple[Iterable[list[Window]], bool]:
+        if self._close:
+            self._unit.close()
+        return self._take()
+
+    def notify_at(self) -> datetime | None:
+        return self._sent + _LIVE if self._unit.has_unsent else None
+
+    def snapshot(self) -> Any:
+        return self._unit.snapshot()
+
+    def _live(self, now: datetime) -> tuple[Iterable[list[Window]], bool]:
+        if now < self._sent + _LIVE:
+            return [], not self._unit
+        self._sent = now
+        return self._take()
+
+    def _take(self) -> tuple[Iterable[list[Window]], bool]:
+        taken = self._unit.take()
+        return [taken] if taken else [], not self._unit
+
+
+class _Clock(StatefulBatchLogic[Any, tuple[str, Any], Any]):
+    def __init__(self, terms: Terms, snapshot: Any) -> None:
+        self._clock = Clock(terms, snapshot)
+        self._hour = 0
+
+    def on_batch(self, values: list[Reached | list[Day]]) -> tuple[Iterable[tuple[str, Any]], bool]:
+        for value in values:
+            if isinstance(value, Reached):
+                self._clock.hear(value)
+            else:
+                for day in value:
+                    self._clock.register(day)
+        told: list[tuple[str, Any]] = [*self._clock.tell().items()]
+        least = self._clock.now().least
+        if least // 3_600_000 > self._hour:
+            self._hour = least // 3_600_000
+            told.append((CLOCK, least))
+        return told, StatefulBatchLogic.RETAIN
+
+    def snapshot(self) -> Any:
+        return self._clock.snapshot()
+
+
+@operator
+def live_windows(
+    step_id: str,
+    up: KeyedStream[list[Change]],
+    progress: KeyedStream[Reached],
+    terms: Terms,
+    *,
+    close: bool = False,
+) -> WindowsOut:
+    """Keep the figures of windows, and send them on while they change.
+
+    :arg up: What is to be added, with any key: see `Change`.
+    :arg progress: How far partitions are, each after all that it stands for has arrived, with the key CLOCK.
+    :arg terms: Which windows there are, when they are final, and when forgotten.
+    :arg close: Whether at the end of a bounded run all windows are final.
+    """
+
+    def place(item: tuple[str, list[Change]]) -> Iterator[tuple[str, Any]]:
+        days = spread(item[1])
+        yield CLOCK, [*days]
+        for day, changes in days.items():
+            yield day.unit, changes
+
+    placed = op.branch("place_or_register", op.flat_map("place", up, place), is_progress)
+    heard = op.merge("hear", placed.trues, progress)
+    ticks = op.stateful_batch("clock", heard, lambda snapshot: _Clock(terms, snapshot))
+    told = op.branch("tell_or_pass", op.map("drop_key", ticks, lambda item: item[1]), is_progress)
+    units = op.merge("add_and_tell", placed.falses, told.falses)
+    windows = op.stateful_batch("units", units, lambda snapshot: _Unit(terms, close, snapshot))
+    return WindowsOut(windows, op.map("take_time", told.trues, lambda item: cast("int", item[1])))

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
+from chillflow.analytics import FIGURES, MONEY_FIGURES, Change, ZoneWindowStruct
 from chillflow.assembly import Result
-from chillflow.codec import encode_value
-from chillflow.connectors.tables import COMPLETE_TRIP, INCOMPLETE_TRIP, Rows, incomplete_row, refusal, to_table_row
+from chillflow.codec import encode_value, time_text
+from chillflow.connectors.source import partition_name
+from chillflow.connectors.tables import (
+    COMPLETE_TRIP,
+    INCOMPLETE_TRIP,
+    ZONE_WINDOW,
+    Retire,
+    Rows,
+    incomplete_row,
+    refusal,
+    to_table_row,
+    window_row,
+)
 from chillflow.keygroup import Dead, Record
 from chillflow.messages import Message, dead_letter
 from chillflow.settings import Settings
+from chillflow.synthetic.zones import zones
 from chillflow.trips import milliseconds
+from chillflow.windows import Window, group_of_unit, to_time
 
 __all__ = ["Checked", "Outputs"]
 
@@ -33,7 +47,10 @@ class Checked(NamedTuple):
 class Outputs:
     """Turns results into messages and rows; items come and go keyed by partition."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, partitions: int) -> None:
+        self._partitions = partitions
+        self._windows_topic = settings.windows_topic
+        self._retention = settings.window_retention
         self._events_topic = settings.topic
         self._complete_topic = settings.complete_topic
         self._incomplete_topic = settings.incomplete_topic
@@ -93,6 +110,38 @@ class Outputs:
                 rows[INCOMPLETE_TRIP].append(row)
         return partition, Checked({table: some for table, some in rows.items() if some}, letters)
 
+    def changes(self, item: tuple[str, list[Result]]) -> tuple[str, list[Change]]:
+        """What some results change in the windows."""
+        partition, results = item
+        return partition, [change for result in results for change in result.changes]
+
+    def windows(self, item: tuple[str, list[Window]]) -> tuple[str, list[Any]]:
+        """Windows as ZoneWindow has them, by the partition number whose writer is theirs: by share of the zones."""
+        unit, windows = item
+        return partition_name(group_of_unit(unit) % self._partitions), [_described(window) for window in windows]
+
+    def window_messages(self, item: tuple[str, list[Any]]) -> Keyed:
+        """Windows for their topic."""
+        partition, windows = item
+        return partition, [
+            Message(
+                self._windows_topic,
+                f"{window.pu_zone_id}|{window.window_minutes}|{time_text(window.window_start)}".encode(),
+                encode_value(window),
+                milliseconds(window.window_end),
+            )
+            for window in windows
+        ]
+
+    def window_rows(self, item: tuple[str, list[Any]]) -> tuple[str, Rows]:
+        """Windows for their table."""
+        partition, windows = item
+        return partition, {ZONE_WINDOW: [window_row(window) for window in windows]}
+
+    def retire(self, passed: int) -> list[tuple[str, Retire]]:
+        """Which windows go from the table when all partitions have passed this stream time."""
+        return [(partition_name(0), Retire(to_time(passed) - self._retention))] if self._retention else []
+
     def _refused(self, result: Result, reason: str) -> Message:
         return dead_letter(
             self._dlq_topic,
@@ -113,6 +162,24 @@ class Outputs:
         times: Iterable[datetime] = (fields[name] for name in ("dropoff_ts", "pickup_ts") if name in fields)
         value = encode_value({**fields, "missing": result.missing})
         return Message(self._incomplete_topic, key, value, next(map(milliseconds, times), None))
+
+
+def _described(window: Window) -> Any:
+    zone = zones()[window.zone_id - 1] if 0 < window.zone_id <= len(zones()) else None
+    return ZoneWindowStruct(
+        window.zone_id,
+        zone and zone.name,
+        zone and zone.borough,
+        to_time(window.start),
+        to_time(window.start + window.length),
+        window.length // 60_000,
+        *(
+            figure / 100 if name in MONEY_FIGURES else figure
+            for name, figure in zip(FIGURES, window.figures, strict=True)
+        ),
+        window.final,
+        window.changes,
+    )
 
 
 def _where(topic: str, partition: str, record: Record) -> tuple[tuple[str, bytes], ...]:

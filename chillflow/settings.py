@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from chillflow.errors import SettingsError
@@ -32,6 +32,7 @@ __all__ = [
 
 DEFAULT_TIME_ZONE = "America/New_York"
 KAFKA_PREFIX = "CHILLFLOW_KAFKA_"
+_DAY = timedelta(days=1)
 _UNITS = {"": 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
@@ -53,6 +54,20 @@ def _known_zone(name: str) -> str:
     except (KeyError, ValueError, OSError) as error:
         raise ValueError(f"{name!r} is no time zone (expected a name like {DEFAULT_TIME_ZONE})") from error
     return name
+
+
+def _known_lengths(text: str) -> str:
+    for length in _lengths(text):
+        if not timedelta(0) < length <= _DAY or _DAY % length or length % timedelta(minutes=1):
+            raise ValueError("each length is whole minutes and divides a day, as in `15min,1h`")
+    return text
+
+
+def _lengths(text: str) -> list[timedelta]:
+    lengths = [parse_duration(part) for part in text.split(",")]
+    if not all(isinstance(length, timedelta) for length in lengths):
+        raise ValueError("expected lengths as in `15min,1h`")
+    return sorted(set(lengths))
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), Field(gt=timedelta(0))]
@@ -84,6 +99,7 @@ class Settings(BaseSettings):
     topic: str = Field("trip-events", min_length=1, description="topic of the events")
     complete_topic: str = Field("complete-trips", min_length=1, description="topic of the complete trips")
     incomplete_topic: str = Field("incomplete-trips", min_length=1, description="topic of the trips that timed out")
+    windows_topic: str = Field("zone-windows", min_length=1, description="topic of the windows (compacted)")
     create_topics: bool = Field(True, description="make the topics a command writes to when missing")
     partitions: int = Field(4, ge=1, le=1000, description="partitions of a topic made here")
     replication_factor: int = Field(1, ge=1, description="replicas of a topic made here")
@@ -102,6 +118,16 @@ class Settings(BaseSettings):
         timedelta(days=8), description="how long an incomplete trip can still be completed; longest trip"
     )
     correction_horizon: Duration = Field(timedelta(hours=24), description="how long a complete trip takes corrections")
+    windows: Annotated[str, AfterValidator(_known_lengths)] = Field(
+        "15min,1h", description="lengths of the windows (fixed once a store exists)"
+    )
+    grace: Duration = Field(timedelta(minutes=15), description="stream time from a window's end to its being final")
+    idle_timeout: Duration = Field(
+        timedelta(minutes=1), description="a partition silent for so long keeps no window from being final"
+    )
+    window_retention: Duration | None = Field(
+        None, description="rows of `mart.zone_window` are deleted so long after their end (stream time; default: never)"
+    )
     event_time: Literal["timestamp", "body"] = Field(
         "timestamp", description="where the time of a message is read: Kafka's timestamp, or `event_time` in the body"
     )
@@ -114,6 +140,19 @@ class Settings(BaseSettings):
     )
     exit_at_end: bool = Field(False, description="stop at the end that each partition had at the start")
     close_all: bool = Field(False, description="with `exit_at_end`: close the open trips (incomplete)")
+
+    @field_validator("window_retention")
+    @classmethod
+    def _kept_while_it_changes(cls, value: timedelta | None, others: ValidationInfo) -> timedelta | None:
+        least = sum((others.data.get(name, _DAY) for name in ("trip_timeout", "incomplete_horizon")), 2 * _DAY)
+        if value is not None and value < least:
+            raise ValueError(f"a late trip can still change a window that old: at least {least}")
+        return value
+
+    @property
+    def window_lengths(self) -> tuple[timedelta, ...]:
+        """`windows` as spans of time, the shortest first."""
+        return tuple(_lengths(self.windows))
 
     @property
     def late_topic(self) -> str:

@@ -23,10 +23,16 @@ class TopicSpec:
     value: str
     """What the message value is."""
     identity: tuple[str, ...]
-    """What two messages must share to be the same message, sent twice."""
+    """What two messages must share to be the same message, sent twice. Of a changelog nothing: the last of a key
+    counts, and an earlier one may come again."""
     cleanup_policy: str = "delete"
     shared: bool = False
     """Whether both dataflows write to it."""
+
+    @property
+    def is_changelog(self) -> bool:
+        """Whether a message stands for all earlier ones of its key, which lie in the partition of that key."""
+        return self.cleanup_policy == "compact"
 
     @property
     def config(self) -> dict[str, str]:
@@ -58,6 +64,7 @@ def registry(settings: Settings) -> dict[str, TopicSpec]:
             ("stage", "topic", "partition", "offset", "trip_key", "revision", "file", "row"),
             shared=True,
         ),
+        TopicSpec(settings.windows_topic, "zone|minutes|window_start", "ZoneWindow", (), "compact"),
     )
     return {spec.name: spec for spec in specs}
 

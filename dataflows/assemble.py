@@ -1,4 +1,4 @@
-"""Topic -> events -> trips -> topics and tables: the dataflow `trip-assembler`.
+"""Topic -> events -> trips -> windows -> topics and tables: the dataflow `trip-assembler`.
 
 python -m bytewax.run dataflows.assemble -r RECOVERY_DIR -s 1 -b 0
 """
@@ -26,6 +26,7 @@ from chillflow.outputs import Outputs
 from chillflow.running import bytewax_run, drain
 from chillflow.settings import Settings
 from chillflow.topics import registry
+from chillflow.windows import Terms
 
 FLOW_ID = "trip-assembler"
 
@@ -51,12 +52,13 @@ def from_settings(settings: Settings, account_file: Path | None, drained: Path |
         settings.stream_time_rank,
         group=FLOW_ID,
         event_time=settings.event_time,
+        idle_timeout=settings.idle_timeout,
         exit_at_end=settings.exit_at_end,
         draining=drain.requested,
         drained=drained,
     )
     topics = ExactlyOnceSink(log, pipeline_name(settings), partitions, results)
-    return build(source, topics, table, AccountFile(account_file), settings)
+    return build(source, topics, table, AccountFile(account_file), settings, partitions)
 
 
 def pipeline_name(settings: Settings) -> str:
@@ -65,21 +67,24 @@ def pipeline_name(settings: Settings) -> str:
 
 
 def build(
-    events: Source[cf_op.GroupBatch],
+    events: Source[Any],
     topics: Sink[Any],
     table: Sink[Any] | None,
     accounts: Sink[Any],
     settings: Settings,
+    partitions: int,
 ) -> Dataflow:
-    """The flow between these ends; without a table trips go to their topics only."""
-    assembly = Assembly(settings.trip_timeout, settings.correction_horizon, settings.incomplete_horizon)
-    outputs = Outputs(settings)
+    """The flow between these ends; without a table results go to their topics only."""
+    timeout, horizon, lengths = settings.trip_timeout, settings.incomplete_horizon, settings.window_lengths
+    assembly = Assembly(timeout, settings.correction_horizon, horizon, lengths[-1])
+    terms = Terms.of(lengths, settings.grace, timeout + horizon)
+    outputs = Outputs(settings, partitions)
 
     flow = Dataflow(FLOW_ID)
-    groups = op.input("read_events", flow, events)
+    read = op.branch("tell_progress", op.input("read_events", flow, events), cf_op.is_progress)
     assembled = cf_op.stateful_map(
         "assemble_trips",
-        groups,
+        read.falses,
         assembly.assemble,
         assembly.expire,
         decode=decode_keyed,
@@ -87,19 +92,26 @@ def build(
         load=assembly.load,
         close=assembly.close if settings.close_all else None,
     )
+    changes = op.map("take_changes", assembled.results, outputs.changes)
+    live = cf_op.live_windows("keep_windows", changes, read.trues, terms, close=settings.close_all)
+    windows = op.map("describe_windows", live.windows, outputs.windows)
     messages = [
         op.map("encode_trips", assembled.results, outputs.trips),
         op.map("encode_late", assembled.late, outputs.late),
         op.map("encode_undecodable", assembled.dead, outputs.undecodable),
+        op.map("encode_windows", windows, outputs.window_messages),
     ]
     if table is not None:
         checked = op.map("check_trips", assembled.results, outputs.checked)
         messages.append(op.map_value("take_refused", checked, lambda trips: trips.refused))
-        op.output("write_table", op.map_value("take_rows", checked, lambda trips: trips.rows), table)
+        rows = op.map_value("take_rows", checked, lambda trips: trips.rows)
+        window_rows = op.map("take_window_rows", windows, outputs.window_rows)
+        retired = op.flat_map("retire_windows", live.passed, outputs.retire)
+        op.output("write_tables", op.merge("merge_rows", rows, window_rows, retired), table)
     op.output("write_topics", op.merge("merge_messages", *messages), topics)
 
-    changes = op.key_on("key_account", op.map("take_tally", assembled.tally, lambda item: item[1]), lambda _: "account")
-    totals = op.stateful_map("keep_account", changes, account.add)
+    tally = op.key_on("key_account", op.map("take_tally", assembled.tally, lambda item: item[1]), lambda _: "account")
+    totals = op.stateful_map("keep_account", tally, account.add)
     op.output("write_account", totals, accounts)
     return flow
 

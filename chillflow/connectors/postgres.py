@@ -1,17 +1,18 @@
-"""Postgres: trips written by COPY and upsert, read by a server-side cursor."""
+"""Postgres: trips and windows written by COPY and upsert, trips read by a server-side cursor."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 import psycopg
 from psycopg import sql
 
-from chillflow.connectors.tables import SELECTED, TABLES, Rows, Table, migrations, trip_row
+from chillflow.connectors.tables import SELECTED, TABLES, ZONE_WINDOW, Rows, Table, migrations, trip_row
 from chillflow.errors import DatabaseError, DatabaseUnavailableError, MissingTableError
 from chillflow.splitting import TripRow
 from chillflow.synthetic.zones import zones
@@ -24,24 +25,28 @@ _PATIENCE = timedelta(minutes=2)
 """How long a server that has gone away is waited for: less than the time-out of Kafka's transactions."""
 _log = logging.getLogger("chillflow.postgres")
 
+T = TypeVar("T")
+
 
 def _statements(table: Table) -> tuple[str, str, str]:
     """Where rows arrive, how they are copied there, and how they go into the table.
 
-    In the order of the key: two writers of the same trips cannot wait for each other in a circle.
+    In the order of the key: two writers of the same rows cannot wait for each other in a circle.
     """
-    key, names = table.columns[0], ", ".join(table.columns)
-    arriving, target = f"incoming_{table.name}", f"stg.{table.name}"
+    key, names = ", ".join(table.key), ", ".join(table.columns)
+    arriving, target = f"incoming_{table.name}", f"{table.schema}.{table.name}"
+    changed = ", ".join(f"{name} = excluded.{name}" for name in table.columns[len(table.key) :])
+    there, newer = (", ".join(f"{row}.{name}" for name in table.guard) for row in (target, "excluded"))
     return (
         f"create temporary table if not exists {arriving} (like {target} including defaults) on commit delete rows",
         f"copy {arriving} ({names}) from stdin",
         f"insert into {target} ({names}) select {names} from {arriving} order by {key}"
-        f" on conflict ({key}) do update set {', '.join(f'{name} = excluded.{name}' for name in table.columns[1:])},"
-        f" updated_at = now() where {target}.revision < excluded.revision",
+        f" on conflict ({key}) do update set {changed}, updated_at = now() where ({there}) < ({newer})",
     )
 
 
 _STATEMENTS = {table: _statements(table) for table in TABLES}
+_RETIRED = "from mart.zone_window where window_end <= %s"
 
 
 class PostgresDatabase:
@@ -78,16 +83,23 @@ class PostgresDatabase:
         return [step.name for step in missing]
 
     def check(self) -> None:
-        self.count()
+        with self._errors(), self._connected().transaction():
+            for table in TABLES:
+                self._connected().execute(sql.SQL(f"select 1 from {table.schema}.{table.name} limit 1"))
 
     def upsert(self, rows: Rows) -> None:
-        """Write rows in one transaction. A server that goes away is waited for: written twice is written once."""
+        self._patiently(lambda: self._upsert(rows))
+
+    def retire_windows(self, before: datetime) -> int:
+        return self._patiently(lambda: self._retire_windows(before))
+
+    def _patiently(self, write: Callable[[], T]) -> T:
+        """Write in one transaction. A server that goes away is waited for: written twice is written once."""
         deadline = time.monotonic() + _PATIENCE.total_seconds()
         pause = 0.1
         while True:
             try:
-                self._upsert(rows)
-                return
+                return write()
             except DatabaseError:
                 if not self._is_lost() or time.monotonic() > deadline:
                     raise
@@ -102,13 +114,23 @@ class PostgresDatabase:
     def _upsert(self, rows: Rows) -> None:
         with self._errors(), self._connected().transaction():
             connection = self._connected()
-            for table, some in rows.items():
+            for table in sorted(rows, key=TABLES.index):  # the order of locks, as that of the keys
                 arrive, copy_in, upsert = _STATEMENTS[table]
                 connection.execute(sql.SQL(arrive))
                 with connection.cursor() as cursor, cursor.copy(sql.SQL(copy_in)) as copy:
-                    for row in some:
+                    for row in rows[table]:
                         copy.write_row(row)
                 connection.execute(sql.SQL(upsert))
+
+    def _retire_windows(self, before: datetime) -> int:
+        with self._errors(), self._connected().transaction():
+            connection = self._connected()
+            # locked in the order of the key first, as an upsert locks them
+            connection.execute(
+                f"select count(*) from (select {_RETIRED} order by {', '.join(ZONE_WINDOW.key)} for update) as locked",
+                [before],
+            )
+            return connection.execute(f"delete {_RETIRED}", [before]).rowcount
 
     def trips(
         self, *, trip_key: str | None, since: datetime | None, until: datetime | None, limit: int | None

@@ -63,7 +63,7 @@ class _ExactlyOnce(StatefulSinkPartition[Sequence[Message], Snapshot]):
         """Where the results of this partition number stand in each topic, asked of the broker once."""
         self._writer: Writer = sink.log.exactly_once_writer(sink.name, number)
         self._ends: dict[str, int] = dict(state["ends"]) if state else {}
-        self._standing = {name: self._read_back(spec) for name, spec in sink.specs.items()}
+        self._standing = {name: self._read_back(spec) for name, spec in sink.specs.items() if not spec.is_changelog}
         self._touched: set[str] = set()
         self._pending = 0
         self._flushed = time.monotonic()
@@ -71,10 +71,15 @@ class _ExactlyOnce(StatefulSinkPartition[Sequence[Message], Snapshot]):
     def write_batch(self, values: list[Sequence[Message]]) -> None:
         for messages in values:
             for message in messages:
+                spec = self._sink.specs[message.topic]
+                if spec.is_changelog:
+                    self._writer.send(message)
+                    self._pending += 1
+                    continue
                 self._touched.add(message.topic)
                 standing = self._standing[message.topic]
                 if standing:
-                    which = identity(self._sink.specs[message.topic], message)
+                    which = identity(spec, message)
                     if which in standing:
                         standing.remove(which)
                         continue

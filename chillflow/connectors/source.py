@@ -8,6 +8,7 @@ done goes on with empty batches until its last snapshot is durable.
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,8 +22,9 @@ from chillflow.connectors.inspection import Inspection, body_time
 from chillflow.connectors.log import Log, PartitionReader
 from chillflow.errors import RecoveryError
 from chillflow.keygroup import Record
-from chillflow.operators import GroupBatch, group_of
+from chillflow.operators import CLOCK, ClockBatch, GroupBatch, group_of
 from chillflow.streamtime import NO_TIME, StreamTime
+from chillflow.windows import Reached
 
 __all__ = ["LogSource", "partition_name"]
 
@@ -39,7 +41,7 @@ def partition_name(number: int) -> str:
 
 
 @dataclass(frozen=True)
-class LogSource(FixedPartitionedSource[GroupBatch, dict[str, Any]]):
+class LogSource(FixedPartitionedSource[GroupBatch | ClockBatch, dict[str, Any]]):
     """Reads all partitions of a topic.
 
     With `exit_at_end` a partition ends where it ended when it was opened. `draining` is asked before each
@@ -54,6 +56,8 @@ class LogSource(FixedPartitionedSource[GroupBatch, dict[str, Any]]):
     stream_time_rank: int
     group: str
     event_time: Literal["timestamp", "body"] = "timestamp"
+    idle_timeout: timedelta = timedelta(minutes=1)
+    """A partition that has been silent for so long keeps no window of the others from being final."""
     exit_at_end: bool = False
     draining: Callable[[], bool] = lambda: False
     drained: Path | None = None
@@ -65,7 +69,7 @@ class LogSource(FixedPartitionedSource[GroupBatch, dict[str, Any]]):
         return _Partition(self, int(for_part), resume_state)
 
 
-class _Partition(StatefulSourcePartition[GroupBatch, dict[str, Any]]):
+class _Partition(StatefulSourcePartition[GroupBatch | ClockBatch, dict[str, Any]]):
     def __init__(self, source: LogSource, number: int, state: dict[str, Any] | None) -> None:
         position, largest = None, []
         if state is not None:
@@ -76,7 +80,10 @@ class _Partition(StatefulSourcePartition[GroupBatch, dict[str, Any]]):
         self._name = partition_name(number)
         self._groups = [f"{self._name}/{group:04d}" for group in range(source.key_groups)]
         self._time = StreamTime(source.stream_time_rank, largest)
-        self._announced = self._time.now
+        self._resumed = self._told_groups = self._time.now
+        self._told_clock: Reached | None = None
+        self._has_messages = source.log.end_offset(source.topic, number) > 0
+        self._heard = time.monotonic()
         self._reader: PartitionReader = source.log.reader(source.topic, number, position, group=source.group)
         self._end = source.log.end_offset(source.topic, number) if source.exit_at_end else None
         self._inspection = Inspection(source.log, source.topic, number, timestamps=source.event_time == "timestamp")
@@ -90,12 +97,15 @@ class _Partition(StatefulSourcePartition[GroupBatch, dict[str, Any]]):
         self._drained = False
         self._awake: datetime | None = None
 
-    def next_batch(self) -> list[GroupBatch]:
-        batch: list[GroupBatch] = []
+    def next_batch(self) -> list[GroupBatch | ClockBatch]:
+        batch: list[GroupBatch | ClockBatch] = []
         if self._taken is not None:
             self._durable, self._taken = self._taken, None
             self._reader.commit(self._durable)
-            batch = self._progress(_PROGRESS_STEP)
+            batch = [*self._tell_groups(_PROGRESS_STEP), *self._tell_clock()]
+        elif self._told_clock is None and self._has_messages:
+            self._told_clock = Reached(self._name, self._resumed, False)
+            batch = [(CLOCK, self._told_clock)]  # each that has messages is known before any one's time counts
         if self._source.draining():
             if self._drained and self._durable == self._position:
                 if self._source.drained is None:
@@ -107,8 +117,8 @@ class _Partition(StatefulSourcePartition[GroupBatch, dict[str, Any]]):
         if self._is_done():
             if self._told_at != self._position:
                 self._told_at, self._durable = self._position, None
-                return self._progress(0)  # to the last: what is due at the end of the log does not depend on epochs
-            if self._durable == self._position:
+                return self._tell_groups(0)  # to the last: what is due at the end of the log does not depend on epochs
+            if self._durable == self._position and not batch:
                 raise StopIteration
             return self._idle(batch)
         records = self._reader.read(_BATCH)
@@ -116,6 +126,7 @@ class _Partition(StatefulSourcePartition[GroupBatch, dict[str, Any]]):
             self._position = self._reader.position
             return self._idle(batch)
         self._awake = None
+        self._has_messages, self._heard = True, time.monotonic()
         self._inspection.look(records)
         if self._source.event_time == "body":
             records = [record._replace(timestamp=body_time(record)) for record in records]
@@ -141,16 +152,28 @@ class _Partition(StatefulSourcePartition[GroupBatch, dict[str, Any]]):
     def close(self) -> None:
         self._reader.close()
 
-    def _idle(self, batch: list[GroupBatch]) -> list[GroupBatch]:
+    def _idle(self, batch: list[GroupBatch | ClockBatch]) -> list[GroupBatch | ClockBatch]:
         self._awake = datetime.now(timezone.utc) + _IDLE
         return batch
 
     def _is_done(self) -> bool:
         return self._end is not None and (self._reader.at_end or self._position >= self._end)
 
-    def _progress(self, step: int) -> list[GroupBatch]:
+    def _tell_groups(self, step: int) -> list[GroupBatch | ClockBatch]:
+        """Tell the key groups how far this partition has come: each gets this after its records."""
         now = self._time.now
-        if now == NO_TIME or now - self._announced < step:
+        if now == NO_TIME or now - self._told_groups < step:
             return []
-        self._announced = now
+        self._told_groups = now
         return [(group, now) for group in self._groups]
+
+    def _tell_clock(self) -> list[GroupBatch | ClockBatch]:
+        """Tell the windows. This goes another way than the trips and would overtake them; but in the first batch
+        after a snapshot all that was read before the snapshot has arrived.
+        """
+        idle = self._reader.at_end and time.monotonic() - self._heard > self._source.idle_timeout.total_seconds()
+        told = Reached(self._name, self._time.now, idle)
+        if not self._has_messages or told == self._told_clock:
+            return []
+        self._told_clock = told
+        return [(CLOCK, told)]

@@ -19,15 +19,25 @@ __all__ = ["SqliteDatabase"]
 
 
 def _upsert(table: Table) -> str:
-    key, names, target = table.columns[0], ", ".join(table.columns), f"stg_{table.name}"
+    target = _name(table)
+    changed = ", ".join(f"{name} = excluded.{name}" for name in table.columns[len(table.key) :])
+    there, newer = (", ".join(f"{row}.{name}" for name in table.guard) for row in (target, "excluded"))
     return (
-        f"insert into {target} ({names}) values ({', '.join('?' * len(table.columns))})"
-        f" on conflict ({key}) do update set {', '.join(f'{name} = excluded.{name}' for name in table.columns[1:])},"
-        f" updated_at = current_timestamp where {target}.revision < excluded.revision"
+        f"insert into {target} ({', '.join(table.columns)}) values ({', '.join('?' * len(table.columns))})"
+        f" on conflict ({', '.join(table.key)}) do update set {changed}, updated_at = current_timestamp"
+        f" where ({there}) < ({newer})"
     )
 
 
+def _name(table: Table) -> str:
+    return f"{table.schema}_{table.name}"
+
+
 _UPSERT = {table: _upsert(table) for table in TABLES}
+_TIMES = {table: tuple(map(table.columns.index, table.times)) for table in TABLES}
+"""Positions of the times in a row."""
+_HOUR = re.compile(r"date_trunc\('hour', ([\w.]+) at time zone 'UTC'\) at time zone 'UTC'")
+"""The hour of a time, in Postgres."""
 
 
 class SqliteDatabase:
@@ -61,13 +71,23 @@ class SqliteDatabase:
         return [step.name for step in missing]
 
     def check(self) -> None:
-        self.count()
+        with self._errors():
+            for table in TABLES:
+                self._connected().execute(f"select 1 from {_name(table)} limit 1").fetchone()
 
     def upsert(self, rows: Rows) -> None:
         with self._errors(), self._connected() as connection:
             connection.execute("begin immediate")
             for table, some in rows.items():
                 connection.executemany(_UPSERT[table], (_with_text_times(row, table) for row in some))
+
+    def retire_windows(self, before: datetime) -> int:
+        with self._errors():
+            return (
+                self._connected()
+                .execute("delete from mart_zone_window where window_end <= ?", [_text(before)])
+                .rowcount
+            )
 
     def trips(
         self, *, trip_key: str | None, since: datetime | None, until: datetime | None, limit: int | None
@@ -129,7 +149,8 @@ class SqliteDatabase:
 
 
 def _translated(script: str) -> Iterator[str]:
-    """The statements of a migration, with `schema.table` as `schema_table`."""
+    """The statements of a migration, with `schema.table` as `schema_table` and hours cut out of the text of times."""
+    script = _HOUR.sub(r"(substr(\1, 1, 13) || ':00:00.000000+00:00')", script)
     for statement in re.sub(r"\b(stg|mart|dim)\.", r"\1_", script).split(";\n"):
         if statement.strip() and "create schema" not in statement:
             yield statement
@@ -141,6 +162,6 @@ def _text(time: datetime) -> str:
 
 def _with_text_times(row: Row, table: Table) -> Row:
     values = list(row)
-    for position in table.times:
+    for position in _TIMES[table]:
         values[position] = values[position] and _text(values[position])
     return tuple(values)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from chillflow.connectors.source import partition_name
-from chillflow.connectors.tables import Database, Row, Rows, Table
+from chillflow.connectors.tables import Database, Retire, Row, Rows, Table
 
 __all__ = ["TableSink"]
 
@@ -19,8 +19,11 @@ _BATCH_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
-class TableSink(FixedPartitionedSink[Rows, None]):
-    """Upserts rows by table, keyed by partition; one connection each, or one in all where only one can write."""
+class TableSink(FixedPartitionedSink[Rows | Retire, None]):
+    """Upserts rows by table and retires windows, in the order in which it is told.
+
+    Keyed by partition; one connection each, or one in all where only one can write.
+    """
 
     connect: Callable[[], Database]
     partitions: int
@@ -35,17 +38,22 @@ class TableSink(FixedPartitionedSink[Rows, None]):
         return _Partition(self.connect())
 
 
-class _Partition(StatefulSinkPartition[Rows, None]):
+class _Partition(StatefulSinkPartition[Rows | Retire, None]):
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._rows: defaultdict[Table, dict[str, Row]] = defaultdict(dict)
-        """By table and key: of a trip's revisions in one batch only the last can be upserted."""
+        self._rows: defaultdict[Table, dict[Row, Row]] = defaultdict(dict)
+        """By table and key: of the rows of one key in one batch only the last can be upserted."""
         self._written = time.monotonic()
 
-    def write_batch(self, values: list[Rows]) -> None:
-        for batch in values:
-            for table, rows in batch.items():
-                self._rows[table].update((row[0], row) for row in rows)
+    def write_batch(self, values: list[Rows | Retire]) -> None:
+        for item in values:
+            if isinstance(item, Retire):
+                self._write()
+                self._database.retire_windows(item.before)
+                continue
+            for table, rows in item.items():
+                width = len(table.key)
+                self._rows[table].update((row[:width], row) for row in rows)
         if sum(map(len, self._rows.values())) >= _BATCH_ROWS or time.monotonic() - self._written > _BATCH_SECONDS:
             self._write()
 

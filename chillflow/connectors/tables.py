@@ -1,4 +1,4 @@
-"""The tables: what a trip is as a row, what a row cannot hold, and the migrations. For all databases alike."""
+"""The tables: trips and windows as rows, what a row cannot hold, and the migrations. For all databases alike."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
+from chillflow.analytics import FIGURES
 from chillflow.assembly import Result
 from chillflow.codec import CompleteTripStruct, encode_value, time_text
 from chillflow.events import PaymentProcessedEvent
@@ -23,8 +24,10 @@ __all__ = [
     "MONEY",
     "SELECTED",
     "TABLES",
+    "ZONE_WINDOW",
     "Database",
     "Migration",
+    "Retire",
     "Row",
     "Rows",
     "Table",
@@ -33,6 +36,7 @@ __all__ = [
     "refusal",
     "to_table_row",
     "trip_row",
+    "window_row",
 ]
 
 Row: TypeAlias = tuple[Any, ...]
@@ -40,21 +44,23 @@ Row: TypeAlias = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Table:
-    """A table whose rows are guarded by their revision; the first column is its key."""
+    """A table with a row a key, which gives way only to a newer one."""
 
+    schema: str
     name: str
-    """In the schema `stg`."""
     columns: tuple[str, ...]
-    """The columns that are written, in the order of a row."""
+    """The columns that are written, in the order of a row: those of the key first."""
+    key: tuple[str, ...]
+    guard: tuple[str, ...]
+    """The columns that say which of two rows is newer: the one that is greater in the first, then in the next."""
+    times: tuple[str, ...]
+    """The columns that hold times."""
 
-    @property
-    def times(self) -> tuple[int, ...]:
-        """Positions of the columns that hold times."""
-        return tuple(self.columns.index(name) for name in ("pickup_ts", "dropoff_ts"))
 
-
-COMPLETE_TRIP = Table("complete_trip", (*CompleteTrip.model_fields, "source"))
+_TRIP: dict[str, Any] = {"key": ("trip_key",), "guard": ("revision",), "times": ("pickup_ts", "dropoff_ts")}
+COMPLETE_TRIP = Table("stg", "complete_trip", (*CompleteTrip.model_fields, "source"), **_TRIP)
 INCOMPLETE_TRIP = Table(
+    "stg",
     "incomplete_trip",
     (
         "trip_key",
@@ -67,10 +73,26 @@ INCOMPLETE_TRIP = Table(
         "do_zone_id",
         "known",
     ),
+    **_TRIP,
 )
-TABLES = (COMPLETE_TRIP, INCOMPLETE_TRIP)
+ZONE_WINDOW = Table(
+    "mart",
+    "zone_window",
+    ("pu_zone_id", "window_start", "window_minutes", "window_end", *FIGURES, "final", "changes"),
+    key=("pu_zone_id", "window_start", "window_minutes"),
+    guard=("changes", "final"),
+    times=("window_start", "window_end"),
+)
+TABLES = (COMPLETE_TRIP, INCOMPLETE_TRIP, ZONE_WINDOW)
 Rows: TypeAlias = dict[Table, list[Row]]
 """Rows to write, by table."""
+
+
+class Retire(NamedTuple):
+    """Windows that have outlived their use: those that ended at this time or earlier."""
+
+    before: datetime
+
 
 MONEY = tuple(name for name in PaymentProcessedEvent.model_fields if name in TRIP_FIELDS and name != "payment_type")
 _MONEY_POSITIONS = tuple(COMPLETE_TRIP.columns.index(name) for name in MONEY)
@@ -106,7 +128,10 @@ class Database(Protocol):
         """Raise MissingTableError unless the tables are there."""
 
     def upsert(self, rows: Rows) -> None:
-        """Write rows in one transaction; a row stays as it is where its revision is not newer."""
+        """Write rows in one transaction; a row stays as it is where what is written is not newer."""
+
+    def retire_windows(self, before: datetime) -> int:
+        """Delete the rows of `mart.zone_window` that ended at this time or earlier; how many."""
 
     def trips(
         self, *, trip_key: str | None, since: datetime | None, until: datetime | None, limit: int | None
@@ -158,6 +183,11 @@ def incomplete_row(result: Result) -> Row | None:
         trip.do_zone_id,
         encode_value(known).decode(),
     )
+
+
+def window_row(window: Any) -> Row:
+    """A window (a ZoneWindow or its struct) as a row of `mart.zone_window`."""
+    return tuple(getattr(window, name) for name in ZONE_WINDOW.columns)
 
 
 def refusal(trip: CompleteTripStruct) -> str | None:

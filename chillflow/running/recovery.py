@@ -69,16 +69,19 @@ def _check_identity(folder: Path, settings: Settings, partitions: int) -> None:
         "partitions": partitions,
         "key_groups": settings.key_groups,
         "stream_time_rank": settings.stream_time_rank,
-        "version": keygroup.VERSION,
+        "windows": [length // timedelta(minutes=1) for length in settings.window_lengths],
     }
     path = folder / "pipeline.json"
-    if not path.exists():
-        path.write_text(json.dumps(identity))
-        return
-    found = json.loads(path.read_text())
+    found = json.loads(path.read_text()) if path.exists() else {}
+    if found.get("version", 0) > keygroup.VERSION:
+        raise RecoveryError(
+            f"the recovery store in {folder} is of a newer release (version {found['version']}, this one knows"
+            f" {keygroup.VERSION}): use that, or another CHILLFLOW_RECOVERY_DIR"
+        )
     for name, value in identity.items():
-        if found.get(name) != value:
+        if found.get(name, value) != value:
             raise RecoveryError(
                 f"the recovery store in {folder} was made with {name}={found.get(name)}, not {value}:"
                 " use that, or another CHILLFLOW_RECOVERY_DIR"
             )
+    path.write_text(json.dumps({**identity, "version": keygroup.VERSION}))

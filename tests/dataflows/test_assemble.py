@@ -40,6 +40,7 @@ class Ends:
             TestingSink(self.tables),
             TestingSink(self.accounts),
             settings(**changes),
+            PARTITIONS,
         )
 
     def values(self, topic: str) -> list[dict[str, Any]]:
@@ -88,6 +89,8 @@ def test_results_keep_the_partition_of_their_events(run: Run, trips: list[Any]) 
 
     for partition, messages in ends.topics:
         for message in messages:
+            if message.topic == "zone-windows":
+                continue
             assert message.key is not None
             assert int(partition) == sum(message.key) % PARTITIONS
 
@@ -146,7 +149,9 @@ def test_after_crashes_each_result_is_in_its_topic_once(
 
     for _ in range(crashes + 1):
         sink = ExactlyOnceSink(log, "trip-assembler", PARTITIONS, specs)
-        resume(build(TestingSource(steps), sink, TestingSink(ends.tables), TestingSink(ends.accounts), chosen))
+        resume(
+            build(TestingSource(steps), sink, TestingSink(ends.tables), TestingSink(ends.accounts), chosen, PARTITIONS)
+        )
 
     found = []
     for number in range(PARTITIONS):

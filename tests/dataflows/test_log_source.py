@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,10 @@ from bytewax.inputs import AbortExecution
 from chillflow.connectors.filelog import FileLog
 from chillflow.connectors.source import LogSource
 from chillflow.messages import Message
+from chillflow.operators import CLOCK
+from chillflow.streamtime import NO_TIME
 from chillflow.topics import registry
+from chillflow.windows import Reached
 from tests.dataflows.vocabulary import settings
 
 TOPIC = "trip-events"
@@ -32,6 +37,10 @@ def send(log: FileLog, *values: bytes) -> None:
     writer.close()
 
 
+def values_of(batch: list[tuple[str, Any]]) -> list[bytes | None]:
+    return [record.value for _, records in batch if isinstance(records, list) for record in records]
+
+
 def read_to_the_end(part: Any) -> tuple[list[bytes | None], Any]:
     """The values of a bounded run, and the last snapshot, each batch an epoch of its own."""
     values: list[bytes | None] = []
@@ -41,7 +50,7 @@ def read_to_the_end(part: Any) -> tuple[list[bytes | None], Any]:
             batch = part.next_batch()
         except StopIteration:
             return values, snapshot
-        values += [record.value for _, records in batch if not isinstance(records, int) for record in records]
+        values += values_of(batch)
         snapshot = part.snapshot()
     raise AssertionError("no end")
 
@@ -88,5 +97,31 @@ def test_a_drain_ends_only_when_all_is_durable(log: FileLog) -> None:
         part.next_batch()
 
     draining = False
-    values = source.build_part("read_events", "0000", {**part.snapshot(), "position": position}).next_batch()
-    assert [record.value for _, records in values for record in records] == [b"c"]  # type: ignore[union-attr]
+    batch = source.build_part("read_events", "0000", {**part.snapshot(), "position": position}).next_batch()
+    assert values_of(batch) == [b"c"]
+
+
+def test_the_windows_hear_of_a_time_only_when_all_before_it_has_arrived(log: FileLog) -> None:
+    part = LogSource(log, TOPIC, 4, 1, group="test").build_part("read_events", "0000", None)
+    assert part.next_batch() == []  # a partition without a message has no time that others must wait for
+    send(log, b"a")
+    told = []
+    for _ in range(3):  # batches of one epoch
+        told += [item for key, item in part.next_batch() if key == CLOCK]
+    assert told == [Reached("0000", NO_TIME, False)]
+    part.snapshot()
+    assert [item for key, item in part.next_batch() if key == CLOCK] == [Reached("0000", 1_704_103_200_000, False)]
+
+
+def test_a_silent_partition_says_so_and_when_it_is_not_any_more(log: FileLog) -> None:
+    source = LogSource(log, TOPIC, 4, 1, group="test", idle_timeout=timedelta(milliseconds=1))
+    send(log, b"a")
+    part = source.build_part("read_events", "0000", None)
+    heard = []
+    for more in (False, False, False, True, False, False):
+        if more:
+            send(log, b"b")
+        heard += [item.idle for key, item in part.next_batch() if isinstance(item, Reached)]
+        part.snapshot()
+        time.sleep(0.002)
+    assert heard == [False, False, True, False, True]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -37,6 +38,7 @@ ACCOUNT = {
     "superseded",
     "late",
     "dead_letters",
+    "left_out_trips",
 }
 
 
@@ -245,6 +247,7 @@ class Pipeline:
     topic: str = "trip-events"
     complete: str = "complete-trips"
     incomplete: str = "incomplete-trips"
+    windows: str = "zone-windows"
     _started: int = 0
 
     def __post_init__(self) -> None:
@@ -261,6 +264,7 @@ class Pipeline:
             "CHILLFLOW_TOPIC": self.topic,
             "CHILLFLOW_COMPLETE_TOPIC": self.complete,
             "CHILLFLOW_INCOMPLETE_TOPIC": self.incomplete,
+            "CHILLFLOW_WINDOWS_TOPIC": self.windows,
             "CHILLFLOW_RECOVERY_DIR": str(self.folder / "recovery"),
             "CHILLFLOW_EPOCH_INTERVAL": "0.2s",
             **self.environment,
@@ -347,7 +351,7 @@ class Pipeline:
         """Rows of the database; `stg.complete_trip` is `stg_complete_trip` in SQLite."""
         if self.embedded:
             with sqlite3.connect(self.database.removeprefix("sqlite:///")) as connection:
-                return connection.execute(statement.replace("stg.", "stg_")).fetchall()
+                return connection.execute(re.sub(r"\b(stg|mart|dim)\.", r"\1_", statement)).fetchall()
         with psycopg.connect(self.database) as server:
             return server.execute(statement.encode()).fetchall()
 

@@ -37,6 +37,7 @@ def on_servers(kafka: KafkaTopics, database_url: str, tmp_path: Path) -> Pipelin
         topic=f"trip-events-{mark}",
         complete=f"complete-trips-{mark}",
         incomplete=f"incomplete-trips-{mark}",
+        windows=f"zone-windows-{mark}",
     )
 
 
@@ -52,6 +53,7 @@ def on_kafka(kafka: KafkaTopics, tmp_path: Path) -> Pipeline:
         topic=f"trip-events-{mark}",
         complete=f"complete-trips-{mark}",
         incomplete=f"incomplete-trips-{mark}",
+        windows=f"zone-windows-{mark}",
     )
     del pipeline.environment["DATABASE_URL"]
     return pipeline

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from chillflow.account import difference
 from chillflow.assembler import TripAssembler
+from chillflow.assembly import ACCOUNT
 from chillflow.events import Event
 from chillflow.splitting import split
 from chillflow.trips import DERIVED_FIELDS, CompleteTrip, derived
@@ -74,4 +75,4 @@ def test_extra_columns(extra: dict[str, Any] | None) -> None:
 
 
 def test_the_account_has_all_names() -> None:
-    assert Counter(TripAssembler().account.values()) == {0: 11}
+    assert Counter(TripAssembler().account.values()) == {0: len(ACCOUNT)}

@@ -153,7 +153,7 @@ def test_a_snapshot_is_plain_data() -> None:
     one = group()
     one.process([records([start_event(), end_event()])])
     snapshot = one.snapshot()
-    assert snapshot["version"] == 1
+    assert snapshot["version"] == 2
     ((key, (deadline, state)),) = snapshot["states"].items()
     assert (type(key), type(deadline), type(state)) == (bytes, int, bytes)
     assert deadline == NOW + 25 * HOUR
@@ -170,8 +170,8 @@ def test_a_snapshot_does_not_change_afterwards() -> None:
 
 
 def test_a_snapshot_of_a_newer_release_is_refused() -> None:
-    with pytest.raises(RecoveryError, match="version 2"):
-        KeyGroup(keyed(), {"version": 2, "states": {}})
+    with pytest.raises(RecoveryError, match="version 3"):
+        KeyGroup(keyed(), {"version": 3, "states": {}})
 
 
 def test_groups_with_the_same_deadline_expire_in_the_order_of_their_keys() -> None:

@@ -12,6 +12,8 @@ MODULES = (
     "codec",
     "splitting",
     "assembly",
+    "analytics",
+    "windows",
     "assembler",
     "keygroup",
     "streamtime",

@@ -1,0 +1,147 @@
+"""Windows are exact: equal, cell by cell, to polars over the complete trips, whatever the log and whoever reads it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from tests.integration import windows
+from tests.integration.cli import Pipeline
+
+GREEN, YELLOW = "green_tripdata_2024-01.parquet", "yellow_tripdata_2025-01_sample.parquet"
+DISORDER = ["--shuffle-seconds", "3600", "--duplicates", "0.05", "--drop", "0.01", "--late", "0.01", "--seed", "3"]
+
+
+def assert_exact(pipeline: Pipeline, *, table: bool = True) -> pl.DataFrame:
+    expected = windows.expected(pipeline.trips())
+    assert_frame_equal(windows.in_topic(pipeline), expected)
+    if table:
+        assert_frame_equal(windows.in_table(pipeline), expected)
+    return expected
+
+
+@pytest.mark.parametrize("file", [GREEN, YELLOW])
+@pytest.mark.parametrize("disorder", [[], DISORDER], ids=["in order", "disorder"])
+def test_real_files(pipeline: Pipeline, data_dir: Path, file: str, disorder: list[str]) -> None:
+    pipeline.run("init-db")
+    pipeline.produce(data_dir / file, *disorder)
+    summary = pipeline.assemble("--workers", 2)
+    expected = assert_exact(pipeline)
+    hours = expected.filter(pl.col("window_minutes") == 60)
+    assert hours["trips"].sum() == summary["complete_trips"] - summary["left_out_trips"]
+    assert summary["left_out_trips"] == 0
+
+
+@pytest.mark.parametrize("partitions", [1, 4, 12])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_partition_that_is_a_month_ahead(
+    embedded: Pipeline, tmp_path: Path, trips_file: Path, partitions: int, workers: int
+) -> None:
+    """Reading a backlog brings the partitions in big chunks; here one holds nothing but trips of a month later."""
+    embedded.run("create-topic", "--partitions", partitions)
+    embedded.run("init-db")
+    embedded.produce(trips_file)
+    ahead = tmp_path / "ahead.parquet"
+    later = pl.read_parquet(trips_file).with_columns(
+        pl.col("^.pep_.*_datetime$").dt.offset_by("31d"), pl.lit(17).alias("VendorID")
+    )
+    later.write_parquet(ahead)
+    if partitions > 1:
+        _produce_to_one_partition(embedded, ahead)
+    else:
+        embedded.produce(ahead)
+    summary = embedded.assemble("--workers", workers, CHILLFLOW_EPOCH_INTERVAL="0.05s")
+    assert summary["complete_trips"] > 300
+    assert summary["left_out_trips"] == 0
+    assert_exact(embedded)
+
+
+def _produce_to_one_partition(pipeline: Pipeline, file: Path) -> None:
+    """Those trips of a file that belong to partition 0."""
+    side = Pipeline(pipeline.folder, f"file:{pipeline.folder / 'side'}", pipeline.database, pipeline.topics)
+    side.run("create-topic", "--partitions", len([*(pipeline.folder / "topics" / pipeline.topic).iterdir()]))
+    side.produce(file)
+    part = "0000.jsonl"
+    ahead = (pipeline.folder / "side" / pipeline.topic / part).read_bytes()
+    target = pipeline.folder / "topics" / pipeline.topic / part
+    target.write_bytes(ahead + target.read_bytes()[:0])
+    assert ahead
+
+
+def test_what_is_late_or_corrected_changes_windows_that_are_final(embedded: Pipeline, trips_file: Path) -> None:
+    embedded.run("init-db")
+    embedded.produce(trips_file)
+    embedded.assemble("--close-all")
+    assert all(final for (final,) in embedded.query("select final from mart.zone_window"))
+    before = windows.in_table(embedded)
+    trip = embedded.trips()[0]
+    payment = next(
+        each
+        for each in embedded.events()
+        if each.json["event_type"] == "payment_processed" and each.json["trip_key"] == trip["trip_key"]
+    )
+    import json
+
+    corrected = {**payment.json, "event_version": 1, "event_id": "corrected", "total_amount": 1000.0}
+    embedded.topics.send(
+        embedded.topic,
+        payment.key,
+        json.dumps(corrected).encode(),
+        timestamp=payment.timestamp,
+        partition=payment.partition,
+    )
+    embedded.assemble()
+    after = assert_exact(embedded)
+    assert after["total_amount"].sum() - before["total_amount"].sum() == round(
+        2 * (100_000 - 100 * trip["total_amount"])
+    )
+
+
+def test_windows_become_final_while_the_stream_runs(embedded: Pipeline, tmp_path: Path) -> None:
+    """By stream time, all but the last; those too when the partitions have been silent for a while."""
+    embedded.run("init-db")
+    embedded.run("generate", "--trips", 3000, "--out", tmp_path / "t.parquet")
+    embedded.produce(tmp_path / "t.parquet")
+    with embedded.start("assemble", CHILLFLOW_IDLE_TIMEOUT="600s") as running:
+
+        def finals() -> tuple[int, int]:
+            ((some, of),) = embedded.query("select coalesce(sum(final), 0), count(*) from mart.zone_window")
+            return int(some), int(of)
+
+        running.wait_for(lambda: finals()[0] > 0.9 * finals()[1] > 1000)
+        assert finals()[0] < finals()[1]
+        running.stop()
+    assert_exact(embedded)
+
+
+def test_a_stream_is_seen_within_seconds(embedded: Pipeline, trips_file: Path) -> None:
+    embedded.run("init-db")
+    embedded.run("create-topic")
+    with embedded.start("assemble") as running:
+        embedded.produce(trips_file)
+        running.wait_for(lambda: bool(embedded.query("select 1 from mart.zone_window")), 10)
+        running.stop()
+
+
+def test_other_lengths(embedded: Pipeline, trips_file: Path) -> None:
+    embedded.run("init-db")
+    embedded.produce(trips_file)
+    embedded.assemble(CHILLFLOW_WINDOWS="5min,1d")
+    assert_frame_equal(windows.in_table(embedded), windows.expected(embedded.trips(), (5, 1440)))
+    line = embedded.fail("assemble", CHILLFLOW_WINDOWS="1h")
+    assert "windows=[5, 1440], not [60]" in line
+    assert "divides a day" in embedded.fail("assemble", CHILLFLOW_WINDOWS="7min", code=2)
+
+
+def test_rows_of_old_windows_are_deleted_where_that_is_asked_for(embedded: Pipeline, tmp_path: Path) -> None:
+    embedded.run("init-db")
+    embedded.run("generate", "--trips", 4000, "--days", 40, "--out", tmp_path / "t.parquet")
+    embedded.produce(tmp_path / "t.parquet")
+    embedded.assemble(CHILLFLOW_WINDOW_RETENTION="12d", CHILLFLOW_EPOCH_INTERVAL="0.05s")
+    ends = windows.in_table(embedded)["window_start"]
+    assert ends.max() - ends.min() < timedelta(days=15)  # type: ignore[operator]
+    assert "at least 11 days" in embedded.fail("assemble", CHILLFLOW_WINDOW_RETENTION="1d", code=2)

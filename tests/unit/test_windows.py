@@ -1,0 +1,275 @@
+"""Windows apart from Bytewax: the same figures in any order, sent as they change, final in time, forgotten at last."""
+
+from __future__ import annotations
+
+import pickle
+import random
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chillflow.analytics import FIGURES, Change, change_of, countable, taken_out
+from chillflow.assembly import COMPLETE, COUNTED, FIXED, LEFT_OUT, Assembly
+from chillflow.codec import decode_keyed
+from chillflow.errors import RecoveryError
+from chillflow.streamtime import NO_TIME
+from chillflow.windows import Clock, Day, Reached, Tell, Terms, Unit, Window, spread
+from tests.unit.vocabulary import (
+    BEGINNING,
+    CORRECTION,
+    DAY,
+    HOUR,
+    INCOMPLETE,
+    MINUTE,
+    NOW,
+    TEN_MINUTES_LATER,
+    TIMEOUT,
+    end_event,
+    five,
+    payment_event,
+    records,
+    trip,
+    trips,
+)
+
+TERMS = Terms.of((timedelta(minutes=15), timedelta(hours=1)), timedelta(minutes=15), TIMEOUT + INCOMPLETE)
+MIDNIGHT = NOW - NOW % DAY
+
+
+def change(zone: int = 132, time: int = NOW, cents: int = 1830) -> Change:
+    return (zone, time, 1, 1, 1, 0, cents, 1280, 250, 3187, 600)
+
+
+def shown(windows: list[Window]) -> dict[tuple[int, int, int], tuple[Any, ...]]:
+    return {(each.zone_id, each.length, each.start): (*each.figures, each.changes, each.final) for each in windows}
+
+
+def test_a_trip_is_in_one_window_of_each_length() -> None:
+    unit = Unit(TERMS)
+    unit.add([change(time=NOW + 20 * MINUTE)])
+    assert shown(unit.take()) == {
+        (132, 15 * MINUTE, NOW + 15 * MINUTE): (*change()[2:], 1, False),
+        (132, HOUR, NOW): (*change()[2:], 1, False),
+    }
+    assert unit.take() == []
+
+
+def test_what_a_trip_changes() -> None:
+    cents = {"total_amount": 1830, "fare_amount": 1280, "tip_amount": 250}
+    figures = {"trips": 1, "timed_trips": 1, "card_trips": 1, "cash_trips": 0, "distance_m": 3187, "duration_s": 600}
+    result = assembled(*five()).result
+    assert result.changes == ((132, NOW + 10 * MINUTE, *({**figures, **cents}[name] for name in FIGURES)),)
+    backwards = assembled(*five()[:4], end_event(dropoff_ts=BEGINNING - timedelta(hours=1))).result
+    assert backwards.changes == ((132, NOW - HOUR, 1, 0, 1, 0, 1830, 1280, 250, 0, 0),)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"total_amount": 1e8}, {"tip_amount": -1e300}, {"trip_distance": 1e9}, {"dropoff_ts": "9999-12-31T23:00:00Z"}],
+)
+def test_a_trip_whose_figures_make_no_sense_is_left_out(fields: dict[str, Any]) -> None:
+    rules = assembly()
+    assert not countable(trip(**fields).model_copy(update={"distance_km": (fields.get("trip_distance") or 1) * 1.6}))
+    odd = [event.model_copy(update=fields) for event in five()]
+    if "dropoff_ts" in fields:
+        odd = [*five()[:4], end_event(**fields)]
+    state, outcome = None, None
+    for event in records(odd):
+        state, outcome = rules.assemble(state, decode_keyed(event.key or b"", event.value), NOW)
+    assert outcome is not None
+    assert outcome.result.changes == ()
+    assert ("left_out_trips", 1) in outcome.tally
+
+
+@given(st.lists(trips(), max_size=6))
+@settings(max_examples=100, deadline=None)
+def test_what_goes_in_can_be_taken_out_again(some: list[Any]) -> None:
+    unit = Unit(TERMS)
+    changes = [change_of(one) for one in some if countable(one)]
+    unit.add(changes)
+    unit.add(map(taken_out, reversed(changes)))
+    assert all(not any(window.figures) for window in unit.take())
+
+
+CHANGES = st.lists(
+    st.builds(change, st.integers(1, 40), st.integers(NOW, NOW + 2 * DAY), st.integers(-100, 9_000)), max_size=40
+)
+
+
+@given(CHANGES, st.randoms(use_true_random=False))
+@settings(max_examples=100, deadline=None)
+def test_units_hold_the_sums_in_any_order_through_any_restart(changes: list[Change], chance: random.Random) -> None:
+    expected: dict[tuple[int, int, int], Counter[str]] = {}
+    for zone, time, *figures in changes:
+        for length in TERMS.lengths:
+            cell = expected.setdefault((zone, length, time // length * length), Counter())
+            cell.update(dict(zip(FIGURES, figures, strict=True)), changes=1)
+    chance.shuffle(changes)
+    units: dict[str, Unit] = {}
+    last: dict[tuple[int, int, int], tuple[Any, ...]] = {}
+    for one in changes:
+        for day, some in spread([one]).items():
+            unit = units.setdefault(day.unit, Unit(TERMS))
+            unit.add(some)
+            if chance.random() < 0.3:
+                last |= shown(unit.take())
+            if chance.random() < 0.3:
+                units[day.unit] = Unit(TERMS, pickle.loads(pickle.dumps(unit.snapshot())))
+    for unit in units.values():
+        last |= shown(unit.take())
+    assert last == {key: (*(cell[name] for name in FIGURES), cell["changes"], False) for key, cell in expected.items()}
+
+
+def test_final_when_time_has_passed_the_end_by_grace() -> None:
+    unit = Unit(TERMS)
+    unit.add([change(time=NOW + MINUTE)])
+    unit.take()
+    unit.advance(Tell(NOW + 30 * MINUTE - 1, NO_TIME))
+    assert unit.take() == []
+    unit.advance(Tell(NOW + 30 * MINUTE, NO_TIME))
+    assert [(each.length, each.final) for each in unit.take()] == [(15 * MINUTE, True)]
+    unit.add([change(time=NOW + MINUTE)])  # late: the window changes, and stays final
+    assert [(each.length, each.final, each.changes) for each in unit.take()] == [
+        (15 * MINUTE, True, 2),
+        (HOUR, False, 2),
+    ]
+    unit.advance(Tell(NOW, NO_TIME))  # time never goes back
+    unit.close()
+    assert [(each.length, each.final) for each in unit.take()] == [(HOUR, True)]
+
+
+def test_a_window_is_forgotten_when_nothing_can_change_it_but_first_it_is_sent() -> None:
+    unit = Unit(TERMS)
+    unit.add([change()])
+    unit.advance(Tell(NO_TIME, MIDNIGHT + DAY + TERMS.horizon))
+    assert len(unit) == 2
+    unit.advance(Tell(NO_TIME, MIDNIGHT + DAY + TERMS.horizon + 1))
+    assert len(unit) == 2
+    assert len(unit.take()) == 2
+    assert len(unit) == 0
+
+
+def test_days_that_share_a_name_are_kept_apart() -> None:
+    (first,), (second,) = spread([change()]), spread([change(time=NOW + 64 * DAY)])
+    assert first.unit == second.unit
+    unit = Unit(TERMS)
+    unit.add([change(), change(time=NOW + 64 * DAY)])
+    assert len(unit.take()) == 4
+    unit.advance(Tell(NO_TIME, NOW + 30 * DAY))
+    assert len(unit) == 2
+
+
+DAYS = [Day("00/00", MIDNIGHT), Day("00/01", MIDNIGHT), Day("01/00", MIDNIGHT + DAY)]
+
+
+def test_the_clock_goes_by_the_slowest_partition_and_tells_whom_it_concerns() -> None:
+    clock = Clock(TERMS)
+    for day in DAYS:
+        clock.register(day)
+    clock.hear(Reached("0", MIDNIGHT + 2 * HOUR, False))
+    clock.hear(Reached("1", NO_TIME, False))
+    assert clock.tell() == {}
+    clock.hear(Reached("1", MIDNIGHT + HOUR, False))
+    time = Tell(MIDNIGHT + HOUR, MIDNIGHT + HOUR)
+    assert clock.tell() == {"00/00": time, "00/01": time}
+    assert clock.tell() == {}
+    clock.hear(Reached("1", MIDNIGHT + HOUR + MINUTE, False))  # no window ends in between
+    assert clock.tell() == {}
+
+
+def test_a_silent_partition_keeps_no_window_from_being_final_but_from_being_forgotten() -> None:
+    clock = Clock(TERMS)
+    clock.register(DAYS[0])
+    clock.hear(Reached("0", MIDNIGHT + 100 * DAY, False))
+    clock.hear(Reached("1", MIDNIGHT, True))
+    assert clock.tell() == {"00/00": Tell(MIDNIGHT + 100 * DAY, MIDNIGHT)}
+    clock.hear(Reached("1", MIDNIGHT, False))
+    assert clock.now() == Tell(MIDNIGHT + 100 * DAY, MIDNIGHT)  # what was final stays so
+    clock.hear(Reached("1", MIDNIGHT + 99 * DAY, False))
+    assert clock.tell() == {"00/00": Tell(MIDNIGHT + 100 * DAY, MIDNIGHT + 99 * DAY)}
+    assert clock.snapshot()["told"] == {}
+    both_silent = Clock(TERMS)
+    for name, hours in ("0", 1), ("1", 2):
+        both_silent.hear(Reached(name, MIDNIGHT + hours * HOUR, True))
+    assert both_silent.now().final == MIDNIGHT + 2 * HOUR
+
+
+def test_the_clock_goes_on_from_its_snapshot() -> None:
+    clock = Clock(TERMS)
+    for day in DAYS:
+        clock.register(day)
+    clock.hear(Reached("0", MIDNIGHT + 2 * HOUR, False))
+    clock.tell()
+    again = Clock(TERMS, pickle.loads(pickle.dumps(clock.snapshot())))
+    assert again.snapshot() == clock.snapshot()
+    assert again.tell() == {}
+
+
+@pytest.mark.parametrize("make", [Unit, Clock])
+def test_a_snapshot_of_a_newer_release_is_refused(make: Any) -> None:
+    with pytest.raises(RecoveryError, match="newer release"):
+        make(TERMS, {**make(TERMS).snapshot(), "version": 2})
+
+
+def assembly() -> Assembly:
+    return Assembly(TIMEOUT, CORRECTION, INCOMPLETE, timedelta(hours=1))
+
+
+def assembled(*events: Any, stamp: int = NOW) -> Any:
+    """What the last of these events comes to."""
+    return corrected(None, *events, stamp=stamp)[1]
+
+
+def corrected(state: Any, *events: Any, stamp: int) -> Any:
+    outcome = None
+    for record in records(events):
+        state, outcome = assembly().assemble(state, decode_keyed(record.key or b"", record.value), stamp)
+    return state, outcome
+
+
+def test_a_revision_takes_the_old_figures_out_and_puts_the_new_in() -> None:
+    state, first = corrected(None, *five(), stamp=NOW)
+    _, second = corrected(state, payment_event(event_version=1, total_amount=20.0, payment_type=2), stamp=NOW)
+    assert second.result.changes[0] == taken_out(first.result.changes[0])
+    assert second.result.changes[1][4:7] == (0, 1, 2000)
+
+
+def test_an_incomplete_trip_is_in_no_window_until_it_is_complete() -> None:
+    state, _ = corrected(None, *five()[:4], stamp=NOW)
+    state, outcome = assembly().expire(state)
+    assert outcome is not None
+    assert outcome.result.changes == ()
+    _, outcome = corrected(state, end_event(), stamp=NOW + DAY)
+    assert len(outcome.result.changes) == 1
+
+
+HORIZON = (TIMEOUT + INCOMPLETE + timedelta(hours=1)) // timedelta(milliseconds=1)
+DROPOFF = NOW + 10 * MINUTE
+
+
+def test_a_trip_that_comes_too_late_for_its_window_is_left_out_and_counted() -> None:
+    on_time, late = DROPOFF + HORIZON, DROPOFF + HORIZON + 1
+    state, _ = corrected(None, *five()[:4], stamp=NOW)
+    state, outcome = corrected(state, end_event(), stamp=late)
+    assert (state.status, state.counted) == (COMPLETE, LEFT_OUT)
+    assert ("left_out_trips", 1) in outcome.tally
+    again = end_event(event_version=1, dropoff_ts=TEN_MINUTES_LATER + timedelta(days=1))
+    state, outcome = corrected(state, again, stamp=late)  # corrected, it is in time
+    assert (state.counted, len(outcome.result.changes)) == (COUNTED, 1)
+    assert ("left_out_trips", -1) in outcome.tally
+    state, _ = corrected(None, *five()[:4], stamp=NOW)
+    assert len(corrected(state, end_event(), stamp=on_time)[1].result.changes) == 1
+
+
+def test_figures_that_cannot_be_taken_out_any_more_stay() -> None:
+    state, _ = corrected(None, *five(), stamp=NOW)
+    state, outcome = corrected(state, payment_event(event_version=1), stamp=DROPOFF + HORIZON + 1)
+    assert (state.counted, outcome.result.changes) == (FIXED, ())
+    assert ("left_out_trips", 1) in outcome.tally
+    state, outcome = corrected(state, payment_event(event_version=2), stamp=DROPOFF + HORIZON + 1)
+    assert (state.counted, outcome.result.changes) == (FIXED, ())
+    assert "left_out_trips" not in dict(outcome.tally)
