@@ -15,7 +15,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from polars.testing import assert_frame_equal
 
+from tests.integration import windows
 from tests.integration.cli import Pipeline
 from tests.integration.conftest import embedded, on_servers, pipeline  # noqa: F401
 
@@ -33,6 +35,7 @@ def test_killed_workers_write_everything_once(pipeline: Pipeline, data_dir: Path
         CHILLFLOW_RECOVERY_DIR=str(pipeline.folder / "undisturbed"),
         CHILLFLOW_COMPLETE_TOPIC=f"{pipeline.complete}-undisturbed",
         CHILLFLOW_INCOMPLETE_TOPIC=f"{pipeline.incomplete}-undisturbed",
+        CHILLFLOW_WINDOWS_TOPIC=f"{pipeline.windows}-undisturbed",
         # its late events and dead letters go where those of the disturbed run go, which finds them standing there
     )
     late = pipeline.topics.read(f"{pipeline.topic}.late")
@@ -55,6 +58,9 @@ def test_killed_workers_write_everything_once(pipeline: Pipeline, data_dir: Path
         assert max(disturbed.values()) == 1
     assert len(pipeline.topics.read(f"{pipeline.topic}.late")) == len(late) == summary["late"]
     _tables_hold_the_last_revisions(pipeline)
+    exact = windows.expected(pipeline.trips())
+    assert_frame_equal(windows.in_topic(pipeline), exact)
+    assert_frame_equal(windows.in_table(pipeline), exact)
 
 
 def _tables_hold_the_last_revisions(pipeline: Pipeline) -> None:  # noqa: F811

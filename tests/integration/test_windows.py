@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -37,39 +39,28 @@ def test_real_files(pipeline: Pipeline, data_dir: Path, file: str, disorder: lis
 
 
 @pytest.mark.parametrize("partitions", [1, 4, 12])
-@pytest.mark.parametrize("workers", [1, 3])
-def test_a_partition_that_is_a_month_ahead(
-    embedded: Pipeline, tmp_path: Path, trips_file: Path, partitions: int, workers: int
-) -> None:
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_a_partition_that_is_a_month_ahead(embedded: Pipeline, tmp_path: Path, partitions: int, workers: int) -> None:
     """Reading a backlog brings the partitions in big chunks; here one holds nothing but trips of a month later."""
+    now, ahead = tmp_path / "now.parquet", tmp_path / "ahead.parquet"
+    embedded.run("generate", "--trips", 8000, "--days", 3, "--out", now)
+    pl.read_parquet(now).with_columns(pl.col("^.pep_.*_datetime$").dt.offset_by("31d")).write_parquet(ahead)
     embedded.run("create-topic", "--partitions", partitions)
     embedded.run("init-db")
-    embedded.produce(trips_file)
-    ahead = tmp_path / "ahead.parquet"
-    later = pl.read_parquet(trips_file).with_columns(
-        pl.col("^.pep_.*_datetime$").dt.offset_by("31d"), pl.lit(17).alias("VendorID")
-    )
-    later.write_parquet(ahead)
-    if partitions > 1:
-        _produce_to_one_partition(embedded, ahead)
-    else:
-        embedded.produce(ahead)
+    embedded.produce(now, *DISORDER)
+    other = embedded.folder / "other"
+    embedded.run("create-topic", "--partitions", partitions, KAFKA_BOOTSTRAP_SERVERS=f"file:{other}")
+    embedded.produce(ahead, *DISORDER, KAFKA_BOOTSTRAP_SERVERS=f"file:{other}")
+    first = Path(embedded.topic, "0000.jsonl")
+    with (embedded.folder / "topics" / first).open("r+b") as log:
+        if partitions > 1:
+            log.truncate()
+        log.seek(0, os.SEEK_END)
+        log.write((other / first).read_bytes())
     summary = embedded.assemble("--workers", workers, CHILLFLOW_EPOCH_INTERVAL="0.05s")
-    assert summary["complete_trips"] > 300
     assert summary["left_out_trips"] == 0
-    assert_exact(embedded)
-
-
-def _produce_to_one_partition(pipeline: Pipeline, file: Path) -> None:
-    """Those trips of a file that belong to partition 0."""
-    side = Pipeline(pipeline.folder, f"file:{pipeline.folder / 'side'}", pipeline.database, pipeline.topics)
-    side.run("create-topic", "--partitions", len([*(pipeline.folder / "topics" / pipeline.topic).iterdir()]))
-    side.produce(file)
-    part = "0000.jsonl"
-    ahead = (pipeline.folder / "side" / pipeline.topic / part).read_bytes()
-    target = pipeline.folder / "topics" / pipeline.topic / part
-    target.write_bytes(ahead + target.read_bytes()[:0])
-    assert ahead
+    starts = assert_exact(embedded)["window_start"]
+    assert starts.max() - starts.min() > timedelta(days=30)  # type: ignore[operator]
 
 
 def test_what_is_late_or_corrected_changes_windows_that_are_final(embedded: Pipeline, trips_file: Path) -> None:
@@ -84,8 +75,6 @@ def test_what_is_late_or_corrected_changes_windows_that_are_final(embedded: Pipe
         for each in embedded.events()
         if each.json["event_type"] == "payment_processed" and each.json["trip_key"] == trip["trip_key"]
     )
-    import json
-
     corrected = {**payment.json, "event_version": 1, "event_id": "corrected", "total_amount": 1000.0}
     embedded.topics.send(
         embedded.topic,
@@ -141,7 +130,8 @@ def test_rows_of_old_windows_are_deleted_where_that_is_asked_for(embedded: Pipel
     embedded.run("init-db")
     embedded.run("generate", "--trips", 4000, "--days", 40, "--out", tmp_path / "t.parquet")
     embedded.produce(tmp_path / "t.parquet")
-    embedded.assemble(CHILLFLOW_WINDOW_RETENTION="12d", CHILLFLOW_EPOCH_INTERVAL="0.05s")
-    ends = windows.in_table(embedded)["window_start"]
-    assert ends.max() - ends.min() < timedelta(days=15)  # type: ignore[operator]
+    for _ in range(2):  # what is still to be written at the end of a bounded run is old by the next one
+        embedded.assemble(CHILLFLOW_WINDOW_RETENTION="12d")
+    starts = windows.in_table(embedded)["window_start"]
+    assert timedelta(days=11) < starts.max() - starts.min() < timedelta(days=13)  # type: ignore[operator]
     assert "at least 11 days" in embedded.fail("assemble", CHILLFLOW_WINDOW_RETENTION="1d", code=2)
