@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test chaos stream lint format check servers servers-stop clean
+.PHONY: help install demo test test-all chaos stream lint format check servers servers-stop clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -28,6 +28,9 @@ demo: $(VENV)/.runtime  ## generated trips through both dataflows, no server nee
 
 test: $(VENV)/.dev  ## all tests, on a real Kafka and a real Postgres that it starts itself
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+test-all: $(VENV)/.dev  ## the tests that need no server, under each of Python 3.10, 3.11 and 3.12 that is found
+	$(BIN)/python -m tests.pythons
 
 chaos: $(VENV)/.dev  ## 100 kills on files and on servers (minutes)
 	CHILLFLOW_KILLS=100 $(BIN)/python -m pytest tests/chaos
@@ -54,4 +57,4 @@ servers-stop: $(VENV)/.dev  ## stop them
 
 clean:  ## stop the servers, remove the environment and what runs left behind
 	-test ! -d .servers/run || $(BIN)/python -m tests.servers stop
-	rm -rf $(VENV) .chillflow .servers build dist
+	rm -rf $(VENV) $(VENV)-3.* .chillflow .servers build dist

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
@@ -16,7 +17,7 @@ __all__ = ["AccountFile", "add", "difference", "read_account"]
 
 def add(total: dict[str, int] | None, change: Mapping[str, int]) -> tuple[dict[str, int], dict[str, int]]:
     """Take a change into the total: the mapper of the step that keeps it."""
-    total = dict(total or dict.fromkeys(ACCOUNT, 0))
+    total = dict.fromkeys(ACCOUNT, 0) | (total or {})  # an older store does not have all terms
     for name, count in change.items():
         total[name] += count
     return total, total
@@ -36,9 +37,18 @@ def read_account(path: Path) -> dict[str, int]:
     return account
 
 
+Snapshot: TypeAlias = dict[str, int] | None
+"""The account; None in older stores."""
+
+
 @dataclass(frozen=True)
-class AccountFile(FixedPartitionedSink[dict[str, int], None]):
-    """Keeps the newest account in a file, written whole at the end of each epoch that changed it."""
+class AccountFile(FixedPartitionedSink[dict[str, int], Snapshot]):
+    """Keeps the newest account in a file, written whole at the end of each epoch that changed it.
+
+    The file may be of an epoch that a crash keeps from becoming durable. So the account is in the snapshot too, and a
+    resumed run begins by writing the file anew: from then on it is of the last durable epoch, until the next
+    epoch has ended and is not durable yet.
+    """
 
     path: Path | None
     """None where there is no recovery store to keep it beside."""
@@ -46,19 +56,25 @@ class AccountFile(FixedPartitionedSink[dict[str, int], None]):
     def list_parts(self) -> list[str]:
         return ["account"]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: None) -> _Partition:
-        return _Partition(self.path)
+    def build_part(self, step_id: str, for_part: str, resume_state: Snapshot) -> _Partition:
+        return _Partition(self.path, resume_state)
 
 
-class _Partition(StatefulSinkPartition[dict[str, int], None]):
-    def __init__(self, path: Path | None) -> None:
+class _Partition(StatefulSinkPartition[dict[str, int], Snapshot]):
+    def __init__(self, path: Path | None, account: Snapshot) -> None:
         self._path = path
-        self._account: dict[str, int] = {}
+        self._account = account or {}
+        if account:
+            self._write()
 
     def write_batch(self, values: list[dict[str, int]]) -> None:
         self._account = values[-1]
 
-    def snapshot(self) -> None:
+    def snapshot(self) -> Snapshot:
+        self._write()
+        return self._account
+
+    def _write(self) -> None:
         if self._path is None:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)

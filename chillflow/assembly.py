@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import cache
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
 
 from chillflow.analytics import Change, change_of, countable, taken_out
-from chillflow.codec import CompleteTripStruct, DecodedEvent, kind_of, utc
+from chillflow.codec import KINDS, CompleteTripStruct, DecodedEvent, utc
 from chillflow.events import EVENT_CLASSES, EVENT_TYPES
-from chillflow.keygroup import Outcome
+from chillflow.keygroup import Outcome, Tally
 from chillflow.trips import DERIVED_FIELDS, TRIP_FIELDS, CompleteTrip, derived, milliseconds
 
 __all__ = ["ACCOUNT", "Assembly", "Result", "TripState"]
@@ -82,7 +83,8 @@ class TripState:
     @property
     def is_complete(self) -> bool:
         """Whether the start, the end and the payment are there."""
-        return all(self.events[kind] is not None for kind in _NEEDED)
+        events = self.events
+        return events[STARTED] is not None and events[PAYMENT] is not None and events[ENDED] is not None
 
     @property
     def size(self) -> int:
@@ -118,6 +120,8 @@ class Assembly:
             for span in (trip_timeout, correction_horizon, incomplete_horizon, longest_window)
         )
         self._windows = self._timeout + self._incomplete + longest
+        self.taken = [0] * len(EVENT_CLASSES)
+        """Events taken in so far, by kind."""
 
     def assemble(self, state: TripState | None, event: DecodedEvent, stamp: int) -> tuple[TripState | None, Outcome]:
         """Take in one event of a trip, read at stream time `stamp` (ms).
@@ -125,7 +129,8 @@ class Assembly:
         A trip's time runs from its first event's stamp, or from that event's own time where the stream is
         behind it: after a gap in the log the stream time follows only with the 20th message, and then jumps.
         """
-        kind = kind_of(event)
+        kind = KINDS[type(event)]
+        self.taken[kind] += 1
         if state is None:
             time = milliseconds(event.event_time)
             if time < stamp - self._correction:
@@ -148,17 +153,18 @@ class Assembly:
             return state, _JOINED[OPEN] if held is None else _SUPERSEDED
         state.revision += 1
         result = _result(state)
-        tally: tuple[tuple[str, int], ...] = ()
+        tally: Tally = ()
         if not result.missing:
             state.status = COMPLETE
-            latest = max(milliseconds(each.event_time) for each in state.events if each is not None)
-            state.deadline = max(latest, stamp) + self._correction
+            latest = max([each.event_time for each in state.events if each is not None])
+            state.deadline = max(milliseconds(latest), stamp) + self._correction
             left_out = state.counted in _NOT_IN
             changes = self._count(state, was if before == COMPLETE else None, result.trip, stamp)
-            result = result._replace(was=was if before == INCOMPLETE else None, changes=changes)
+            result = Result(result.trip, (), was if before == INCOMPLETE else None, changes)
             if left_out != (state.counted in _NOT_IN):
                 tally = (("left_out_trips", -1 if left_out else 1),)
-        return state, Outcome((*_moved(before, state, held is not None), *tally), result)
+        moved = _moved(before, state.status, state.size, 1 if held is None else 0)
+        return state, Outcome(moved + tally if tally else moved, result)
 
     def _count(self, state: TripState, was: Result | None, trip: Any, stamp: int) -> tuple[Change, ...]:
         """Count the trip into the windows, as the revision it now is."""
@@ -166,19 +172,21 @@ class Assembly:
         if state.counted == FIXED:
             return ()
         if state.counted == COUNTED and was is not None:
-            if self._is_past(was.trip, stamp):
+            old = change_of(was.trip)
+            if self._is_past(old, stamp):
                 state.counted = FIXED
                 return ()
-            changes.append(taken_out(change_of(was.trip)))
-        if self._is_past(trip, stamp) or not countable(trip):
+            changes.append(taken_out(old))
+        new = change_of(trip) if countable(trip) else None
+        if new is None or self._is_past(new, stamp):
             state.counted = LEFT_OUT
         else:
             state.counted = COUNTED
-            changes.append(change_of(trip))
+            changes.append(new)
         return tuple(changes)
 
-    def _is_past(self, trip: Any, stamp: int) -> bool:
-        return stamp - self._windows > milliseconds(trip.dropoff_ts)
+    def _is_past(self, change: Change, stamp: int) -> bool:
+        return change[1] < stamp - self._windows
 
     def expire(self, state: TripState) -> tuple[TripState | None, Outcome | None]:
         """The deadline of a trip has passed: an open one becomes incomplete, a closed one is forgotten."""
@@ -192,7 +200,7 @@ class Assembly:
         state.revision += 1
         assert state.deadline is not None
         state.deadline += self._incomplete  # from the deadline, not from when it was noticed: that may vary
-        return state, Outcome(_moved(OPEN, state, False, new=0), _result(state))
+        return state, Outcome(_moved(OPEN, INCOMPLETE, state.size, -1), _result(state))
 
     @staticmethod
     def dump(state: TripState) -> bytes:
@@ -209,6 +217,11 @@ class Assembly:
                 state.counted,
             )
         )
+
+    @staticmethod
+    def forgets(data: bytes) -> bool:
+        """Whether nothing is left of a dumped state when it expires: so it is with closed trips."""
+        return data[1] != OPEN  # the first item of the array, a small number
 
     @staticmethod
     def load(data: bytes) -> TripState:
@@ -246,20 +259,22 @@ _unpack: Callable[[bytes], Any] = msgspec.msgpack.Decoder(
 assert all(cls.struct.__struct_fields__[_KEY] == "trip_key" for cls in EVENT_CLASSES)
 
 
-def _moved(before: int, state: TripState, replaced: bool, new: int = 1) -> tuple[tuple[str, int], ...]:
-    """The change of the account when a trip goes from one status to another, or takes an event in."""
-    new = 0 if replaced else new
-    old, now = _NAMES[before], _NAMES[state.status]
-    tally: list[tuple[str, int]] = [("superseded", 1)] if replaced else []
-    if before == state.status:
-        return (*tally, (f"events_in_{now}", new))
-    size = state.size
+@cache
+def _moved(before: int, now: int, size: int, joined: int) -> Tally:
+    """The change of the account when a trip of so many events goes from one status to another, or stays what it is.
+
+    `joined` is 1 where one of the events is new to it, 0 where one took another's place, -1 where none has come.
+    """
+    superseded: Tally = (("superseded", 1),) if joined == 0 else ()
+    new = max(joined, 0)
+    if before == now:
+        return (*superseded, (f"events_in_{_NAMES[now]}", new))
     return (
-        *tally,
-        (f"{old}_trips", -1),
-        (f"events_in_{old}", new - size),
-        (f"{now}_trips", 1),
-        (f"events_in_{now}", size),
+        *superseded,
+        (f"{_NAMES[before]}_trips", -1),
+        (f"events_in_{_NAMES[before]}", new - size),
+        (f"{_NAMES[now]}_trips", 1),
+        (f"events_in_{_NAMES[now]}", size),
     )
 
 

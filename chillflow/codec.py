@@ -17,6 +17,7 @@ from chillflow.structs import derive
 from chillflow.trips import CompleteTrip
 
 __all__ = [
+    "KINDS",
     "CompleteTripStruct",
     "DecodedEvent",
     "decode",
@@ -25,7 +26,6 @@ __all__ = [
     "decode_value",
     "encode",
     "encode_value",
-    "kind_of",
     "time_text",
     "utc",
 ]
@@ -44,7 +44,8 @@ CompleteTripStruct: Any = derive(CompleteTrip)
 """The fast twin of `CompleteTrip`; made by position, in the order of its fields."""
 
 _STRUCTS = tuple(cls.struct for cls in EVENT_CLASSES)
-_KINDS = {struct: kind for kind, struct in enumerate(_STRUCTS)}
+KINDS: dict[Any, int] = {struct: kind for kind, struct in enumerate(_STRUCTS)}
+"""The place of an event's type among the five (`EVENT_CLASSES`)."""
 _TIME_FIELDS = ("event_time", "pickup_ts", "dropoff_ts")
 
 
@@ -59,18 +60,13 @@ def _usual(struct: type[msgspec.Struct]) -> tuple[Callable[[Any], Any], Any]:
 
 
 _USUAL: dict[Any, tuple[Callable[[Any], Any], Any]] = {struct: _usual(struct) for struct in _STRUCTS}
-_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(reduce(or_, _STRUCTS))
+_decode: Callable[[bytes], Any] = msgspec.json.Decoder(reduce(or_, _STRUCTS)).decode
 _encoder = msgspec.json.Encoder()
 
 encode_value = _encoder.encode
 """JSON bytes of any plain value or struct."""
 decode_value = msgspec.json.decode
 """The plain value of JSON bytes or text."""
-
-
-def kind_of(event: object) -> int:
-    """The event's place among the five (`EVENT_CLASSES`)."""
-    return _KINDS[type(event)]  # type: ignore[index]
 
 
 def encode(event: TripEvent) -> bytes:
@@ -85,7 +81,12 @@ def encode(event: TripEvent) -> bytes:
 
 
 def decode(value: bytes | None) -> DecodedEvent:
-    """The event in a message's value. Raises DecodeError with the reason.
+    """The event in a message's value. Raises DecodeError with the reason."""
+    return decode_keyed(None, value)
+
+
+def decode_keyed(key: bytes | None, value: bytes | None) -> DecodedEvent:
+    """The event of a message; a key that is given must be its trip_key. Raises DecodeError with the reason.
 
     The fast decoder reads what our own producers write. Pydantic has the last word on all else: it explains
     what is wrong, or takes a message that left out a field with a default (a producer that does not know our
@@ -94,19 +95,14 @@ def decode(value: bytes | None) -> DecodedEvent:
     if value is None:
         raise DecodeError("null value (a tombstone)")
     try:
-        event: DecodedEvent = _decoder.decode(value)
+        event: DecodedEvent = _decode(value)
         read, usual = _USUAL[type(event)]
-        if read(event) == usual and value.isascii():
-            return event
+        is_usual = read(event) == usual and value.isascii()
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        pass
-    return decode_model(value).to_struct()  # type: ignore[no-any-return]
-
-
-def decode_keyed(key: bytes, value: bytes | None) -> DecodedEvent:
-    """The event of a message, whose key must be the trip_key. Raises DecodeError."""
-    event = decode(value)
-    if event.trip_key.encode() != key:
+        is_usual = False
+    if not is_usual:
+        event = decode_model(value).to_struct()
+    if key is not None and event.trip_key.encode() != key:
         raise DecodeError(f"the message key {key.decode(errors='replace')!r} is not the trip_key of the event")
     return event
 

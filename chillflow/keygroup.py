@@ -52,11 +52,14 @@ S = TypeVar("S", bound=State)
 E = TypeVar("E")
 
 
+Tally: TypeAlias = tuple[tuple[str, int], ...]
+"""Changes of the account, by name."""
+
+
 class Outcome(NamedTuple):
     """What an event, or a deadline, came to."""
 
-    tally: tuple[tuple[str, int], ...]
-    """Changes of the account, by name."""
+    tally: Tally
     result: Any = None
     """What is sent on, if not None."""
     late: bool = False
@@ -82,6 +85,8 @@ class Keyed(Generic[S, E]):
     """(key, value) -> event. A ValueError makes the record a dead letter with that reason."""
     dump: Callable[[S], bytes]
     load: Callable[[bytes], S]
+    forgets: Callable[[bytes], bool] = lambda data: False
+    """Whether of a state as `dump` left it `expire` would leave nothing at all: then it is not loaded for that."""
 
 
 @dataclass
@@ -93,12 +98,12 @@ class Decided:
     dead: list[Dead] = field(default_factory=list)
     tally: Counter[str] = field(default_factory=Counter)
 
-    def add(self, outcome: Outcome) -> None:
-        """Take in one outcome."""
-        for name, change in outcome.tally:
-            self.tally[name] += change
-        if outcome.result is not None:
-            self.results.append(outcome.result)
+    def count(self, tallies: list[Tally]) -> None:
+        """Take changes of the account in. Most are the same few objects, so each is looked at once."""
+        objects = {id(tally): tally for tally in tallies}
+        for which, times in Counter(map(id, tallies)).items():
+            for name, change in objects[which]:
+                self.tally[name] += times * change
 
 
 class KeyGroup(Generic[S, E]):
@@ -112,6 +117,8 @@ class KeyGroup(Generic[S, E]):
         self._keyed = keyed
         self._live: dict[bytes, S] = {}
         self._rest: dict[bytes, tuple[int | None, bytes]] = {}
+        self.size = 0
+        """Bytes of the states in the last snapshot."""
         if snapshot is not None:
             if snapshot["version"] > VERSION:
                 raise RecoveryError(
@@ -119,13 +126,16 @@ class KeyGroup(Generic[S, E]):
                     f" knows {VERSION}: use the release that wrote it, or a newer one"
                 )
             self._rest = dict(snapshot["states"])
+            self.size = sum(len(data) for _, data in self._rest.values())
         self._deadlines = [(due, key) for key, (due, _) in self._rest.items() if due is not None]
         heapify(self._deadlines)
 
     def snapshot(self) -> dict[str, Any]:
         """The group as plain, versioned values."""
         for key, state in self._live.items():
-            self._rest[key] = (state.deadline, self._keyed.dump(state))
+            held, data = self._rest.get(key), self._keyed.dump(state)
+            self._rest[key] = (state.deadline, data)
+            self.size += len(data) - (len(held[1]) if held else 0)
         self._live.clear()
         return {"version": VERSION, "states": dict(self._rest)}
 
@@ -136,16 +146,17 @@ class KeyGroup(Generic[S, E]):
         """Take in records and progress, in the order of the log."""
         decided = Decided()
         mapper, decode = self._keyed.mapper, self._keyed.decode
-        live, deadlines = self._live, self._deadlines
+        live, rest, deadlines = self._live, self._rest, self._deadlines
+        tallies: list[Tally] = []
         for batch in batches:
             if isinstance(batch, Progress):
-                self._advance(batch, decided)
+                self._advance(batch, decided, tallies)
                 continue
             decided.tally["events"] += len(batch)
             for record in batch:
-                stamp, _, key, value, _, _ = record
+                stamp, _, key, value, *_ = record
                 if deadlines and deadlines[0][0] < stamp:
-                    self._advance(stamp, decided)
+                    self._advance(stamp, decided, tallies)
                 if key is None:
                     self._reject(record, "no message key", decided)
                     continue
@@ -154,64 +165,81 @@ class KeyGroup(Generic[S, E]):
                 except ValueError as error:
                     self._reject(record, str(error), decided)
                     continue
-                before = live.get(key) or self._recall(key)
-                due = before.deadline if before is not None else None
-                state, outcome = mapper(before, event, stamp)
+                state = live.get(key)
+                if state is None and key in rest:
+                    state = self._recall(key)
+                due = state.deadline if state is not None else None
+                state, outcome = mapper(state, event, stamp)
                 self._keep(key, state, due)
                 if outcome is not None:
-                    decided.add(outcome)
-                    if outcome.late:
+                    tally, result, late = outcome
+                    tallies.append(tally)
+                    if result is not None:
+                        decided.results.append(result)
+                    if late:
                         decided.late.append(record)
+        decided.count(tallies)
         return decided
 
     def close(self, expire: Callable[[S], tuple[S | None, Outcome | None]]) -> Decided:
         """Let `expire` end each state, in the order of the keys: the log has ended for good."""
         decided = Decided()
+        tallies: list[Tally] = []
         for key in sorted({*self._rest, *self._live}):
-            before = self._recall(key)
-            assert before is not None
-            due = before.deadline
-            state, outcome = expire(before)
-            self._keep(key, state, due)
-            if outcome is not None:
-                decided.add(outcome)
+            self._end(key, expire, decided, tallies)
+        decided.count(tallies)
         return decided
 
-    def _recall(self, key: bytes) -> S | None:
-        live = self._live.get(key)
-        if live is not None:  # a state may be false
-            return live
-        held = self._rest.get(key)
-        if held is None:
-            return None
-        state = self._keyed.load(held[1])
-        state.deadline = held[0]
+    def _recall(self, key: bytes) -> S:
+        if key in self._live:
+            return self._live[key]
+        due, data = self._rest[key]
+        state = self._keyed.load(data)
+        state.deadline = due
         return state
 
     def _keep(self, key: bytes, state: S | None, due: int | None) -> None:
         """Hold the state, and its deadline if it is another than `due`."""
         if state is None:
             self._live.pop(key, None)
-            self._rest.pop(key, None)
+            if held := self._rest.pop(key, None):
+                self.size -= len(held[1])
             return
         self._live[key] = state
-        if state.deadline is not None and state.deadline != due:
-            heappush(self._deadlines, (state.deadline, key))
+        deadline = state.deadline
+        if deadline is not None and deadline != due:
+            heappush(self._deadlines, (deadline, key))
 
-    def _advance(self, stamp: int, decided: Decided) -> None:
+    def _advance(self, stamp: int, decided: Decided, tallies: list[Tally]) -> None:
         """Expire what is due before `stamp`. An entry that is not its key's deadline any more is passed over."""
-        while self._deadlines and self._deadlines[0][0] < stamp:
-            due, key = heappop(self._deadlines)
-            self._expire(key, due, decided)
+        live, rest, deadlines, forgets = self._live, self._rest, self._deadlines, self._keyed.forgets
+        while deadlines and deadlines[0][0] < stamp:
+            due, key = heappop(deadlines)
+            state = live.get(key)
+            if state is not None:
+                if state.deadline == due:
+                    self._end(key, self._keyed.expire, decided, tallies)
+            elif key in rest and rest[key][0] == due:
+                if forgets(rest[key][1]):
+                    self._keep(key, None, due)
+                else:
+                    self._end(key, self._keyed.expire, decided, tallies)
 
-    def _expire(self, key: bytes, due: int, decided: Decided) -> None:
+    def _end(
+        self,
+        key: bytes,
+        expire: Callable[[S], tuple[S | None, Outcome | None]],
+        decided: Decided,
+        tallies: list[Tally],
+    ) -> None:
         before = self._recall(key)
-        if before is None or before.deadline != due:
-            return
-        state, outcome = self._keyed.expire(before)
+        due = before.deadline
+        state, outcome = expire(before)
         self._keep(key, state, due)
         if outcome is not None:
-            decided.add(outcome)
+            tallies.append(outcome.tally)
+            if outcome.result is not None:
+                decided.results.append(outcome.result)
 
     @staticmethod
     def _reject(record: Record, reason: str, decided: Decided) -> None:

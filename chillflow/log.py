@@ -7,9 +7,10 @@ import sys
 
 import structlog
 
+from chillflow.repeats import CountingHandler, add_repeated
 from chillflow.settings import Settings
 
-__all__ = ["configure", "get_logger"]
+__all__ = ["configure", "get_logger", "report_repeats"]
 
 
 def configure(settings: Settings) -> None:
@@ -23,11 +24,11 @@ def configure(settings: Settings) -> None:
         if settings.log_format == "json"
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)
     )
-    handler = logging.StreamHandler(_Stderr())
+    handler = CountingHandler(_Stderr())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[add_repeated, structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
     root = logging.getLogger()
@@ -39,6 +40,13 @@ def configure(settings: Settings) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+def report_repeats() -> None:
+    """Say which warnings were not shown: before the line of an error, which is to be the last."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, CountingHandler):
+            handler.report()
 
 
 class _Stderr:

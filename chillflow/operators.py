@@ -19,7 +19,9 @@ from bytewax.operators import KeyedStream, StatefulBatchLogic
 
 from chillflow.analytics import Change
 from chillflow.keygroup import Dead, Decided, Keyed, KeyGroup, Outcome, Progress, Record
+from chillflow.monitoring.metrics import SNAPSHOT_BYTES
 from chillflow.streamtime import StreamTime
+from chillflow.timed import Timed, oldest
 from chillflow.windows import Clock, Day, Reached, Tell, Terms, Unit, Window, spread
 
 __all__ = [
@@ -82,14 +84,19 @@ class _Group(StatefulBatchLogic[Any, Decided, Any]):
         self._close = close
 
     def on_batch(self, values: list[Any]) -> tuple[Iterable[Decided], bool]:
-        return [self._group.process(values)], StatefulBatchLogic.RETAIN
+        decided = self._group.process(values)
+        if decided.results and (read_at := oldest(values)) is not None:
+            decided.results = Timed(decided.results, read_at)
+        return [decided], StatefulBatchLogic.RETAIN
 
     def on_eof(self) -> tuple[Iterable[Decided], bool]:
         # Bytewax says EOF whenever a bounded run ends; that the log has ended for good only the user knows.
         return [self._group.close(self._close)] if self._close else [], StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> Any:
-        return self._group.snapshot()
+        state = self._group.snapshot()
+        SNAPSHOT_BYTES.labels("trips").inc(self._group.size)
+        return state
 
 
 @operator
@@ -132,6 +139,7 @@ def stateful_map(
     decode: Callable[[bytes, bytes | None], Any],
     dump: Callable[[Any], bytes],
     load: Callable[[bytes], Any],
+    forgets: Callable[[bytes], bool] = lambda data: False,
     close: Callable[[Any], tuple[Any, Outcome | None]] | None = None,
 ) -> KeyGroupsOut:
     """Map records with a state per key and deadlines in stream time.
@@ -143,10 +151,11 @@ def stateful_map(
     :arg decode: `(key, value) -> event`; a ValueError makes the record a dead letter with that reason.
     :arg dump: A state as bytes, for the recovery store. Its deadline is kept beside it.
     :arg load: The state that `dump` made the bytes of.
+    :arg forgets: Of a state dumped to these bytes, whether `expire` would leave nothing at all: then it is not loaded.
     :arg close: At the end of a bounded run each state is ended by `close(state) -> (state, outcome)`;
         without it states stay as they are in the recovery store.
     """
-    keyed = Keyed(mapper, expire, decode, dump, load)
+    keyed = Keyed(mapper, expire, decode, dump, load, forgets)
     decided = op.stateful_batch("groups", up, lambda snapshot: _Group(keyed, close, snapshot))
 
     def pick(name: str) -> KeyedStream[Any]:
@@ -201,7 +210,9 @@ class _Unit(StatefulBatchLogic[Any, list[Window], Any]):
         return self._sent + _LIVE if self._unit.has_unsent else None
 
     def snapshot(self) -> Any:
-        return self._unit.snapshot()
+        state = self._unit.snapshot()
+        SNAPSHOT_BYTES.labels("windows").inc(len(state["cells"]))
+        return state
 
     def _live(self, now: datetime) -> tuple[Iterable[list[Window]], bool]:
         if now < self._sent + _LIVE:

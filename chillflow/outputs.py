@@ -27,6 +27,7 @@ from chillflow.keygroup import Dead, Record
 from chillflow.messages import Message, dead_letter
 from chillflow.settings import Settings
 from chillflow.synthetic.zones import zones
+from chillflow.timed import made_of
 from chillflow.trips import milliseconds
 from chillflow.windows import Window, group_of_unit, to_time
 
@@ -60,7 +61,7 @@ class Outputs:
     def trips(self, item: tuple[str, list[Result]]) -> Keyed:
         """Complete and incomplete trips, each for its topic."""
         partition, results = item
-        return partition, [self._trip(result) for result in results]
+        return partition, made_of(results, [self._trip(result) for result in results])
 
     def late(self, item: tuple[str, list[Record]]) -> Keyed:
         """Late events as they were read; headers say where that was."""

@@ -104,6 +104,9 @@ class Settings(BaseSettings):
     partitions: int = Field(4, ge=1, le=1000, description="partitions of a topic made here")
     replication_factor: int = Field(1, ge=1, description="replicas of a topic made here")
     kafka_timeout: Duration = Field(timedelta(seconds=10), description="how long to wait for a broker before giving up")
+    outage_limit: Annotated[Duration, Field(le=timedelta(minutes=4))] = Field(
+        timedelta(minutes=2), description="how long a broker or a database that goes away under way is waited for"
+    )
 
     source_time_zone: Annotated[str, AfterValidator(_known_zone)] = Field(
         DEFAULT_TIME_ZONE, description="time zone of times that carry none (TLC: New York wall time)"
@@ -140,6 +143,16 @@ class Settings(BaseSettings):
     )
     exit_at_end: bool = Field(False, description="stop at the end that each partition had at the start")
     close_all: bool = Field(False, description="with `exit_at_end`: close the open trips (incomplete)")
+
+    metrics_host: str = Field(
+        "127.0.0.1", min_length=1, description="address where `assemble` serves /metrics, /livez and /readyz"
+    )
+    metrics_port: int = Field(
+        0, ge=0, le=65535, description="its port; 0 is any that is free: `status` finds it in the recovery directory"
+    )
+    ready_epoch_limit: Duration = Field(
+        timedelta(minutes=1), description="/readyz: how old the last durable epoch may be"
+    )
 
     @field_validator("window_retention")
     @classmethod

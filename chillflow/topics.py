@@ -35,6 +35,11 @@ class TopicSpec:
         return self.cleanup_policy == "compact"
 
     @property
+    def is_dead_letters(self) -> bool:
+        """Whether it is the topic of the dead letters: they say at which stage they became that."""
+        return "stage" in self.identity
+
+    @property
     def config(self) -> dict[str, str]:
         """Topic configuration.
 
@@ -44,6 +49,7 @@ class TopicSpec:
         return {
             "cleanup.policy": self.cleanup_policy,
             "retention.ms": "-1",
+            "retention.bytes": "-1",
             "message.timestamp.type": "CreateTime",
             "message.timestamp.before.max.ms": str(2**63 - 1),
             "message.timestamp.after.max.ms": str(2**63 - 1),

@@ -5,6 +5,7 @@ python -m bytewax.run dataflows.assemble -r RECOVERY_DIR -s 1 -b 0
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from chillflow.connectors import ensure_topics, open_database, open_log
 from chillflow.connectors.sink import ExactlyOnceSink
 from chillflow.connectors.source import LogSource
 from chillflow.connectors.table_sink import TableSink
+from chillflow.monitoring import events as event_counts
+from chillflow.monitoring.account import publish_file
 from chillflow.outputs import Outputs
 from chillflow.running import bytewax_run, drain
 from chillflow.settings import Settings
@@ -53,6 +56,7 @@ def from_settings(settings: Settings, account_file: Path | None, drained: Path |
         group=FLOW_ID,
         event_time=settings.event_time,
         idle_timeout=settings.idle_timeout,
+        durable=partial(publish_file, account_file) if account_file else lambda: None,
         exit_at_end=settings.exit_at_end,
         draining=drain.requested,
         drained=drained,
@@ -78,6 +82,7 @@ def build(
     timeout, horizon, lengths = settings.trip_timeout, settings.incomplete_horizon, settings.window_lengths
     assembly = Assembly(timeout, settings.correction_horizon, horizon, lengths[-1])
     terms = Terms.of(lengths, settings.grace, timeout + horizon)
+    event_counts.follow(assembly.taken)
     outputs = Outputs(settings, partitions)
 
     flow = Dataflow(FLOW_ID)
@@ -90,6 +95,7 @@ def build(
         decode=decode_keyed,
         dump=assembly.dump,
         load=assembly.load,
+        forgets=assembly.forgets,
         close=assembly.close if settings.close_all else None,
     )
     changes = op.map("take_changes", assembled.results, outputs.changes)
@@ -120,4 +126,8 @@ def __getattr__(name: str) -> Any:
     """`flow`, made from the settings when `python -m bytewax.run` asks for it."""
     if name != "flow":
         raise AttributeError(name)
-    return from_settings(bytewax_run.start(), bytewax_run.account_file())
+    settings = bytewax_run.start()
+    made = from_settings(settings, bytewax_run.account_file())
+    bytewax_run.bind(settings)
+    bytewax_run.serve(settings)
+    return made

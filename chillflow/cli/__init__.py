@@ -10,7 +10,19 @@ from typing import Annotated
 import typer
 
 from chillflow import __version__
-from chillflow.cli import assembling, consuming, databases, dead_letters, demo, producing, topics
+from chillflow.cli import (
+    assembling,
+    consuming,
+    databases,
+    dead_letters,
+    demo,
+    doctor,
+    producing,
+    resetting,
+    schema,
+    status,
+    topics,
+)
 
 __all__ = ["app", "main"]
 
@@ -32,7 +44,19 @@ def _root(
         raise typer.Exit
 
 
-for group in (demo, producing, assembling, consuming, dead_letters, topics, databases):
+for group in (
+    demo,
+    producing,
+    assembling,
+    status,
+    doctor,
+    consuming,
+    dead_letters,
+    schema,
+    topics,
+    databases,
+    resetting,
+):
     group.register(app)
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Annotated, Any
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from chillflow.cli.command import DATABASE, KAFKA, command
 from chillflow.settings import Settings
+
+if TYPE_CHECKING:
+    from chillflow.connectors.log import Log
 
 __all__ = ["assemble", "register"]
 
@@ -31,6 +35,9 @@ _USES = (
     "event_time",
     "stream_time_rank",
     "key_groups",
+    "metrics_host",
+    "metrics_port",
+    "ready_epoch_limit",
 )
 
 
@@ -59,12 +66,14 @@ def register(app: typer.Typer) -> None:
         assemble(bounded, workers=workers, as_json=as_json)
 
 
-def assemble(settings: Settings, *, workers: int = 1, as_json: bool = False) -> dict[str, Any]:
-    """Run the assembly dataflow; its summary, which is also shown."""
+def assemble(settings: Settings, *, workers: int = 1, as_json: bool = False, quiet: bool = False) -> dict[str, Any]:
+    """Run the assembly dataflow; its summary, which is also shown unless `quiet`."""
     from chillflow.account import read_account
     from chillflow.connectors import open_log
+    from chillflow.monitoring.cluster import monitored_cluster
+    from chillflow.monitoring.process import monitored
     from chillflow.running.launcher import run_workers
-    from chillflow.running.recovery import ACCOUNT_FILE, recovery_store
+    from chillflow.running.recovery import ACCOUNT_FILE, is_new, recovery_store
     from chillflow.running.runner import run_flow
     from dataflows.assemble import from_settings, pipeline_name
 
@@ -73,7 +82,18 @@ def assemble(settings: Settings, *, workers: int = 1, as_json: bool = False) -> 
     flow = from_settings(settings, account_file)
     log = open_log(settings)
     partitions = log.partitions(settings.topic)
-    with recovery_store(settings, partitions) as store:
+    is_first = is_new(settings.recovery_dir)
+    with recovery_store(settings, partitions, log.topic_id(settings.topic)) as store, ExitStack() as stack:
+        if is_first and (standing := _standing(log, settings)):
+            typer.echo(
+                f"warning: the recovery store is new, but there are results in {' and '.join(standing)}: a trip that"
+                " stands there is not written again, even if it is another now (`chillflow-stream reset` begins anew)",
+                err=True,
+            )
+        if workers == 1:
+            stack.enter_context(monitored(settings, settings.recovery_dir, partitions=partitions))
+        else:
+            stack.enter_context(monitored_cluster(settings, workers, partitions))
         log.fence(pipeline_name(settings), partitions)
         if workers == 1:
             run_flow(flow, epoch_interval=settings.epoch_interval, recovery=store)
@@ -81,6 +101,8 @@ def assemble(settings: Settings, *, workers: int = 1, as_json: bool = False) -> 
             run_workers(settings, workers, partitions)
     summary: dict[str, Any] = dict(read_account(account_file))
     summary["seconds"] = round(time.monotonic() - started, 3)
+    if quiet:
+        return summary
     typer.echo(
         "{events:,} events: {complete_trips:,} complete trips, {incomplete_trips:,} incomplete, {open_trips:,} open;"
         " {duplicates:,} duplicates, {superseded:,} superseded, {late:,} late, {dead_letters:,} dead letters;"
@@ -90,3 +112,9 @@ def assemble(settings: Settings, *, workers: int = 1, as_json: bool = False) -> 
     if as_json:
         typer.echo(json.dumps(summary))
     return summary
+
+
+def _standing(log: Log, settings: Settings) -> list[str]:
+    """The topics of trips that hold some."""
+    topics = (settings.complete_topic, settings.incomplete_topic)
+    return [topic for topic in topics if any(end.offset > 0 for end in log.ends(topic))]

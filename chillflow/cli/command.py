@@ -49,6 +49,9 @@ def command(
             except ChillFlowError as error:
                 if debug:
                     raise
+                from chillflow.log import report_repeats
+
+                report_repeats()
                 typer.echo(f"error: {error}", err=True)
                 raise typer.Exit(2 if isinstance(error, SettingsError) else 1) from None
             except BrokenPipeError:  # `… | head` has what it wanted

@@ -71,6 +71,7 @@ def register(app: typer.Typer) -> None:
         Example: chillflow-stream dead-letters replay --reason schema_version
         """
         from chillflow.connectors import open_log
+        from chillflow.connectors.log import newest_timestamp
         from chillflow.dead_letters import letters, replay
 
         log = open_log(settings)
@@ -84,7 +85,7 @@ def register(app: typer.Typer) -> None:
         if done := [letter for letter in chosen if letter.replayed and not again]:
             typer.echo(f"{len(done):,} were sent again before and are left out (--again sends them too)", err=True)
             chosen = [letter for letter in chosen if not letter.replayed]
-        newest = log.newest_timestamp(settings.topic)
+        newest = newest_timestamp(log, settings.topic)
         horizon = settings.correction_horizon // timedelta(milliseconds=1)
         sent, late = replay(log, settings.dlq_topic, chosen, newest - horizon if newest is not None else None)
         typer.echo(f"{sent:,} messages sent again to {settings.topic}", err=True)

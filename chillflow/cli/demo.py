@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from itertools import count
 from pathlib import Path
 from typing import Annotated
 
@@ -20,16 +21,25 @@ def register(app: typer.Typer) -> None:
     @command(app, "demo", group="Start here")
     def demo(
         settings: Settings,
-        trips: Annotated[int, typer.Option(min=1, help="how many trips to generate")] = 20_000,
-        seed: Annotated[int, typer.Option(help="the same seed makes the same trips")] = 1,
+        trips: Annotated[int, typer.Option(min=1, help="how many trips to generate, or to take of a file")] = 20_000,
+        days: Annotated[int, typer.Option(min=1, help="over how many days they are spread")] = 3,
+        seed: Annotated[int, typer.Option(help="the same seed makes the same trips, and the same disorder")] = 1,
         file: Annotated[Path | None, typer.Option("--file", help="your own parquet file of TLC trips instead")] = None,
-        folder: Annotated[Path | None, typer.Option(help="where to keep the files")] = None,
+        folder: Annotated[Path | None, typer.Option(help="where to keep the files (default: a new folder)")] = None,
     ) -> None:
         """Trips through both dataflows on files and SQLite, no server needed, and whether it adds up.
 
-        Example: chillflow-stream demo
+        The events are shuffled, some sent twice and a few left out; what comes out is compared with what went in.
+
+        Example: chillflow-stream demo --file data/trips.parquet
         """
         from chillflow.demo import run
 
-        stamp = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
-        run(settings, folder or Path(".chillflow") / f"demo-{stamp}", trips=trips, seed=seed, file=file)
+        run(settings, folder or _new_folder(), trips=trips, days=days, seed=seed, file=file)
+
+
+def _new_folder() -> Path:
+    """A folder that is not there yet, named by the time."""
+    stamp = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
+    names = (f"demo-{stamp}{'' if number == 1 else f'-{number}'}" for number in count(1))
+    return next(path for name in names if not (path := Path(".chillflow") / name).exists())

@@ -171,8 +171,10 @@ def produce(
     *,
     dry_run: bool = False,
     as_json: bool = False,
+    quiet: bool = False,
 ) -> dict[str, Any]:
-    """Run the production dataflow over the settings' input; its summary, which is also shown."""
+    """Run the production dataflow over the settings' input; its summary, which is also shown unless `quiet`."""
+    from chillflow.connectors.log import newest_timestamp
     from chillflow.connectors.parquet import ParquetTrips
     from chillflow.connectors.stdout import StdoutSink
     from chillflow.running.runner import run_flow
@@ -188,7 +190,7 @@ def produce(
         sink: Any = StdoutSink(settings.topic)
     else:
         sink = topics_of(settings, delivered.update)
-        newest = sink.log.newest_timestamp(settings.topic)
+        newest = newest_timestamp(sink.log, settings.topic)
     total = getattr(trips, "total", None)
     if selection.limit is not None:
         total = min(total, selection.limit) if total is not None else selection.limit
@@ -196,6 +198,8 @@ def produce(
         source = source_of(settings, trips, limit=selection.limit, pace=pace, disorder=disorder, progress=progress)
         run_flow(build(source, sink, settings), epoch_interval=settings.epoch_interval)
     summary = _summary(source.stats, delivered[settings.topic], time.monotonic() - started, disorder)
+    if quiet:
+        return summary
     _report(settings, summary, dry_run=dry_run)
     if isinstance(trips, ParquetTrips) and (trips.ambiguous_times or trips.missing_times):
         typer.echo(

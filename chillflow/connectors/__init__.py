@@ -22,7 +22,7 @@ def open_log(settings: Settings) -> Log:
         return FileLog(Path(address.removeprefix("file:")))
     from chillflow.connectors.kafka import KafkaLog
 
-    return KafkaLog(address, settings.kafka_properties, settings.kafka_timeout)
+    return KafkaLog(address, settings.kafka_properties, settings.kafka_timeout, settings.outage_limit)
 
 
 def ensure_topics(log: Log, settings: Settings, *results: str) -> int:
@@ -52,5 +52,5 @@ def open_database(settings: Settings) -> Database:
     if url.startswith(("postgresql://", "postgres://")):
         from chillflow.connectors.postgres import PostgresDatabase
 
-        return PostgresDatabase(url, settings.kafka_timeout)
+        return PostgresDatabase(url, settings.kafka_timeout, settings.outage_limit)
     raise SettingsError(f"DATABASE_URL: unknown scheme {url.split(':', 1)[0]!r}: postgresql://… or sqlite:///FILE")

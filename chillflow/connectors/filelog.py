@@ -10,14 +10,16 @@ from __future__ import annotations
 import base64
 import fcntl
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 from zlib import crc32
 
 import msgspec
 
-from chillflow.connectors.log import LogRecord
+from chillflow.connectors.log import Description, End, LogRecord
 from chillflow.errors import KafkaError, UnknownTopicError
 from chillflow.messages import Message
 from chillflow.topics import TopicSpec
@@ -63,11 +65,25 @@ class FileLog:
                 made.append(spec.name)
         return made
 
+    def remove_topics(self, names: Sequence[str]) -> None:
+        for name in names:
+            with suppress(FileNotFoundError):
+                shutil.rmtree(self._folder / name)
+
+    def describe(self, topic: str) -> Description:
+        return Description(self.partitions(topic), 1, {})
+
     def partitions(self, topic: str) -> int:
         folder = self._folder / topic
         if not folder.is_dir():
             raise UnknownTopicError(f"no topic {topic!r} in {self._folder}: run `create-topic --topic {topic}`")
         return max((int(path.stem) + 1 for path in folder.glob("*.jsonl")), default=0)
+
+    def topic_id(self, topic: str) -> str | None:
+        return None
+
+    def watch(self, topic: str) -> Callable[[], None]:
+        return lambda: None
 
     def end_offset(self, topic: str, partition: int) -> int:
         path = _path(self._folder / topic, partition)
@@ -87,17 +103,28 @@ class FileLog:
     def partition_of(self, key: bytes, partitions: int) -> int:
         return _partition_of(key, partitions)
 
-    def newest_timestamp(self, topic: str) -> int | None:
-        newest = []
+    def ends(self, topic: str) -> list[End]:
+        ends = []
         for number in range(self.partitions(topic)):
-            path = _path(self._folder / topic, number)
-            with path.open("rb") as file:
-                size = _whole_length(file)
-                file.seek(max(0, size - _READ_BYTES))
-                lines = file.read(_READ_BYTES).split(b"\n")
-            whole = lines[size > _READ_BYTES : -1]  # without one cut at its beginning
-            newest += [time for line in whole[-100:] if (time := _decode(line).ts) is not None]
-        return max(newest, default=None)
+            end = self.end_offset(topic, number)
+            times = [each.timestamp for each in self.newest(topic, number, 100) if each.timestamp is not None]
+            ends.append(End(end, max(times, default=None)))
+        return ends
+
+    def newest(self, topic: str, partition: int, count: int) -> list[LogRecord]:
+        path = _path(self._folder / topic, partition)
+        with path.open("rb") as file:
+            end = _whole_length(file)
+            start = max(0, end - _READ_BYTES)
+            file.seek(start)
+            lines = file.read(end - start).split(b"\n")
+        whole = lines[start > 0 : -1][-count:]  # without one cut at its beginning
+        offset = end - sum(len(line) + 1 for line in whole)
+        records = []
+        for line in whole:
+            records.append(_to_record(offset, line, path))
+            offset += len(line) + 1
+        return records
 
     def reader(self, topic: str, partition: int, position: int | None, *, group: str | None) -> FileReader:
         path = _path(self._folder / topic, partition)

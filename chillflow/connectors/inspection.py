@@ -16,7 +16,7 @@ from chillflow.connectors.log import Log, LogRecord
 from chillflow.log import get_logger
 from chillflow.trips import milliseconds
 
-__all__ = ["Inspection", "body_time"]
+__all__ = ["Inspection", "body_time", "is_misplaced", "is_mistimed"]
 
 _EVERY = 256
 _TOLERANCE_MS = 1000
@@ -38,6 +38,17 @@ def body_time(record: LogRecord) -> int | None:
         return None
 
 
+def is_misplaced(log: Log, record: LogRecord, partition: int, partitions: int) -> bool:
+    """Whether the record stands elsewhere than where our producers put its key."""
+    return bool(record.key) and log.partition_of(record.key or b"", partitions) != partition
+
+
+def is_mistimed(record: LogRecord) -> bool:
+    """Whether the record's timestamp is not the event time that its body says."""
+    time = body_time(record)
+    return time is not None and (record.timestamp is None or abs(record.timestamp - time) > _TOLERANCE_MS)
+
+
 class Inspection:
     """Looks at each 256th record of one partition."""
 
@@ -57,14 +68,13 @@ class Inspection:
         self._until -= len(records)
 
     def _check(self, record: LogRecord) -> None:
-        if record.key and self._log.partition_of(record.key, self._partitions) != self._partition:
+        if is_misplaced(self._log, record, self._partition, self._partitions):
             self._note(
                 "partitioner",
                 "a key is not in the partition where murmur2 puts it (Java's producers and ours): if others write to"
                 " this topic too, the events of a trip may lie in two partitions, and the trip times out",
             )
-        time = body_time(record) if self._timestamps else None
-        if time is not None and (record.timestamp is None or abs(record.timestamp - time) > _TOLERANCE_MS):
+        if self._timestamps and is_mistimed(record):
             self._note(
                 "timestamp",
                 "timestamps are not the times of the events (LogAppendTime?): set CHILLFLOW_EVENT_TIME=body",

@@ -9,22 +9,26 @@ from __future__ import annotations
 import logging
 import struct
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
+from concurrent.futures import Future
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 from confluent_kafka import (
     Consumer,
+    IsolationLevel,
     KafkaException,
     Producer,
+    TopicCollection,
     TopicPartition,
 )
 from confluent_kafka import KafkaError as ClientError
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType  # type: ignore[attr-defined]
 from confluent_kafka.cimpl import NewTopic
 
-from chillflow.connectors.log import LogRecord
+from chillflow.connectors.log import Description, End, LogRecord
 from chillflow.errors import (
     ChillFlowError,
     DeliveryError,
@@ -32,15 +36,17 @@ from chillflow.errors import (
     KafkaUnavailableError,
     UnknownTopicError,
 )
+from chillflow.log import get_logger
 from chillflow.messages import Message
+from chillflow.monitoring.metrics import DELIVERY_ERRORS
 from chillflow.topics import TopicSpec
 
 __all__ = ["KafkaLog", "KafkaReader", "KafkaWriter", "murmur2"]
 
 T = TypeVar("T")
 _TRANSACTION_TIMEOUT = timedelta(minutes=5)
-"""A broker that is away for less is ridden out. The price: where an instance was killed and none is started
-again, readers wait so long for what stands behind its open transaction."""
+"""Longer than any outage that is ridden out. The price: where an instance was killed and none is started again,
+readers wait so long for what stands behind its open transaction."""
 _UNREACHABLE = {
     ClientError._TRANSPORT,
     ClientError._ALL_BROKERS_DOWN,
@@ -48,13 +54,19 @@ _UNREACHABLE = {
     ClientError._RESOLVE,
     ClientError.BROKER_NOT_AVAILABLE,
 }
-_NO_LEADER_YET = {ClientError.NOT_LEADER_FOR_PARTITION, ClientError.LEADER_NOT_AVAILABLE}
+_NO_LEADER_YET = {
+    ClientError.NOT_LEADER_FOR_PARTITION,
+    ClientError.LEADER_NOT_AVAILABLE,
+    ClientError._UNKNOWN_PARTITION,  # or so the client says while it has lost touch
+}
 _FENCED = {ClientError._FENCED, ClientError.INVALID_PRODUCER_EPOCH, ClientError.PRODUCER_FENCED}
+_WATCH_SECONDS = 5.0
+_log = get_logger("chillflow.kafka")
 # librdkafka writes to stderr unless it is given a logger
 _client_log = logging.getLogger("chillflow.kafka")
-# A broker that has just started answers "coordinator load in progress", and librdkafka tries again: nothing to be
-# told of. If it never succeeds the call that waits for it fails with its own error.
-_client_log.addFilter(lambda record: "GETPID" not in record.getMessage())
+# What a transaction fails with is told by an error of ours. A broker that has just started answers "coordinator load
+# in progress", and librdkafka tries again (GETPID): if it never succeeds the call that waits for it fails.
+_client_log.addFilter(lambda record: not record.getMessage().startswith(("GETPID", "TXNERR", "ADDPARTS", "FATAL")))
 
 
 def _message(error: ClientError | None) -> str:
@@ -64,12 +76,22 @@ def _message(error: ClientError | None) -> str:
 class KafkaLog:
     """The log of a Kafka cluster. `properties` are librdkafka's, by their own names."""
 
-    def __init__(self, servers: str, properties: Mapping[str, str], timeout: timedelta) -> None:
+    def __init__(
+        self,
+        servers: str,
+        properties: Mapping[str, str],
+        timeout: timedelta,
+        outage_limit: timedelta = timedelta(minutes=2),
+    ) -> None:
+        """`timeout` is for an answer, `outage_limit` for what is under way when a broker goes away."""
         self._servers = servers
         self._timeout = timeout.total_seconds()
+        self._outage_limit = outage_limit
         self._common: dict[str, Any] = {
             "bootstrap.servers": servers,
             "logger": _client_log,
+            "log_level": 5,  # not each connection that ends: what comes of that is told of
+            "reconnect.backoff.max.ms": 1_000,  # 10 s by default: so long an outage goes on for us when it is over
             **properties,
         }
         self._admin_client: AdminClient | None = None
@@ -89,27 +111,64 @@ class KafkaLog:
             )
             for spec in missing
         ]
-        made = []
-        for name, future in self._admin.create_topics(topics, operation_timeout=self._timeout).items():
+        futures = self._admin.create_topics(topics, operation_timeout=self._timeout)
+        made = self._done("make", futures, unless=ClientError.TOPIC_ALREADY_EXISTS)
+        self._wait_until(lambda known: known >= {*made}, f"topics {', '.join(made)} were made, but have not come up")
+        return made
+
+    def remove_topics(self, names: Sequence[str]) -> None:
+        existing = self._topics()
+        if there := [name for name in names if name in existing]:
+            futures = self._admin.delete_topics(there, operation_timeout=self._timeout)
+            self._done("remove", futures, unless=ClientError.UNKNOWN_TOPIC_OR_PART)
+            self._wait_until(lambda known: known.isdisjoint(there), f"topics {', '.join(there)} were removed, but stay")
+
+    def _done(self, what: str, futures: Mapping[str, Any], *, unless: int) -> list[str]:
+        """The topics with which it was done; those whose error is this one did not need it."""
+        done = []
+        for name, future in futures.items():
             try:
                 future.result(timeout=self._timeout + 5)
-                made.append(name)
+                done.append(name)
             except KafkaException as error:
-                if error.args[0].code() != ClientError.TOPIC_ALREADY_EXISTS:
-                    raise KafkaError(f"cannot make topic {name!r}: {_message(error.args[0])}") from error
-        # The broker answers before all of it knows the topic: whoever asks next would be told that there is none.
+                if error.args[0].code() != unless:
+                    raise KafkaError(f"cannot {what} topic {name!r}: {_message(error.args[0])}") from error
+        return done
+
+    def _wait_until(self, is_so: Callable[[Set[str]], bool], complaint: str) -> None:
+        """The broker answers before all of it knows of a change: whoever asks next would be told what was before."""
         deadline = time.monotonic() + self._timeout
-        while not self._topics().keys() >= {*made}:
+        while not is_so(self._topics().keys()):
             if time.monotonic() > deadline:
-                raise KafkaError(f"topics {', '.join(made)} were made, but have not come up in {self._timeout:g} s")
+                raise KafkaError(f"{complaint} (waited {self._timeout:g} s)")
             time.sleep(0.05)
-        return made
+
+    def describe(self, topic: str) -> Description:
+        partitions = self.partitions(topic)
+        metadata = self._call(lambda: self._admin.list_topics(topic, timeout=self._timeout)).topics[topic]
+        resource = ConfigResource(ResourceType.TOPIC, topic)
+        (asked,) = self._admin.describe_configs([resource], request_timeout=self._timeout).values()
+        config = self._call(lambda: asked.result(self._timeout))
+        replicas = len(metadata.partitions[0].replicas)
+        return Description(partitions, replicas, {name: entry.value for name, entry in config.items()})
 
     def partitions(self, topic: str) -> int:
         count = self._topics(topic).get(topic)
         if count is None:
             raise UnknownTopicError(f"no topic {topic!r} on {self._servers}: run `create-topic --topic {topic}`")
         return count
+
+    def topic_id(self, topic: str) -> str | None:
+        return str(self._call(self._ask_about(topic).result).topic_id)
+
+    def watch(self, topic: str) -> Callable[[], None]:
+        return _Watch(topic, lambda: self._ask_about(topic), self._call(self._ask_about(topic).result))
+
+    def _ask_about(self, topic: str) -> Future[Any]:
+        asked: Mapping[str, Future[Any]] = self._admin.describe_topics(
+            TopicCollection([topic]), request_timeout=self._timeout
+        )
+        return asked[topic]
 
     def end_offset(self, topic: str, partition: int) -> int:
         return self._watermarks(topic, partition)[1]
@@ -122,12 +181,35 @@ class KafkaLog:
     def partition_of(self, key: bytes, partitions: int) -> int:
         return murmur2(key) % partitions
 
-    def newest_timestamp(self, topic: str) -> int | None:
-        request = {
-            TopicPartition(topic, number): OffsetSpec.max_timestamp() for number in range(self.partitions(topic))
-        }
-        found = self._call(lambda: [each.result(self._timeout) for each in self._admin.list_offsets(request).values()])
-        return max((each.timestamp for each in found if each.timestamp >= 0), default=None)
+    def ends(self, topic: str) -> list[End]:
+        partitions = [TopicPartition(topic, number) for number in range(self.partitions(topic))]
+
+        def ask(spec: OffsetSpec) -> list[Any]:
+            found = self._admin.list_offsets(
+                dict.fromkeys(partitions, spec),
+                isolation_level=IsolationLevel.READ_COMMITTED,  # what a reader of ours can come to
+                request_timeout=self._timeout,
+            )
+            return [future.result(self._timeout) for future in found.values()]
+
+        latest, newest = self._call(lambda: (ask(OffsetSpec.latest()), ask(OffsetSpec.max_timestamp())))
+        return [
+            End(end.offset, last.timestamp if last.timestamp >= 0 else None)
+            for end, last in zip(latest, newest, strict=True)
+        ]
+
+    def newest(self, topic: str, partition: int, count: int) -> list[LogRecord]:
+        low, high = self._watermarks(topic, partition)
+        reader = self.reader(topic, partition, max(low, high - count), group=None)
+        deadline = time.monotonic() + self._timeout
+        records: list[LogRecord] = []
+        while len(records) < count and not reader.at_end and time.monotonic() < deadline:
+            read = reader.read(count)
+            records += read
+            if not read:
+                time.sleep(0.005)
+        reader.close()
+        return records
 
     def reader(self, topic: str, partition: int, position: int | None, *, group: str | None) -> KafkaReader:
         if position is None:
@@ -139,11 +221,13 @@ class KafkaLog:
         return KafkaWriter(self._producer_config(name), self._topics())
 
     def exactly_once_writer(self, name: str, partition: int) -> KafkaWriter:
-        config = self._producer_config(f"{name}-{partition}") | {
-            "transactional.id": f"{name}-{partition}",
+        config = {
             "transaction.timeout.ms": _TRANSACTION_TIMEOUT // timedelta(milliseconds=1),
+            **self._producer_config(f"{name}-{partition}"),
+            "transactional.id": f"{name}-{partition}",
         }
-        return KafkaWriter(config, self._topics(), transactional=True, timeout=self._timeout)
+        limits = {"timeout": self._timeout, "outage_limit": self._outage_limit.total_seconds()}
+        return KafkaWriter(config, self._topics(), transactional=True, **limits)
 
     def fence(self, name: str, partitions: int) -> None:
         for partition in range(partitions):
@@ -157,7 +241,7 @@ class KafkaLog:
             "linger.ms": 20,
             "compression.type": "lz4",
             "queue.buffering.max.messages": 200_000,
-            "message.timeout.ms": 120_000,  # rides out a broker that is gone for up to two minutes
+            "message.timeout.ms": self._outage_limit // timedelta(milliseconds=1),
             "delivery.report.only.error": True,
             **self._common,
         }
@@ -227,6 +311,48 @@ class KafkaLog:
                 raise KafkaError(f"Kafka at {self._servers}: {_message(reason)}") from error
 
 
+class _Watch:
+    """Sees that a topic is still what it was when this was made, without waiting for the broker's answer.
+
+    A consumer does not tell: of a topic that was deleted it reads nothing, and in one that was made anew it goes on
+    where it was, past what stands before.
+    """
+
+    def __init__(self, topic: str, ask: Callable[[], Future[Any]], first: Any) -> None:
+        self._topic = topic
+        self._ask = ask
+        self._first = first
+        self._asked: Future[Any] | None = None
+        self._next = time.monotonic() + _WATCH_SECONDS
+
+    def __call__(self) -> None:
+        if self._asked is None:
+            if time.monotonic() >= self._next:
+                self._asked = self._ask()
+        elif self._asked.done():
+            asked, self._asked = self._asked, None
+            self._next = time.monotonic() + _WATCH_SECONDS
+            self._compare(asked)
+
+    def _compare(self, asked: Future[Any]) -> None:
+        try:
+            now = asked.result()
+        except KafkaException as error:
+            if error.args[0].code() == ClientError.UNKNOWN_TOPIC_OR_PART:
+                raise UnknownTopicError(f"topic {self._topic!r} has been deleted while it was read") from error
+            return  # the broker is away: whoever needs it will say so
+        if str(now.topic_id) != str(self._first.topic_id):
+            raise KafkaError(
+                f"topic {self._topic!r} has been made anew while it was read: what it held is lost to this run,"
+                " begin anew (see docs/operations.md)"
+            )
+        if len(now.partitions) != len(self._first.partitions):
+            raise KafkaError(
+                f"topic {self._topic!r} has {len(now.partitions)} partitions now, of which"
+                f" {len(self._first.partitions)} are read: begin anew (see docs/operations.md)"
+            )
+
+
 def murmur2(key: bytes) -> int:
     """Kafka's hash of a key, made positive (org.apache.kafka.common.utils.Utils.murmur2 and toPositive)."""
     factor, mask = 0x5BD1E995, 0xFFFFFFFF
@@ -242,6 +368,10 @@ def murmur2(key: bytes) -> int:
     return (value ^ value >> 15) & 0x7FFFFFFF
 
 
+_to_record: Callable[[tuple[Any, ...]], LogRecord] = partial(tuple.__new__, LogRecord)
+"""Half the cost of a call of the class, which counts once a message."""
+
+
 class KafkaReader:
     """Reads one partition, committed messages only."""
 
@@ -253,28 +383,31 @@ class KafkaReader:
         consumer.assign([start])
 
     def read(self, limit: int) -> list[LogRecord]:
-        records = []
+        records: list[LogRecord] = []
         for message in self._consumer.consume(limit, 0):
             error = message.error()
             if error is None:
                 self.at_end = False  # the end is told of once: until a message comes it is still the end
                 kind, timestamp = message.timestamp()
-                offset: int = message.offset()  # type: ignore[assignment]  # a message without an error has one
+                headers: Any = message.headers()
                 records.append(
-                    LogRecord(
-                        offset,
-                        timestamp if kind else None,
-                        message.key(),
-                        message.value(),
-                        tuple(message.headers() or ()) or None,  # type: ignore[arg-type]
+                    _to_record(
+                        (
+                            message.offset(),
+                            timestamp if kind else None,
+                            message.key(),
+                            message.value(),
+                            tuple(headers) if headers else None,
+                        )
                     )
                 )
-                self.position = offset + 1
             elif error.code() == ClientError._PARTITION_EOF:
                 self.position = max(self.position, message.offset() or 0)  # past the markers of transactions
                 self.at_end = True
             else:
                 self._raise(error)
+        if records:
+            self.position = max(self.position, records[-1].offset + 1)
         return records
 
     def commit(self, position: int) -> None:
@@ -282,7 +415,9 @@ class KafkaReader:
         try:
             self._consumer.commit(offsets=[where], asynchronous=True)
         except KafkaException as error:  # the group is for lag tools: no reason to stop
-            _client_log.warning("offset of %s[%d] not committed: %s", self._topic, self._partition, error)
+            _log.warning(
+                "offset not committed", topic=self._topic, partition=self._partition, offset=position, error=str(error)
+            )
 
     def close(self) -> None:
         self._consumer.close()
@@ -290,7 +425,8 @@ class KafkaReader:
     def _raise(self, error: ClientError) -> None:
         where = f"{self._topic}[{self._partition}]"
         if error.code() in _UNREACHABLE:
-            _client_log.warning("reading %s: %s", where, _message(error))  # librdkafka goes on trying
+            # librdkafka goes on trying
+            _log.warning("cannot read", topic=self._topic, partition=self._partition, error=_message(error))
         elif error.code() == ClientError._AUTO_OFFSET_RESET:
             raise KafkaError(
                 f"{where}: offset {self.position} is not in the topic any more (retention, or made anew?);"
@@ -315,12 +451,14 @@ class KafkaWriter:
         *,
         transactional: bool = False,
         timeout: float = 10.0,
+        outage_limit: float = 120.0,
     ) -> None:
         self.failed = 0
         self._sent = 0
         self._partitions = partitions
         self._transactional = transactional
         self._timeout = timeout
+        self._outage_limit = outage_limit
         self._in_transaction = False
         self._error: ChillFlowError | None = None
         self._producer = KafkaLog._client(
@@ -356,10 +494,10 @@ class KafkaWriter:
                 self._sent += 1
                 return
             except BufferError:
-                self._producer.poll(0.1)
+                self._wait(0.1)
                 self._raise_first()
-            except KafkaException as error:
-                raise DeliveryError(f"{message.topic}: {_message(error.args[0])}") from error
+            except KafkaException as failure:
+                raise self._reason(failure.args[0], message.topic) from failure
 
     def flush(self) -> None:
         while self._wait(0.5):
@@ -379,35 +517,53 @@ class KafkaWriter:
                 self._producer.abort_transaction(1)
 
     def _wait(self, seconds: float) -> int:
-        """Let the client work; how many messages it still has. A fatal error is raised from within its callbacks,
-        and where two of them have one to raise, as a SystemError that says nothing.
-        """
+        """Let the client work; how many messages it still has."""
         try:
-            return self._producer.flush(seconds)
-        except (KafkaException, SystemError) as failure:
-            self._raise_first()
-            if isinstance(failure, SystemError):
-                raise DeliveryError("the Kafka client failed without saying why") from failure
-            error: ClientError = failure.args[0]
-            raise (_fenced() if error.code() in _FENCED else DeliveryError(_message(error))) from failure
+            return self._call(lambda: self._producer.flush(seconds))
+        except KafkaException as failure:
+            raise self._reason(failure.args[0], "Kafka") from failure
 
     def _patiently(self, call: Callable[[], None]) -> None:
         """Do a step of a transaction, again while the client says that this may help."""
-        deadline = time.monotonic() + _TRANSACTION_TIMEOUT.total_seconds()
+        deadline = time.monotonic() + self._outage_limit
         while True:
             try:
-                call()
+                self._call(call)
                 return
             except KafkaException as failure:
                 error: ClientError = failure.args[0]
-                if error.code() in _FENCED:
-                    raise _fenced() from failure
+                DELIVERY_ERRORS.labels("topics").inc()
                 if not error.retriable() or time.monotonic() > deadline:
-                    self._raise_first()
-                    raise DeliveryError(f"transaction failed: {_message(error)}") from failure
+                    raise self._reason(error, "transaction failed") from failure
+
+    def _call(self, call: Callable[[], T]) -> T:
+        """Call the client. A fatal error is raised from within its callbacks; where one of these writes to the log it
+        comes out as a SystemError, or as an object that is no exception and no clause but the last one takes.
+        """
+        try:
+            return call()
+        except (KafkaException, ChillFlowError):
+            raise
+        except:  # noqa: E722
+            pass
+        raise self._reason(None, "Kafka")
+
+    def _reason(self, error: ClientError | None, what: str) -> ChillFlowError:
+        """The first error. Of a fatal one the client may say no more than that it is; asked to begin a transaction it
+        says which.
+        """
+        try:
+            self._producer.begin_transaction()
+        except KafkaException as refusal:
+            if refusal.args[0].fatal():
+                error = refusal.args[0]
+        if error is not None and error.code() in _FENCED:
+            return _fenced()
+        return self._error or DeliveryError(f"{what}: {_message(error)}")
 
     def _on_error(self, error: ClientError) -> None:
         """Of the client as a whole; without this callback it raises a fatal one in the middle of another."""
+        DELIVERY_ERRORS.labels("topics").inc()
         if error.code() in _FENCED or (error.fatal() and self._error is None):
             self._error = _fenced() if error.code() in _FENCED else DeliveryError(_message(error))
 
@@ -415,9 +571,12 @@ class KafkaWriter:
         if error is None:
             return
         self.failed += 1
+        if error.code() in (ClientError._PURGE_QUEUE, ClientError._PURGE_INFLIGHT):
+            return  # thrown away by `close`
+        DELIVERY_ERRORS.labels("topics").inc()
         if error.code() in _FENCED:
             self._error = _fenced()
-        elif self._error is None and error.code() not in (ClientError._PURGE_QUEUE, ClientError._PURGE_INFLIGHT):
+        elif self._error is None:
             self._error = DeliveryError(f"a message for {message.topic()} was not delivered: {_message(error)}")
 
     def _raise_first(self) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from chillflow.messages import Headers, Message
 from chillflow.topics import TopicSpec
 
-__all__ = ["Log", "LogRecord", "PartitionReader", "Writer"]
+__all__ = ["Description", "End", "Log", "LogRecord", "PartitionReader", "Writer", "newest_timestamp"]
 
 
 class LogRecord(NamedTuple):
@@ -20,6 +20,24 @@ class LogRecord(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Headers | None
+
+
+class End(NamedTuple):
+    """The end of a partition as readers see it."""
+
+    offset: int
+    """That of the next message."""
+    newest: int | None
+    """About the newest timestamp, ms: of its last messages (files), of all (Kafka)."""
+
+
+class Description(NamedTuple):
+    """A topic as it is, not as we would make it."""
+
+    partitions: int
+    replicas: int
+    config: Mapping[str, str]
+    """Its configuration by Kafka's names, defaults of the broker included."""
 
 
 class PartitionReader(Protocol):
@@ -63,8 +81,20 @@ class Log(Protocol):
     def ensure_topics(self, specs: Sequence[TopicSpec], partitions: int, replication_factor: int) -> list[str]:
         """Make the topics that are missing; the names of those made."""
 
+    def remove_topics(self, names: Sequence[str]) -> None:
+        """Remove these topics and what they hold; when it returns they are gone. One that is not there is no error."""
+
+    def describe(self, topic: str) -> Description:
+        """What a topic is like. Raises UnknownTopicError."""
+
     def partitions(self, topic: str) -> int:
         """Number of partitions. Raises UnknownTopicError."""
+
+    def topic_id(self, topic: str) -> str | None:
+        """What tells this topic from another one that had its name before; None where nothing does."""
+
+    def watch(self, topic: str) -> Callable[[], None]:
+        """A check to be made now and then, which does not wait: it raises when the topic is not what it was."""
 
     def end_offset(self, topic: str, partition: int) -> int:
         """The offset that the next message will get."""
@@ -75,8 +105,11 @@ class Log(Protocol):
     def partition_of(self, key: bytes, partitions: int) -> int:
         """The partition where our producers put a key."""
 
-    def newest_timestamp(self, topic: str) -> int | None:
-        """About the newest time in the topic, ms: of its last messages (files), of all (Kafka)."""
+    def ends(self, topic: str) -> list[End]:
+        """The ends of all partitions, asked in one go."""
+
+    def newest(self, topic: str, partition: int, count: int) -> list[LogRecord]:
+        """About so many of the newest records of a partition."""
 
     def reader(self, topic: str, partition: int, position: int | None, *, group: str | None) -> PartitionReader:
         """A reader from `position`, or from the beginning."""
@@ -93,3 +126,8 @@ class Log(Protocol):
 
     def fence(self, name: str, partitions: int) -> None:
         """Shut out older writers of the pipeline, also of partitions for which there is nothing to write yet."""
+
+
+def newest_timestamp(log: Log, topic: str) -> int | None:
+    """About the newest time in a topic, ms."""
+    return max((end.newest for end in log.ends(topic) if end.newest is not None), default=None)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 
-from chillflow.connectors.tables import SELECTED, TABLES, ZONE_WINDOW, Rows, Table, migrations, trip_row
-from chillflow.errors import DatabaseError, DatabaseUnavailableError, MissingTableError
+from chillflow.connectors.tables import ASSEMBLED, SELECTED, TABLES, ZONE_WINDOW, Rows, Table, migrations, trip_row
+from chillflow.errors import DatabaseError, DatabaseUnavailableError, MissingTableError, SettingsError
+from chillflow.log import get_logger
+from chillflow.monitoring.metrics import DELIVERY_ERRORS
 from chillflow.splitting import TripRow
 from chillflow.synthetic.zones import zones
 
@@ -21,9 +23,10 @@ __all__ = ["PostgresDatabase"]
 
 _LOCK = 0x63686C66  # "chlf": one migration at a time
 _STATEMENT_TIMEOUT = timedelta(minutes=2)
-_PATIENCE = timedelta(minutes=2)
-"""How long a server that has gone away is waited for: less than the time-out of Kafka's transactions."""
-_log = logging.getLogger("chillflow.postgres")
+_LOST: dict[str, Any] = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}
+"""A connection that is gone without a word is known to be after 30 s, on both sides: the other one's session may
+hold locks for which the next waits."""
+_log = get_logger("chillflow.postgres")
 
 T = TypeVar("T")
 
@@ -54,9 +57,10 @@ class PostgresDatabase:
 
     parallel = True
 
-    def __init__(self, url: str, timeout: timedelta) -> None:
-        self._url = url
+    def __init__(self, url: str, timeout: timedelta, outage_limit: timedelta = timedelta(minutes=2)) -> None:
+        self._url = _checked(url)
         self._timeout = timeout
+        self._outage_limit = outage_limit
         self._connection: psycopg.Connection | None = None
 
     def migrate(self) -> list[str]:
@@ -67,7 +71,7 @@ class PostgresDatabase:
                 "create table if not exists chillflow_migration (version integer primary key,"
                 " name text not null, applied_at timestamptz not null default now())"
             )
-            done = {version for (version,) in connection.execute("select version from chillflow_migration")}
+            done = self._applied()
             missing = [step for step in migrations() if step.version not in done]
             for step in missing:
                 connection.execute(sql.SQL(step.sql))
@@ -82,6 +86,31 @@ class PostgresDatabase:
                 )
         return [step.name for step in missing]
 
+    def applied(self) -> set[int]:
+        with self._errors(), self._connected().transaction():
+            return self._applied()
+
+    def _applied(self) -> set[int]:
+        connection = self._connected()
+        if connection.execute("select to_regclass('chillflow_migration')").fetchone() == (None,):
+            return set()
+        return {version for (version,) in connection.execute("select version from chillflow_migration")}
+
+    def clock(self) -> datetime | None:
+        with self._errors(), self._connected().transaction():
+            now: datetime
+            (now,) = self._connected().execute("select clock_timestamp()").fetchone() or ()
+            return now
+
+    def empty(self) -> dict[str, int]:
+        with self._errors(), self._connected().transaction():
+            return {
+                f"{table.schema}.{table.name}": self._connected()
+                .execute(sql.SQL(f"delete from {table.schema}.{table.name} where {which}"))
+                .rowcount
+                for table, which in ASSEMBLED.items()
+            }
+
     def check(self) -> None:
         with self._errors(), self._connected().transaction():
             for table in TABLES:
@@ -95,18 +124,22 @@ class PostgresDatabase:
 
     def _patiently(self, write: Callable[[], T]) -> T:
         """Write in one transaction. A server that goes away is waited for: written twice is written once."""
-        deadline = time.monotonic() + _PATIENCE.total_seconds()
-        pause = 0.1
+        start = time.monotonic()
+        tries, pause = 0, 0.1
         while True:
             try:
-                return write()
-            except DatabaseError:
-                if not self._is_lost() or time.monotonic() > deadline:
+                done = write()
+                if tries:
+                    _log.warning("Postgres is back", seconds=round(time.monotonic() - start, 1), tries=tries)
+                return done
+            except DatabaseError as error:
+                if not self._is_lost() or time.monotonic() - start > self._outage_limit.total_seconds():
                     raise
-                _log.warning("Postgres is away, trying again in %.1f s", pause)
+                DELIVERY_ERRORS.labels("table").inc()
+                _log.warning("Postgres is away, trying again", error=str(error))
                 self._connection = None
             time.sleep(pause)
-            pause = min(2 * pause, 5.0)
+            tries, pause = tries + 1, min(2 * pause, 5.0)
 
     def _is_lost(self) -> bool:
         return self._connection is None or self._connection.closed
@@ -165,11 +198,18 @@ class PostgresDatabase:
 
     def _connected(self) -> psycopg.Connection:
         if self._connection is None:
+            session = {
+                "statement_timeout": _STATEMENT_TIMEOUT // timedelta(milliseconds=1),
+                "timezone": "UTC",
+                **{f"tcp_{name}": value for name, value in _LOST.items()},
+            }
             self._connection = psycopg.connect(
                 self._url,
                 connect_timeout=max(2, int(self._timeout.total_seconds())),
-                options=f"-c statement_timeout={_STATEMENT_TIMEOUT // timedelta(milliseconds=1)} -c timezone=UTC",
+                tcp_user_timeout=30_000,
+                options=" ".join(f"-c {name}={value}" for name, value in session.items()),
                 application_name="chillflow-stream",
+                **_LOST,
             )
         return self._connection
 
@@ -186,6 +226,20 @@ class PostgresDatabase:
             raise DatabaseError(f"Postgres: {_line(error)}") from error
         except psycopg.Error as error:
             raise DatabaseError(f"Postgres: {_line(error)}") from error
+
+
+def _checked(url: str) -> str:
+    """The URL, if it can be read. What is wrong with one that cannot is not shown: it may be the password."""
+    try:
+        read = conninfo_to_dict(url)
+        if "@" not in str(read.get("host", "")) and str(read.get("port", "0")).replace(",", "").isdigit():
+            return url
+    except psycopg.ProgrammingError:
+        pass
+    raise SettingsError(
+        "DATABASE_URL: expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+        " (in the password, characters other than letters and digits as %XX)"
+    )
 
 
 def _line(error: psycopg.Error) -> str:

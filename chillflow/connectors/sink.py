@@ -8,31 +8,40 @@ an older instance can slip in: it has been shut out before (`Log.exactly_once_wr
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
+from chillflow.connectors.failure import keeps_failures
 from chillflow.connectors.log import Log, Writer
 from chillflow.connectors.source import partition_name
-from chillflow.errors import RecoveryError
+from chillflow.errors import KafkaError, RecoveryError
 from chillflow.messages import Message
+from chillflow.monitoring import dead_letters
+from chillflow.monitoring.delivery import delivering
+from chillflow.monitoring.metrics import LATENCY, WRITTEN
+from chillflow.timed import Timed
 from chillflow.topics import TopicSpec, identity
 
 __all__ = ["AtLeastOnceSink", "ExactlyOnceSink"]
 
 VERSION = 1
-_LIVE_MESSAGES = 200
-_LIVE_SECONDS = 0.15
-"""When results come in small numbers someone waits for them: then they are made visible between snapshots too.
-A commit takes 3 to 14 ms, so in a replay, where nobody waits, only snapshots commit."""
+_LIVE_SECONDS = 0.1
+"""How soon after it was written a result is made visible, whether more come or not."""
+_LIVE_SHARE = 0.05
+"""The most of the time that this may take: a commit takes 3 to 14 ms, but in a replay it first waits for all that is
+under way, and nobody waits for that."""
 
 Snapshot: TypeAlias = dict[str, Any]
 
 
+@keeps_failures
 @dataclass(frozen=True)
 class ExactlyOnceSink(FixedPartitionedSink[Sequence[Message], Snapshot]):
     """Writes lists of messages, keyed by the partition they go to, for the topics in `specs`."""
@@ -42,6 +51,8 @@ class ExactlyOnceSink(FixedPartitionedSink[Sequence[Message], Snapshot]):
     """Of the pipeline: its writers shut out older ones of the same name."""
     partitions: int
     specs: Mapping[str, TopicSpec]
+    built: list[_ExactlyOnce] = field(default_factory=list, init=False, repr=False, compare=False)
+    """The partitions of this process."""
 
     def list_parts(self) -> list[str]:
         return [partition_name(number) for number in range(self.partitions)]
@@ -50,9 +61,11 @@ class ExactlyOnceSink(FixedPartitionedSink[Sequence[Message], Snapshot]):
         return int(item_key)
 
     def build_part(self, step_id: str, for_part: str, resume_state: Snapshot | None) -> _ExactlyOnce:
-        return _ExactlyOnce(self, int(for_part), resume_state)
+        self.built.append(_ExactlyOnce(self, int(for_part), resume_state))
+        return self.built[-1]
 
 
+@keeps_failures
 class _ExactlyOnce(StatefulSinkPartition[Sequence[Message], Snapshot]):
     def __init__(self, sink: ExactlyOnceSink, number: int, state: Snapshot | None) -> None:
         if state is not None and state["version"] > VERSION:
@@ -66,52 +79,120 @@ class _ExactlyOnce(StatefulSinkPartition[Sequence[Message], Snapshot]):
         self._standing = {name: self._read_back(spec) for name, spec in sink.specs.items() if not spec.is_changelog}
         self._touched: set[str] = set()
         self._pending = 0
-        self._flushed = time.monotonic()
+        self._counts: Counter[str] = Counter()
+        """Of the pending messages, by topic."""
+        self._letters: list[Message] = []
+        """The dead letters among the pending messages."""
+        self._letter_topics = {name for name, spec in sink.specs.items() if spec.is_dead_letters}
+        self._results: list[tuple[float, int]] = []
+        """Of the pending messages, how many go back to something read when."""
+        self._lock = threading.Lock()
+        """Of the writer and of what is pending: nothing can be sent while a transaction is committed."""
+        self._failure: Exception | None = None
+        """What went wrong in the thread, until the next call can raise it."""
+        self._due = threading.Event()
+        self._closed = False
+        self._committer = threading.Thread(target=self._commit_between_snapshots, daemon=True)
+        self._committer.start()
 
     def write_batch(self, values: list[Sequence[Message]]) -> None:
-        for messages in values:
-            for message in messages:
-                spec = self._sink.specs[message.topic]
-                if spec.is_changelog:
-                    self._writer.send(message)
-                    self._pending += 1
-                    continue
-                self._touched.add(message.topic)
-                standing = self._standing[message.topic]
-                if standing:
-                    which = identity(spec, message)
-                    if which in standing:
-                        standing.remove(which)
-                        continue
-                self._writer.send(message, self._number)
-                self._pending += 1
-        if 0 < self._pending < _LIVE_MESSAGES and time.monotonic() - self._flushed > _LIVE_SECONDS:
-            self._flush()
+        with self._taken():
+            for messages in values:
+                written = [message for message in messages if self._write(message)]
+                self._pending += len(written)
+                if written and isinstance(messages, Timed):
+                    self._results.append((messages.read_at, len(written)))
+
+    def _write(self, message: Message) -> bool:
+        """Write a message, unless it stands already."""
+        spec = self._sink.specs[message.topic]
+        if spec.is_changelog:
+            self._writer.send(message)
+        else:
+            self._touched.add(message.topic)
+            standing = self._standing[message.topic]
+            if standing:
+                which = identity(spec, message)
+                if which in standing:
+                    standing.remove(which)
+                    return False
+            self._writer.send(message, self._number)
+        self._counts[message.topic] += 1
+        if message.topic in self._letter_topics:
+            self._letters.append(message)
+        return True
 
     def snapshot(self) -> Snapshot:
-        # the recovery store must never be ahead of the output
-        self._flush()
+        for part in self._sink.built:  # snapshots come one after the other: let all commit at the same time
+            if part is not self and part._pending:
+                part._due.set()
+        with self._taken():
+            self._flush()  # the recovery store must never be ahead of the output
         # This epoch may be a shorter one than that which was lost: what stands of it and has not been made again
         # yet must be found once more after the next crash, so the end moves on only when all has been.
-        for topic in [topic for topic in self._touched if not self._standing[topic]]:
-            self._ends[topic] = self._sink.log.end_offset(topic, self._partitions[topic])
-            self._touched.remove(topic)
+        # So also where it cannot be asked for, the broker being away again: then more is read back than need be.
+        with suppress(KafkaError):
+            for topic in [topic for topic in self._touched if not self._standing[topic]]:
+                self._ends[topic] = self._sink.log.end_offset(topic, self._partitions[topic])
+                self._touched.remove(topic)
         return {"version": VERSION, "ends": dict(self._ends)}
 
     def close(self) -> None:
+        self._closed = True
+        self._due.set()
+        self._committer.join(1)  # it may be waiting for a broker, and would do so in vain
         self._writer.close()
 
+    @contextmanager
+    def _taken(self) -> Iterator[None]:
+        with self._lock:
+            if self._failure is not None:
+                raise self._failure
+            yield
+
+    def _commit_between_snapshots(self) -> None:
+        """Bytewax calls a sink when something comes, and once an epoch. Readers are not to wait for either."""
+        pause = _LIVE_SECONDS
+        while True:
+            self._due.wait(pause)
+            self._due.clear()
+            if self._closed:
+                return
+            with self._lock:
+                start = time.monotonic()
+                try:
+                    if self._pending:
+                        self._flush()
+                except Exception as error:
+                    self._failure = error
+                    return
+            pause = max(_LIVE_SECONDS, (time.monotonic() - start) / _LIVE_SHARE)
+
     def _flush(self) -> None:
-        self._writer.flush()
+        with delivering("topics", self._pending):
+            self._writer.flush()
+        self._measure()
         self._pending = 0
-        self._flushed = time.monotonic()
+
+    def _measure(self) -> None:
+        now = time.time()
+        for read_at, count in self._results:
+            LATENCY.observe(now - read_at, count)
+        for topic, count in self._counts.items():
+            WRITTEN.labels(topic).inc(count)
+        dead_letters.note(self._letters)
+        self._results.clear()
+        self._counts.clear()
+        self._letters.clear()
 
     def _read_back(self, spec: TopicSpec) -> set[tuple[Any, ...]]:
         """What stands in the topic after the last durable snapshot; without one, all of it."""
         number = self._partitions[spec.name]
         end = self._sink.log.end_offset(spec.name, number)
         start = self._ends.setdefault(spec.name, 0)
-        if end <= start:
+        if end < start:  # the topic was made anew
+            start = self._ends[spec.name] = 0
+        if end == start:
             return set()
         reader = self._sink.log.reader(spec.name, number, start or None, group=None)
         found = set()

@@ -13,17 +13,21 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
 
+from chillflow.connectors.failure import keeps_failures
 from chillflow.connectors.inspection import Inspection, body_time
 from chillflow.connectors.log import Log, PartitionReader
 from chillflow.errors import RecoveryError
 from chillflow.keygroup import Record
+from chillflow.monitoring import progress
 from chillflow.operators import CLOCK, ClockBatch, GroupBatch, group_of
 from chillflow.streamtime import NO_TIME, StreamTime
+from chillflow.timed import Timed
 from chillflow.windows import Reached
 
 __all__ = ["LogSource", "partition_name"]
@@ -35,11 +39,16 @@ _PROGRESS_STEP = 60_000
 """Quiet groups hear of progress in steps of a minute of stream time: hearing costs them a snapshot."""
 
 
+_to_record: Callable[[tuple[Any, ...]], Record] = partial(tuple.__new__, Record)
+"""Half the cost of a call of the class, which counts once a message."""
+
+
 def partition_name(number: int) -> str:
     """Name of a partition as a key of Bytewax: sorts like the number."""
     return f"{number:04d}"
 
 
+@keeps_failures
 @dataclass(frozen=True)
 class LogSource(FixedPartitionedSource[GroupBatch | ClockBatch, dict[str, Any]]):
     """Reads all partitions of a topic.
@@ -58,6 +67,8 @@ class LogSource(FixedPartitionedSource[GroupBatch | ClockBatch, dict[str, Any]])
     event_time: Literal["timestamp", "body"] = "timestamp"
     idle_timeout: timedelta = timedelta(minutes=1)
     """A partition that has been silent for so long keeps no window of the others from being final."""
+    durable: Callable[[], None] = lambda: None
+    """Called by the first partition when an epoch has become durable, before the next one can end."""
     exit_at_end: bool = False
     draining: Callable[[], bool] = lambda: False
     drained: Path | None = None
@@ -69,6 +80,7 @@ class LogSource(FixedPartitionedSource[GroupBatch | ClockBatch, dict[str, Any]])
         return _Partition(self, int(for_part), resume_state)
 
 
+@keeps_failures
 class _Partition(StatefulSourcePartition[GroupBatch | ClockBatch, dict[str, Any]]):
     def __init__(self, source: LogSource, number: int, state: dict[str, Any] | None) -> None:
         position, largest = None, []
@@ -78,6 +90,8 @@ class _Partition(StatefulSourcePartition[GroupBatch | ClockBatch, dict[str, Any]
             position, largest = state["position"], state["largest"]
         self._source = source
         self._name = partition_name(number)
+        self._is_first = number == 0
+        self._watch = source.log.watch(source.topic) if self._is_first else lambda: None
         self._groups = [f"{self._name}/{group:04d}" for group in range(source.key_groups)]
         self._time = StreamTime(source.stream_time_rank, largest)
         self._resumed = self._told_groups = self._time.now
@@ -89,6 +103,7 @@ class _Partition(StatefulSourcePartition[GroupBatch | ClockBatch, dict[str, Any]
         self._inspection = Inspection(source.log, source.topic, number, timestamps=source.event_time == "timestamp")
         self._position = self._reader.position
         """Where to resume; not past the end of a bounded run, whatever the reader has fetched."""
+        self._reading = progress.opened(number, self._position, self._time.now)
         self._taken: int | None = None
         """Position of the last snapshot, until it is known to be durable."""
         self._durable: int | None = None
@@ -102,6 +117,10 @@ class _Partition(StatefulSourcePartition[GroupBatch | ClockBatch, dict[str, Any]
         if self._taken is not None:
             self._durable, self._taken = self._taken, None
             self._reader.commit(self._durable)
+            self._reading.durable()
+            if self._is_first:
+                self._source.durable()
+            self._watch()
             batch = [*self._tell_groups(_PROGRESS_STEP), *self._tell_clock()]
         elif self._told_clock is None and self._has_messages:
             self._told_clock = Reached(self._name, self._resumed, False)
@@ -117,16 +136,17 @@ class _Partition(StatefulSourcePartition[GroupBatch | ClockBatch, dict[str, Any]
         if self._is_done():
             if self._told_at != self._position:
                 self._told_at, self._durable = self._position, None
-                return self._tell_groups(0)  # to the last: what is due at the end of the log does not depend on epochs
+                # to the last: what is due at the end of the log does not depend on epochs
+                return batch + self._tell_groups(0)
             if self._durable == self._position and not batch:
                 raise StopIteration
             return self._idle(batch)
         records = self._reader.read(_BATCH)
         if not records:
-            self._position = self._reader.position
+            self._position = self._reading.position = self._reader.position
             return self._idle(batch)
         self._awake = None
-        self._has_messages, self._heard = True, time.monotonic()
+        self._has_messages, self._heard, read_at = True, time.monotonic(), time.time()
         self._inspection.look(records)
         if self._source.event_time == "body":
             records = [record._replace(timestamp=body_time(record)) for record in records]
@@ -137,16 +157,18 @@ class _Partition(StatefulSourcePartition[GroupBatch | ClockBatch, dict[str, Any]
                 self._position = self._end
                 break
             stamp = self._time.now if timestamp is None else observe(timestamp)
-            grouped[group_of(key, groups)].append(Record(stamp, offset, key, value, headers, timestamp))
+            grouped[group_of(key, groups)].append(_to_record((stamp, offset, key, value, headers, timestamp)))
         else:
             self._position = self._reader.position
-        return batch + [(self._groups[number], some) for number, some in grouped.items()]
+        self._reading.read(sum(map(len, grouped.values())), self._position, self._time.now)
+        return batch + [(self._groups[number], Timed(some, read_at)) for number, some in grouped.items()]
 
     def next_awake(self) -> datetime | None:
         return self._awake
 
     def snapshot(self) -> dict[str, Any]:
         self._taken = self._position
+        self._reading.snapshot()
         return {"version": VERSION, "position": self._taken, "largest": self._time.snapshot()}
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from chillflow.codec import decode_value
-from chillflow.connectors.tables import SELECTED, TABLES, Row, Rows, Table, migrations, trip_row
+from chillflow.connectors.tables import ASSEMBLED, SELECTED, TABLES, Row, Rows, Table, migrations, trip_row
 from chillflow.errors import DatabaseError, MissingTableError
 from chillflow.splitting import TripRow
 from chillflow.synthetic.zones import zones
@@ -57,7 +57,7 @@ class SqliteDatabase:
                 "create table if not exists chillflow_migration (version integer primary key,"
                 " name text not null, applied_at text not null default current_timestamp)"
             )
-            done = {version for (version,) in connection.execute("select version from chillflow_migration")}
+            done = self._applied(connection)
             missing = [step for step in migrations() if step.version not in done]
             for step in missing:
                 for statement in _translated(step.sql):
@@ -69,6 +69,29 @@ class SqliteDatabase:
                 "insert into dim_zone values (?, ?, ?, ?, ?) on conflict (zone_id) do nothing", zones()
             )
         return [step.name for step in missing]
+
+    def applied(self) -> set[int]:
+        if not self._path.exists():  # to connect would make it
+            return set()
+        with self._errors():
+            return self._applied(self._connected())
+
+    @staticmethod
+    def _applied(connection: sqlite3.Connection) -> set[int]:
+        if not connection.execute("select 1 from sqlite_master where name = 'chillflow_migration'").fetchone():
+            return set()
+        return {version for (version,) in connection.execute("select version from chillflow_migration")}
+
+    def clock(self) -> None:
+        return None
+
+    def empty(self) -> dict[str, int]:
+        with self._errors(), self._connected() as connection:
+            connection.execute("begin immediate")
+            return {
+                f"{table.schema}.{table.name}": connection.execute(f"delete from {_name(table)} where {which}").rowcount
+                for table, which in ASSEMBLED.items()
+            }
 
     def check(self) -> None:
         with self._errors():

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
+from chillflow.connectors.failure import keeps_failures
 from chillflow.connectors.source import partition_name
 from chillflow.connectors.tables import Database, Retire, Row, Rows, Table
+from chillflow.monitoring.delivery import delivering
 
 __all__ = ["TableSink"]
 
@@ -18,6 +20,7 @@ _BATCH_ROWS = 5_000
 _BATCH_SECONDS = 0.2
 
 
+@keeps_failures
 @dataclass(frozen=True)
 class TableSink(FixedPartitionedSink[Rows | Retire, None]):
     """Upserts rows by table and retires windows, in the order in which it is told.
@@ -38,6 +41,7 @@ class TableSink(FixedPartitionedSink[Rows | Retire, None]):
         return _Partition(self.connect())
 
 
+@keeps_failures
 class _Partition(StatefulSinkPartition[Rows | Retire, None]):
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -66,6 +70,7 @@ class _Partition(StatefulSinkPartition[Rows | Retire, None]):
 
     def _write(self) -> None:
         if self._rows:
-            self._database.upsert({table: [*rows.values()] for table, rows in self._rows.items()})
+            with delivering("table", sum(map(len, self._rows.values()))):
+                self._database.upsert({table: [*rows.values()] for table, rows in self._rows.items()})
             self._rows.clear()
         self._written = time.monotonic()

@@ -19,6 +19,7 @@ from chillflow.splitting import ROW_FIELDS, TripRow
 from chillflow.trips import TRIP_FIELDS, CompleteTrip, canonical_extra, microseconds
 
 __all__ = [
+    "ASSEMBLED",
     "COMPLETE_TRIP",
     "INCOMPLETE_TRIP",
     "MONEY",
@@ -88,6 +89,10 @@ Rows: TypeAlias = dict[Table, list[Row]]
 """Rows to write, by table."""
 
 
+ASSEMBLED = {COMPLETE_TRIP: "source = 'stream'", INCOMPLETE_TRIP: "true", ZONE_WINDOW: "true"}
+"""Which rows of each table assembly has written."""
+
+
 class Retire(NamedTuple):
     """Windows that have outlived their use: those that ended at this time or earlier."""
 
@@ -124,8 +129,17 @@ class Database(Protocol):
     def migrate(self) -> list[str]:
         """Apply what is missing; the names of the migrations applied."""
 
+    def applied(self) -> set[int]:
+        """Versions of the migrations that have been applied. Changes nothing."""
+
     def check(self) -> None:
         """Raise MissingTableError unless the tables are there."""
+
+    def clock(self) -> datetime | None:
+        """The server's time; None where there is no server."""
+
+    def empty(self) -> dict[str, int]:
+        """Delete what assembly has written; how many rows of each table. Trips that were only loaded stay."""
 
     def upsert(self, rows: Rows) -> None:
         """Write rows in one transaction; a row stays as it is where what is written is not newer."""

@@ -1,0 +1,1 @@
+"""What `assemble` tells of itself: metrics, health, and where both are served."""

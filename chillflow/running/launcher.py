@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -22,6 +23,7 @@ __all__ = ["run_workers"]
 
 _GRACE_SECONDS = 10
 _POLL_SECONDS = 0.05
+_LAST_WORDS_SECONDS = 3
 
 
 def run_workers(settings: Settings, count: int, partitions: int) -> None:
@@ -46,13 +48,15 @@ def run_workers(settings: Settings, count: int, partitions: int) -> None:
         )
         for number in range(count)
     ]
+    errors: dict[int, str] = {}
     readers = [
-        threading.Thread(target=_prefix, args=(number, worker), daemon=True) for number, worker in enumerate(workers)
+        threading.Thread(target=_prefix, args=(number, worker, errors), daemon=True)
+        for number, worker in enumerate(workers)
     ]
     for reader in readers:
         reader.start()
     try:
-        stopped = _watch(workers, drained, partitions)
+        failed = _watch(workers, drained, partitions, errors)
     finally:
         for worker in workers:
             if worker.poll() is None:
@@ -60,13 +64,15 @@ def run_workers(settings: Settings, count: int, partitions: int) -> None:
         for worker, reader in zip(workers, readers, strict=True):
             worker.wait()
             reader.join(timeout=5)
-    failed = [number for number, worker in enumerate(workers) if worker.returncode]
-    if failed and not stopped:
-        raise ChillFlowError(f"worker {failed[0]} failed, all were stopped: see its line above")
+    if failed is not None:
+        number, reason = next(iter(errors.items()), (failed, _end_of(workers[failed])))
+        raise ChillFlowError(f"worker {number} failed, all were stopped: {reason}")
 
 
-def _watch(workers: list[subprocess.Popen[str]], drained: Path, partitions: int) -> bool:
-    """Until all have ended well, the first has failed, or all partitions are drained: then True.
+def _watch(
+    workers: list[subprocess.Popen[str]], drained: Path, partitions: int, errors: Mapping[int, str]
+) -> int | None:
+    """Until all have ended well or all partitions are drained (None), or one has failed (which).
 
     What is drained is durable, in the recovery store and in the outputs, so the processes can be killed. They
     cannot stop by themselves: the first would keep the others from finishing their epoch.
@@ -74,25 +80,42 @@ def _watch(workers: list[subprocess.Popen[str]], drained: Path, partitions: int)
     asked: float | None = None
     while any(worker.poll() is None for worker in workers):
         if any(worker.poll() for worker in workers):
-            time.sleep(_POLL_SECONDS)  # its last words
-            return False
+            break
         if drain.requested() and asked is None:
             asked = time.monotonic()
             for worker in workers:
                 worker.send_signal(signal.SIGTERM)
         if asked is not None:
             if len(list(drained.iterdir())) == partitions:
-                return True
+                return None
             if time.monotonic() - asked > _GRACE_SECONDS:
                 raise ChillFlowError(f"the workers did not stop within {_GRACE_SECONDS} s and were killed")
         time.sleep(_POLL_SECONDS)
-    return False
+    failed = next((number for number, worker in enumerate(workers) if worker.poll()), None)
+    if failed is not None:
+        _hear(workers, errors)
+    return failed
 
 
-def _prefix(number: int, worker: subprocess.Popen[str]) -> None:
+def _hear(workers: list[subprocess.Popen[str]], errors: Mapping[int, str]) -> None:
+    """Let them say why: the first to end may be one that has lost another, which is still closing what it holds."""
+    deadline = time.monotonic() + _LAST_WORDS_SECONDS
+    while not errors and any(worker.poll() is None for worker in workers) and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+
+
+def _end_of(worker: subprocess.Popen[str]) -> str:
+    code = worker.returncode
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else "see its lines above"
+
+
+def _prefix(number: int, worker: subprocess.Popen[str], errors: dict[int, str]) -> None:
+    """Pass on what a worker says, and keep the error it ends with."""
     assert worker.stdout is not None
     for line in worker.stdout:
         sys.stderr.write(f"[worker {number}] {line}")
+        if line.startswith("error: "):
+            errors[number] = line.removeprefix("error: ").strip()
 
 
 def _free_ports(count: int) -> list[int]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import fcntl
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
@@ -15,34 +16,57 @@ from chillflow import keygroup
 from chillflow.errors import RecoveryError
 from chillflow.settings import Settings
 
-__all__ = ["ACCOUNT_FILE", "drained_folder", "locked", "recovery_store"]
+__all__ = [
+    "ACCOUNT_FILE",
+    "LOCK_FILE",
+    "bind",
+    "check_identity",
+    "drained_folder",
+    "is_new",
+    "last_hold",
+    "locked",
+    "recovery_store",
+    "remove_store",
+]
 
 ACCOUNT_FILE = "account.json"
+LOCK_FILE = "lock"
+_IDENTITY_FILE = "pipeline.json"
+_DRAINED = "drained"
+_FILES = (
+    "part-*.sqlite3*",
+    ACCOUNT_FILE,
+    _IDENTITY_FILE,
+    "monitoring.json",
+    "worker-*.json",
+    f"{_DRAINED}/*",
+    "account.tmp",
+    "monitoring.tmp",
+    "worker-*.tmp",
+)
+"""What is in the directory beside the locks."""
 _PARTITIONS = 4
 """SQLite files of the store, fixed when it is made: more than this many processes write no faster."""
 
 
 @contextmanager
-def recovery_store(settings: Settings, partitions: int) -> Iterator[RecoveryConfig]:
+def recovery_store(settings: Settings, partitions: int, topic_id: str | None) -> Iterator[RecoveryConfig]:
     """The store of the assembly of a topic with so many partitions, held by this process alone.
 
     Raises RecoveryError if another instance holds it, or it was made by a pipeline of another shape.
     """
     folder = settings.recovery_dir
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RecoveryError(f"cannot use the recovery directory {folder}: {error.strerror}") from error
-    with locked(folder / "lock"):
-        _check_identity(folder, settings, partitions)
-        if not any(folder.glob("part-*.sqlite3")):
+    _make(folder)
+    with locked(folder / LOCK_FILE):
+        bind(folder, settings, partitions, topic_id)
+        if is_new(folder):
             init_db_dir(folder, _PARTITIONS)
         yield RecoveryConfig(str(folder), timedelta(0))
 
 
 def drained_folder(settings: Settings) -> Path:
     """Where the processes of a cluster put a file for each partition that is drained."""
-    return settings.recovery_dir / "drained"
+    return settings.recovery_dir / _DRAINED
 
 
 @contextmanager
@@ -62,21 +86,79 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _check_identity(folder: Path, settings: Settings, partitions: int) -> None:
-    """Positions and key groups of one topic mean nothing for another, nor where a key is in another partition."""
-    identity = {
+@contextmanager
+def last_hold(folder: Path) -> Iterator[None]:
+    """Hold a recovery directory against all instances while the body removes what belongs to it.
+
+    At its end the directory goes too, unless there is something else in it. Raises RecoveryError if an instance
+    holds it.
+    """
+    _make(folder)
+    with ExitStack() as stack:
+        for lock in {folder / LOCK_FILE, *folder.glob(f"{LOCK_FILE}-*")}:
+            stack.enter_context(locked(lock))
+        yield
+        _remove(folder, f"{LOCK_FILE}*")
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def remove_store(folder: Path) -> None:
+    """Remove the recovery store and what is kept beside it."""
+    _remove(folder, *_FILES)
+    with suppress(OSError):
+        (folder / _DRAINED).rmdir()
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecoveryError(f"cannot use the recovery directory {folder}: {error.strerror}") from error
+
+
+def _remove(folder: Path, *patterns: str) -> None:
+    for path in [path for pattern in patterns for path in folder.glob(pattern)]:
+        path.unlink()
+
+
+def is_new(folder: Path) -> bool:
+    """Whether no recovery store has been made there yet."""
+    return not any(folder.glob("part-*.sqlite3"))
+
+
+def bind(folder: Path, settings: Settings, partitions: int, topic_id: str | None) -> None:
+    """Keep in the directory what its store is for. Raises RecoveryError if it is for something else."""
+    identity = check_identity(folder, settings, partitions, topic_id)
+    (folder / _IDENTITY_FILE).write_text(json.dumps(identity))
+
+
+def check_identity(folder: Path, settings: Settings, partitions: int, topic_id: str | None = None) -> dict[str, Any]:
+    """Raise RecoveryError if the store there was made by a pipeline of another shape; the shape of this one.
+
+    Positions and key groups of one topic mean nothing for another, nor where a key is in another partition.
+    """
+    identity: dict[str, Any] = {
         "topic": settings.topic,
         "partitions": partitions,
         "key_groups": settings.key_groups,
         "stream_time_rank": settings.stream_time_rank,
         "windows": [length // timedelta(minutes=1) for length in settings.window_lengths],
     }
-    path = folder / "pipeline.json"
-    found = json.loads(path.read_text()) if path.exists() else {}
+    path = folder / _IDENTITY_FILE
+    try:
+        found = json.loads(path.read_text()) if path.exists() else {}
+    except ValueError as error:
+        raise RecoveryError(f"{path} cannot be read: {error}") from error
     if found.get("version", 0) > keygroup.VERSION:
         raise RecoveryError(
             f"the recovery store in {folder} is of a newer release (version {found['version']}, this one knows"
             f" {keygroup.VERSION}): use that, or another CHILLFLOW_RECOVERY_DIR"
+        )
+    if topic_id is not None and found.setdefault("topic_id", topic_id) != topic_id:
+        raise RecoveryError(
+            f"topic {settings.topic!r} has been made anew since the recovery store in {folder} was: what it held is"
+            " lost to this store, begin anew (see docs/operations.md)"
         )
     for name, value in identity.items():
         if found.get(name, value) != value:
@@ -84,4 +166,4 @@ def _check_identity(folder: Path, settings: Settings, partitions: int) -> None:
                 f"the recovery store in {folder} was made with {name}={found.get(name)}, not {value}:"
                 " use that, or another CHILLFLOW_RECOVERY_DIR"
             )
-    path.write_text(json.dumps({**identity, "version": keygroup.VERSION}))
+    return {**identity, "topic_id": topic_id, "version": keygroup.VERSION}

@@ -9,15 +9,17 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from types import TracebackType
 
 from bytewax._bytewax import cli_main
 from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig
 
+from chillflow.connectors.failure import first_failure
 from chillflow.errors import ChillFlowError
 from chillflow.running import drain
 
-__all__ = ["run_flow"]
+__all__ = ["LostWorkerError", "run_flow"]
 
 
 def run_flow(
@@ -44,6 +46,14 @@ def run_flow(
             )
     except Exception as error:
         raise _ours(error) from error
+    except BaseException as error:
+        if addresses is None or type(error).__name__ != "PanicException":  # PyO3's, which cannot be imported
+            raise
+        raise first_failure() or LostWorkerError(f"the connection to another worker is lost ({error})") from error
+
+
+class LostWorkerError(ChillFlowError):
+    """A process of the cluster has gone, and with it this one's part in the dataflow."""
 
 
 def _ours(error: BaseException) -> Exception:
@@ -65,6 +75,7 @@ def _without_panics() -> Iterator[None]:
     if os.environ.get("LOG_LEVEL") == "DEBUG":
         yield
         return
+    sys.excepthook = _show  # to stay: threads of Timely may outlive the flow
     python_stderr, real = sys.stderr, os.dup(2)
     with tempfile.TemporaryFile() as panics, os.fdopen(real, "w", buffering=1) as stderr:
         python_stderr.flush()
@@ -75,3 +86,8 @@ def _without_panics() -> Iterator[None]:
         finally:
             os.dup2(real, 2)
             sys.stderr = python_stderr
+
+
+def _show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if "panicked at" not in str(error):  # what Bytewax makes of a panic in a thread of Timely
+        sys.__excepthook__(kind, error, trace)

@@ -11,8 +11,10 @@ from bytewax.recovery import RecoveryConfig
 
 from chillflow import log
 from chillflow.errors import ChillFlowError
+from chillflow.monitoring.cluster import worker_file, worker_settings
+from chillflow.monitoring.process import monitored
 from chillflow.running.recovery import ACCOUNT_FILE, drained_folder, locked
-from chillflow.running.runner import run_flow
+from chillflow.running.runner import LostWorkerError, run_flow
 from chillflow.settings import load
 from dataflows.assemble import from_settings
 
@@ -23,7 +25,16 @@ def main(number: int, addresses: list[str]) -> int:
     log.configure(settings)
     threading.Thread(target=_die_with_launcher, daemon=True).start()
     try:
-        with locked(settings.recovery_dir / f"lock-{number}"):
+        with (
+            locked(settings.recovery_dir / f"lock-{number}"),
+            monitored(
+                worker_settings(settings),
+                settings.recovery_dir,
+                number=number,
+                partitions=0,
+                file=worker_file(number),
+            ),
+        ):
             run_flow(
                 from_settings(settings, settings.recovery_dir / ACCOUNT_FILE, drained_folder(settings)),
                 epoch_interval=settings.epoch_interval,
@@ -31,7 +42,11 @@ def main(number: int, addresses: list[str]) -> int:
                 process_id=number,
                 addresses=addresses,
             )
+    except LostWorkerError as error:
+        sys.stderr.write(f"stopped: {error}\n")  # the reason is what another one has to say
+        return 1
     except ChillFlowError as error:
+        log.report_repeats()
         sys.stderr.write(f"error: {error}\n")
         return 1
     return 0
@@ -44,4 +59,7 @@ def _die_with_launcher() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), sys.argv[2].split(";")))
+    code = main(int(sys.argv[1]), sys.argv[2].split(";"))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # Timely's threads may still be about to call Python, which would crash while it shuts down

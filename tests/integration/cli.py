@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, Protocol
 import psycopg
 from confluent_kafka import Producer
 
+from chillflow.account import difference
 from tests.servers._process import wait_until
 from tests.servers.kafka_topics import KafkaTopics
 
@@ -72,6 +73,14 @@ class Done:
         """The object on the last line of stdout."""
         value: dict[str, Any] = json.loads(self.stdout.splitlines()[-1])
         return value
+
+    @property
+    def account(self) -> dict[str, Any]:
+        """The summary of `assemble --json`, whatever the scenario: it adds up."""
+        summary = self.json
+        assert difference(summary) == 0, summary
+        assert min(summary.values()) >= 0, summary
+        return summary
 
     @property
     def lines(self) -> list[str]:
@@ -169,7 +178,7 @@ class BrokerTopics:
     kafka: KafkaTopics
 
     def read(self, topic: str) -> list[Read]:
-        if topic not in self.kafka._admin.list_topics(timeout=10).topics:
+        if not self.kafka.exists(topic):
             return []
         found = []
         for message in self.kafka.read_all(topic):
@@ -335,7 +344,7 @@ class Pipeline:
 
     def assemble(self, *arguments: object, **changes: Any) -> dict[str, Any]:
         """`assemble` what is there; its summary."""
-        return self.run("assemble", "--exit-at-end", "--json", *arguments, **changes).json
+        return self.run("assemble", "--exit-at-end", "--json", *arguments, **changes).account
 
     def events(self) -> list[Read]:
         return self.topics.read(self.topic)

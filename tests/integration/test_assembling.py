@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -191,7 +192,7 @@ def test_it_stops_in_good_order_and_goes_on(pipeline: Pipeline, trips_file: Path
 
     assert done.code == 0, done.stderr
     assert "Traceback" not in done.stderr
-    assert done.json["complete_trips"] == 200
+    assert done.account["complete_trips"] == 200
 
     pipeline.produce(trips_file)
     account = pipeline.assemble("--workers", workers)
@@ -254,6 +255,18 @@ def test_a_recovery_store_serves_one_pipeline(
     line = embedded.fail("assemble", "--exit-at-end", **changed)
 
     assert said in line
+
+
+@pytest.mark.parametrize("part", ["chillflow.connectors.source", "chillflow.connectors.sink", "chillflow.keygroup"])
+def test_a_recovery_store_of_a_newer_release_is_refused(embedded: Pipeline, trips_file: Path, part: str) -> None:
+    newer = f"import {part} as part; part.VERSION += 1; from chillflow.cli import main; main()"
+    embedded.produce(trips_file)
+    embedded.python(sys.executable, "-c", newer, "assemble", "--exit-at-end", DATABASE_URL=None)
+
+    line = embedded.fail("assemble", "--exit-at-end", DATABASE_URL=None)
+
+    assert line.startswith("the recovery store")
+    assert "newer release" in line
 
 
 def test_without_a_database_trips_go_to_their_topic_and_lag_tools_see_it(on_kafka: Pipeline, trips_file: Path) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from tests.integration.cli import Pipeline, Read
@@ -121,29 +122,59 @@ def test_a_month_in_disorder(pipeline: Pipeline, data_dir: Path) -> None:
     assert left[0] == len(model.incomplete.keys() - model.complete.keys())
 
 
+SHORT: dict[str, Any] = {
+    "CHILLFLOW_TRIP_TIMEOUT": "20min",
+    "CHILLFLOW_CORRECTION_HORIZON": "10min",
+    "CHILLFLOW_INCOMPLETE_HORIZON": "1h",
+}
+"""In two hours of a log trips time out, are completed after all, corrected, forgotten; and events are late."""
+
+
+@pytest.fixture(params=["embedded", pytest.param("on_kafka", marks=pytest.mark.kafka)])
+def without_tables(request: pytest.FixtureRequest) -> Pipeline:
+    """A pipeline of topics only, on files and on Kafka."""
+    chosen: Pipeline = request.getfixturevalue(request.param)
+    chosen.environment.pop("DATABASE_URL", None)
+    return chosen
+
+
 @pytest.mark.parametrize("partitions", [1, 4, 12])
-def test_the_same_log_gives_the_same_results(embedded: Pipeline, data_dir: Path, partitions: int) -> None:
-    embedded.run("create-topic", "--partitions", partitions)
-    embedded.produce(data_dir / "yellow_tripdata_2025-01_sample.parquet", *DISORDER.split())
-    runs = {}
-    for workers in (1, 2, 3):
-        complete, incomplete = f"complete-{workers}", f"incomplete-{workers}"
-        changes: dict[str, str | None] = {
-            "DATABASE_URL": None,
-            "CHILLFLOW_RECOVERY_DIR": str(embedded.folder / f"recovery-{workers}"),
-            "CHILLFLOW_COMPLETE_TOPIC": complete,
-            "CHILLFLOW_INCOMPLETE_TOPIC": incomplete,
-            "CHILLFLOW_PARTITIONS": str(partitions),
+def test_the_same_log_gives_the_same_results(without_tables: Pipeline, data_dir: Path, partitions: int) -> None:
+    pipeline, some = without_tables, without_tables.folder / "some.parquet"
+    pl.read_parquet(data_dir / "yellow_tripdata_2025-01_sample.parquet").gather_every(3).write_parquet(some)
+    pipeline.environment["CHILLFLOW_PARTITIONS"] = str(partitions)
+    disorder = ["--shuffle-seconds=600", "--duplicates=0.05", "--drop=0.03", "--late=0.02", "--seed=5"]
+    pipeline.run("create-topic")
+
+    def ends(name: str) -> dict[str, Any]:
+        return {
+            "CHILLFLOW_RECOVERY_DIR": str(pipeline.folder / name),
+            "CHILLFLOW_COMPLETE_TOPIC": f"{pipeline.complete}-{name}",
+            "CHILLFLOW_INCOMPLETE_TOPIC": f"{pipeline.incomplete}-{name}",
+            "CHILLFLOW_WINDOWS_TOPIC": f"{pipeline.windows}-{name}",
+            **SHORT,
         }
-        if workers == 3:  # stopped and resumed, by another number of workers
-            with embedded.start("assemble", "--workers", 2, **changes) as running:
-                account = embedded.folder / "recovery-3" / "account.json"
-                running.wait_for(account.exists)
-                running.stop()
-        summary = embedded.assemble("--workers", workers, "--close-all", **changes)
-        topics = [per_key(embedded.topics.read(topic)) for topic in (complete, incomplete)]
-        runs[workers] = (summary | {"seconds": 0}, *topics)
-    assert runs[1] == runs[2] == runs[3]
+
+    events = pipeline.produce(some, "--limit=1500", *disorder, **SHORT)["events"]
+    with pipeline.start("assemble", "--workers=2", **ends("resumed")) as running:
+        running.wait_for((pipeline.folder / "resumed" / "account.json").exists)
+        running.stop()
+    with pipeline.start("assemble", **ends("fed")) as running:  # reads while it is written, slowly
+        running.wait_for((pipeline.folder / "fed" / "account.json").exists)
+        events += pipeline.produce(some, "--rate=5000", *disorder, **SHORT)["events"]
+        running.stop()
+
+    runs = {}
+    for workers, name in enumerate(("fed", "whole", "resumed"), 1):
+        summary = pipeline.assemble("--workers", workers, "--close-all", **ends(name))
+        assert summary["events"] == events
+        topics = [pipeline.topics.read(f"{topic}-{name}") for topic in (pipeline.complete, pipeline.incomplete)]
+        windows = {message.key: message.value for message in pipeline.topics.read(f"{pipeline.windows}-{name}")}
+        runs[name] = (summary | {"seconds": 0}, *map(per_key, topics), windows)
+    assert runs["fed"] == runs["whole"] == runs["resumed"]
+    assert min(summary[term] for term in ("late", "incomplete_trips", "duplicates", "events_in_complete")) > 50
+    assert runs["fed"][2].keys() & runs["fed"][1].keys()  # completed after all
+    assert len(pipeline.topics.read(f"{pipeline.topic}.late")) == summary["late"]
 
 
 def test_one_wrong_row_harms_nobody_else(embedded: Pipeline, trips_file: Path) -> None:

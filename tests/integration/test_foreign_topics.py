@@ -11,7 +11,6 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.cimpl import NewTopic
 
-from chillflow.account import difference
 from tests.integration.cli import Pipeline, Read
 from tests.servers.kafka_topics import KafkaTopics
 
@@ -68,7 +67,6 @@ def test_ten_thousand_mutants_among_good_events(embedded: Pipeline, trips_file: 
     produced = embedded.produce(trips_file, "--limit", 100)
     summary = embedded.assemble(DATABASE_URL=None)
     assert summary["events"] == len(good) + MUTANTS + produced["events"]
-    assert difference(summary) == 0
     assert summary["dead_letters"] > MUTANTS * 0.8
     assert len(embedded.dead_letters()) == summary["dead_letters"]
     arrived = {trip["trip_key"] for trip in embedded.trips()}
@@ -90,6 +88,7 @@ def test_timestamps_of_arrival_are_noticed_and_can_be_passed_over(
     on_kafka.produce(trips_file)
     by_arrival = on_kafka.run("assemble", "--exit-at-end", "--json")
     assert by_arrival.stderr.count("CHILLFLOW_EVENT_TIME=body") == 1
+    assert by_arrival.account["events"] == 1500
     by_body = on_kafka.run(
         "assemble",
         "--exit-at-end",
@@ -99,7 +98,7 @@ def test_timestamps_of_arrival_are_noticed_and_can_be_passed_over(
         CHILLFLOW_RECOVERY_DIR=str(on_kafka.folder / "by-body"),
     )
     assert "CHILLFLOW_EVENT_TIME" not in by_body.stderr
-    assert by_body.json["complete_trips"] == 300
+    assert by_body.account["complete_trips"] == 300
 
 
 @pytest.mark.kafka
@@ -112,4 +111,4 @@ def test_keys_of_another_partitioner_are_noticed(on_kafka: Pipeline, trips_file:
     assert producer.flush(30) == 0
     done = on_kafka.run("assemble", "--exit-at-end", "--json", CHILLFLOW_EVENT_TIME="body")
     assert done.stderr.count("murmur2") == 1
-    assert done.json["complete_trips"] == 300  # all of a trip lie together all the same
+    assert done.account["complete_trips"] == 300  # all of a trip lie together all the same

@@ -1,4 +1,4 @@
-"""The wheel: what is in it, and that another project can use it."""
+"""The wheel and the sdist: what is in them, and that another project can use them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,34 +15,39 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("chillflow", "dataflows", "stream")
-FILES = ("pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "Makefile")
+FOLDERS = ("docs", "tests")
+FILES = ("pyproject.toml", "constraints.txt", "README.md", "CHANGELOG.md", "LICENSE", "Makefile")
 UNREACHABLE = ("error sending request", "dns error", "failed to fetch", "connection refused", "network")
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of a copy of the tree, with none of what lies about in a checkout."""
+def archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The sdist of a copy of the tree, with none of what lies about in a checkout, and the wheel made of the sdist."""
     tree = tmp_path_factory.mktemp("tree")
-    for name in PACKAGES:
+    for name in (*PACKAGES, *FOLDERS):
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in FILES:
         shutil.copy(ROOT / name, tree)
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tree / "dist"), str(tree)]
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(tree / "dist"), str(tree)]
     done = subprocess.run(build, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    (made,) = (tree / "dist").iterdir()
-    return made
+    return {"sdist" if made.suffix == ".gz" else "wheel": made for made in (tree / "dist").iterdir()}
 
 
-def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
-    names = set(zipfile.ZipFile(wheel).namelist())
-
-    expected = {
+def files_of(*folders: str) -> set[str]:
+    """What a checkout has in these folders."""
+    return {
         str(path.relative_to(ROOT))
-        for package in PACKAGES
-        for path in (ROOT / package).rglob("*")
+        for folder in folders
+        for path in (ROOT / folder).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
+
+
+def test_the_wheel_holds_the_packages_and_nothing_else(archives: dict[str, Path]) -> None:
+    names = set(zipfile.ZipFile(archives["wheel"]).namelist())
+
+    expected = files_of(*PACKAGES)
     about = {name for name in names if ".dist-info/" in name}
     assert names - about == expected
     assert any(name.endswith("licenses/LICENSE") for name in about)
@@ -50,13 +56,21 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     assert all(name.endswith((".py", ".sql", ".csv", "py.typed")) for name in expected)
 
 
+def test_the_sdist_holds_what_makes_and_tests_it(archives: dict[str, Path]) -> None:
+    with tarfile.open(archives["sdist"]) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+
+    assert names - {"PKG-INFO", ".gitignore"} == files_of(*PACKAGES, *FOLDERS) | set(FILES)
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path / "other"
     shutil.rmtree(tmp_path / "other", ignore_errors=True)
 
 
-def test_another_project_adds_it(wheel: Path, project: Path) -> None:
+@pytest.mark.parametrize("kind", ["wheel", "sdist"])
+def test_another_project_adds_it(archives: dict[str, Path], kind: str, project: Path) -> None:
     uv = Path(sys.executable).with_name("uv")
     if not uv.exists():
         pytest.skip("no uv beside the interpreter")
@@ -82,9 +96,9 @@ def test_another_project_adds_it(wheel: Path, project: Path) -> None:
 
     project.mkdir()
     run("init", "--bare", "--name", "other", "--python", sys.executable)
-    run("add", "chillflow-stream", "--find-links", wheel.parent)
+    run("add", f"chillflow-stream @ {archives[kind].as_uri()}")
 
-    assert run("run", "chillflow-stream", "--version").strip() == wheel.name.split("-")[1]
+    assert run("run", "chillflow-stream", "--version").strip() == archives["wheel"].name.split("-")[1]
     said = run("run", "python", "-c", "from stream import TripEventProducer; print(TripEventProducer.__name__)")
     assert said.strip() == "TripEventProducer"
     assert " ok" in run("run", "chillflow-stream", "demo", "--trips", 100)

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
+from typing import NamedTuple
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -18,10 +19,11 @@ PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller_port}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners={listeners},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners={advertised}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+listener.security.protocol.map={protocols},CONTROLLER:PLAINTEXT
 log.dirs={data}
 broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=3000
@@ -48,8 +50,20 @@ JVM_OPTIONS = [
 CLUSTER_ID = "Y2hpbGxmbG93LXRlc3RzMQ"  # any 16 bytes in base64
 
 
+class Listener(NamedTuple):
+    """One way to the broker. Clients that come by it are told to go on to the advertised port."""
+
+    name: str
+    protocol: str
+    port: int
+    advertised_port: int
+
+
 class KafkaServer(Server):
-    """A broker on 127.0.0.1. `kill` is SIGKILL; `start` after it recovers the log and keeps the port."""
+    """A broker on 127.0.0.1. `kill` is SIGKILL; `start` after it recovers the log and keeps the port.
+
+    It has a second way in, at `far_port`, for clients behind a proxy that listens on `proxy_port`.
+    """
 
     name = "Kafka"
     stop_signal = signal.SIGTERM
@@ -58,6 +72,27 @@ class KafkaServer(Server):
     @property
     def bootstrap_servers(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def far_port(self) -> int:
+        """Where a proxy finds the broker."""
+        return self._kept_port("far-port", other_than=self.port)
+
+    @property
+    def proxy_port(self) -> int:
+        """Where the broker tells clients that come by the proxy to find it."""
+        return self._kept_port("proxy-port", other_than=self.far_port)
+
+    @property
+    def _listeners(self) -> list[Listener]:
+        return [
+            Listener("PLAINTEXT", "PLAINTEXT", self.port, self.port),
+            Listener("FAR", "PLAINTEXT", self.far_port, self.proxy_port),
+        ]
+
+    @property
+    def _more_properties(self) -> dict[str, str]:
+        return {}
 
     @property
     def _properties(self) -> Path:
@@ -79,8 +114,15 @@ class KafkaServer(Server):
         if (data / "meta.properties").exists():
             return
         controller_port = self._kept_port("controller-port", other_than=self.port)
-        text = PROPERTIES.format(port=self.port, controller_port=controller_port, data=data)
-        self._properties.write_text(text)
+        text = PROPERTIES.format(
+            listeners=",".join(f"{each.name}://127.0.0.1:{each.port}" for each in self._listeners),
+            advertised=",".join(f"{each.name}://127.0.0.1:{each.advertised_port}" for each in self._listeners),
+            protocols=",".join(f"{each.name}:{each.protocol}" for each in self._listeners),
+            controller_port=controller_port,
+            data=data,
+        )
+        more = "".join(f"{name}={value}\n" for name, value in self._more_properties.items())
+        self._properties.write_text(text + more)
         tool = ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(self._properties)]
         with self.log.open("ab") as log:
             done = subprocess.run(self._java(*tool), stdout=log, stderr=log, check=False)

@@ -27,6 +27,10 @@ class KafkaTopics:
     def _partitions(self, topic: str) -> list[int]:
         return sorted(self._admin.list_topics(topic, timeout=10).topics[topic].partitions)
 
+    def exists(self, topic: str) -> bool:
+        """Whether the broker knows a topic."""
+        return topic in self._admin.list_topics(timeout=10).topics
+
     def topic(self, prefix: str = "t", partitions: int = 4) -> str:
         """Make a topic with a name of its own and wait until the broker knows it."""
         name = f"{prefix}-{uuid.uuid4().hex[:12]}"

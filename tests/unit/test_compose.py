@@ -19,6 +19,7 @@ from chillflow.settings import Settings
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+MONITORING = {name: service for name, service in SERVICES.items() if service.get("profiles") == ["monitoring"]}
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COMMANDS: Any = typer.main.get_command(app)
@@ -33,7 +34,8 @@ def conditions(service: str) -> dict[str, str]:
 
 
 def test_the_services() -> None:
-    assert set(SERVICES) == {"kafka", "postgres", "init", "trip-event-producer", "trip-assembler"}
+    assert set(SERVICES) - set(MONITORING) == {"kafka", "postgres", "init", "trip-event-producer", "trip-assembler"}
+    assert set(MONITORING) == {"prometheus", "grafana"}
     assert set(OURS) == {"init", "trip-event-producer", "trip-assembler"}
 
 
@@ -75,11 +77,13 @@ def test_its_environment_are_settings(name: str) -> None:
 def test_images_are_pinned() -> None:
     assert SERVICES["kafka"]["image"] == "apache/kafka:4.1.0"
     assert SERVICES["postgres"]["image"] == "postgres:17"
+    for service in MONITORING.values():
+        assert re.fullmatch(r"[\w/]+:v?\d+\.\d+\.\d+", service["image"])
     assert {service["image"] for service in OURS.values()} == {f"chillflow-stream:{__version__}"}
 
 
 def test_what_runs_for_ever_starts_again() -> None:
-    for name in ("kafka", "postgres", "trip-assembler"):
+    for name in ("kafka", "postgres", "trip-assembler", *MONITORING):
         assert SERVICES[name]["restart"] == "unless-stopped"
     assert SERVICES["trip-event-producer"]["restart"] == "on-failure"
 
@@ -90,6 +94,35 @@ def test_the_recovery_store_is_on_a_volume() -> None:
     assert volume in COMPOSE["volumes"]
     assert f"CHILLFLOW_RECOVERY_DIR={folder}/" in DOCKERFILE
     assert re.search(rf"--owner=chillflow .*{folder}$", DOCKERFILE, re.MULTILINE)
+
+
+def test_prometheus_asks_where_the_assembler_is_served() -> None:
+    environment = SERVICES["trip-assembler"]["environment"]
+    (job,) = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
+    (target,) = job["static_configs"][0]["targets"]
+    assert target == f"trip-assembler:{environment['CHILLFLOW_METRICS_PORT']}"
+    assert environment["CHILLFLOW_METRICS_HOST"] == "0.0.0.0"
+    assert SERVICES["trip-assembler"]["healthcheck"]["test"] == ["CMD", "chillflow-stream", "status"]
+
+
+@pytest.mark.parametrize("name", MONITORING)
+def test_what_monitoring_mounts_is_there(name: str) -> None:
+    for mount in MONITORING[name]["volumes"]:
+        source, _, place = mount.partition(":")
+        assert (ROOT / source).exists() if source.startswith("./") else source in COMPOSE["volumes"]
+        assert place.endswith(":ro") or not source.startswith("./")
+    for port in MONITORING[name]["ports"]:
+        assert port.startswith("127.0.0.1:")
+
+
+def test_grafana_finds_its_board() -> None:
+    mounts = dict(mount.split(":")[:2] for mount in SERVICES["grafana"]["volumes"])
+    (provider,) = yaml.safe_load((ROOT / "deploy/grafana/provisioning/dashboards/chillflow.yml").read_text())[
+        "providers"
+    ]
+    assert mounts["./deploy/grafana/dashboards"] == provider["options"]["path"]
+    home = SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert (ROOT / home.replace(provider["options"]["path"], "deploy/grafana/dashboards")).exists()
 
 
 def test_the_image() -> None:

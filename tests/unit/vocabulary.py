@@ -131,7 +131,7 @@ def assembly() -> Assembly:
 def keyed() -> Keyed[TripState, DecodedEvent]:
     """Assembly as a key group runs it."""
     rules = assembly()
-    return Keyed(rules.assemble, rules.expire, decode_keyed, rules.dump, rules.load)
+    return Keyed(rules.assemble, rules.expire, decode_keyed, rules.dump, rules.load, rules.forgets)
 
 
 def group(snapshot: Any = None) -> KeyGroup[TripState, DecodedEvent]:

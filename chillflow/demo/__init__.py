@@ -1,0 +1,71 @@
+"""The demonstration: both dataflows on a stream in disorder, and proof that what came out is what went in."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import typer
+
+from chillflow.cli.assembling import assemble
+from chillflow.cli.producing import produce
+from chillflow.connectors import open_database
+from chillflow.connectors.parquet import ParquetTrips
+from chillflow.demo import page
+from chillflow.demo.checks import check, outcome
+from chillflow.demo.windows import read
+from chillflow.errors import ChillFlowError
+from chillflow.settings import Settings
+from chillflow.synthetic.disorder import Disorder
+from chillflow.synthetic.trips import generate
+from dataflows.produce import Selection
+
+__all__ = ["run"]
+
+
+def run(settings: Settings, folder: Path, *, trips: int, days: int, seed: int, file: Path | None) -> None:
+    """Generate trips (or take the first of `file`), produce, assemble, compare, and show it all.
+
+    Raises ChillFlowError if it does not add up.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise ChillFlowError(f"{folder} is not empty: the demo starts over in a new folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    source = file or folder / "trips.parquet"
+    if file is None:
+        generate(source, trips, seed=seed, days=days)
+    total = ParquetTrips(source, settings.source_time_zone).total
+    embedded = settings.model_copy(
+        update={
+            "kafka_bootstrap_servers": f"file:{folder / 'topics'}",
+            "database_url": f"sqlite:///{folder / 'trips.sqlite'}",
+            "recovery_dir": folder / "recovery",
+            "input": str(source),
+            "windows": "15min,1h",
+            "exit_at_end": True,
+            "close_all": True,
+        }
+    )
+    database = open_database(embedded)
+    database.migrate()
+    database.close()
+    disorder = Disorder(timedelta(hours=1), 0.02, 0.002, seed=seed, trip_timeout=settings.trip_timeout)
+
+    _show(page.begin(source, total, min(trips, total), own=file is not None))
+    produced = produce(embedded, Selection(limit=trips), disorder=disorder, quiet=True)
+    _show(page.went_in(embedded, produced))
+    account = assemble(embedded, quiet=True)
+    seen = outcome(embedded)
+    _show(page.came_out(embedded, account, seen))
+    windows = read(folder / "trips.sqlite", settings.source_time_zone)
+    checks = [*check(embedded, source, produced, account, seen), *windows.checks]
+    _show(page.adds_up(account, checks))
+    _show(page.incomplete(seen))
+    _show(page.zones_and_hours(windows, settings.source_time_zone))
+    _show(page.files(folder))
+    if any(each.expected != each.found for each in checks):
+        raise ChillFlowError("the demo does not add up: please report it")
+
+
+def _show(lines: list[str]) -> None:
+    typer.echo("\n".join([*lines, ""]))

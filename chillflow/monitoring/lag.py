@@ -1,0 +1,58 @@
+"""How far behind the end of its partitions this process is."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from chillflow.connectors import open_log
+from chillflow.connectors.log import End
+from chillflow.errors import ChillFlowError
+from chillflow.monitoring.metrics import LAG_OFFSETS, LAG_SECONDS, LOCK
+from chillflow.monitoring.probe import Probe
+from chillflow.monitoring.progress import Reading, readings
+from chillflow.settings import Settings
+from chillflow.streamtime import NO_TIME
+
+__all__ = ["Lag"]
+
+_TIMEOUT = timedelta(seconds=2)
+
+
+class Lag:
+    """Asks the log where its partitions end, with a client of its own: those of the sources are in other threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        log = open_log(settings.model_copy(update={"kafka_timeout": _TIMEOUT}))
+        self._ends = Probe(lambda: log.ends(settings.topic))
+
+    def problem(self) -> str | None:
+        """Why the log does not say, if it does not."""
+        try:
+            self._ends.answer()
+        except ChillFlowError as error:
+            return str(error)
+        return None
+
+    def publish(self) -> None:
+        """Set the metrics of lag. What is not known is absent: a number would be a guess."""
+        try:
+            ends = self._ends.answer()
+        except ChillFlowError:
+            ends = []
+        with LOCK:
+            LAG_OFFSETS.clear()
+            LAG_SECONDS.clear()
+            for reading in readings() if ends else ():
+                end = ends[reading.number]
+                # the reader may have passed an end that was asked for some seconds ago
+                LAG_OFFSETS.labels(reading.number).set(max(0, end.offset - reading.position))
+                if (seconds := _seconds_behind(reading, end)) is not None:
+                    LAG_SECONDS.labels(reading.number).set(seconds)
+
+
+def _seconds_behind(reading: Reading, end: End) -> float | None:
+    if reading.position >= end.offset:
+        return 0.0
+    if reading.stream_time == NO_TIME or end.newest is None:
+        return None
+    return max(0.0, (end.newest - reading.stream_time) / 1000)

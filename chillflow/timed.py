@@ -1,0 +1,30 @@
+"""Lists that know when what they hold was read: for the latency, at a cost by the list and not by the record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
+
+__all__ = ["Timed", "made_of", "oldest"]
+
+T = TypeVar("T")
+
+
+class Timed(list[T]):
+    """A list, and when the first of what it was made of was read (seconds since 1970)."""
+
+    __slots__ = ("read_at",)
+
+    def __init__(self, values: Iterable[T], read_at: float) -> None:
+        super().__init__(values)
+        self.read_at = read_at
+
+
+def oldest(lists: Iterable[Any]) -> float | None:
+    """When the first of what these hold was read; those that do not know are passed over."""
+    return min((each.read_at for each in lists if isinstance(each, Timed)), default=None)
+
+
+def made_of(origin: Sequence[Any], values: list[T]) -> list[T]:
+    """Values made of these, which have been there for as long."""
+    return Timed(values, origin.read_at) if isinstance(origin, Timed) else values

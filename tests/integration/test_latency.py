@@ -1,0 +1,38 @@
+"""How long a result takes to be seen, also when nothing comes after it."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from tests.integration.cli import Pipeline
+from tests.integration.test_assembling import send, values
+from tests.servers.kafka_topics import KafkaTopics
+
+
+@pytest.mark.kafka
+def test_the_last_trip_is_seen_long_before_its_epoch_ends(on_kafka: Pipeline) -> None:
+    on_kafka.run("create-topic")
+    with on_kafka.start("assemble", CHILLFLOW_EPOCH_INTERVAL="1h") as assembling:
+        assembling.wait_for(lambda: KafkaTopics(on_kafka.address).exists(on_kafka.complete))
+        consumer = Consumer(
+            {"bootstrap.servers": on_kafka.address, "group.id": "latency", "isolation.level": "read_committed"}
+        )
+        consumer.assign([TopicPartition(on_kafka.complete, number, 0) for number in range(4)])
+        consumer.poll(1)
+        seconds = []
+        for number in range(10):
+            trip_key = f"trip {number}"
+            send(on_kafka, *values(trip_key=trip_key))
+            sent = time.monotonic()
+            message = consumer.poll(20)
+            seconds.append(time.monotonic() - sent)
+            assert message is not None
+            assert message.key() == trip_key.encode()
+        consumer.close()
+    p50, longest = statistics.median(seconds), max(seconds)
+    print(f"seen after {p50 * 1000:.0f} ms (p50), {longest * 1000:.0f} ms (max)")
+    assert p50 < 1  # about 0.15 where nothing else runs

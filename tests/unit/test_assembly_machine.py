@@ -1,0 +1,352 @@
+"""Assembly under all that may happen to a log, step by step, against a model that is written in another way.
+
+The model keeps nothing from step to step: it works everything out again from the whole log, by looking for the
+places where something happens. `CHILLFLOW_EXAMPLES` says how many logs are tried.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from chillflow.account import difference
+from chillflow.assembly import ACCOUNT, Result
+from chillflow.codec import encode
+from chillflow.events import EVENT_TYPES, TripEvent
+from chillflow.keygroup import Decided, Record
+from chillflow.splitting import split
+from chillflow.streamtime import NO_TIME
+from chillflow.trips import CompleteTrip, derived, milliseconds
+from tests.unit.vocabulary import (
+    BEGINNING,
+    DAY,
+    HOUR,
+    MINUTE,
+    NOW,
+    assembly,
+    end_event,
+    enter_event,
+    exit_event,
+    group,
+    payment_event,
+    records,
+    start_event,
+    trips,
+)
+
+EXAMPLES = int(os.environ.get("CHILLFLOW_EXAMPLES", "100"))
+TIMEOUT, CORRECTION, INCOMPLETE = 25 * HOUR, 24 * HOUR, 8 * DAY
+NEEDED = {"trip_started", "payment_processed", "trip_ended"}
+FOR_EVER = 100 * DAY
+MAKERS: tuple[tuple[Callable[..., TripEvent], str], ...] = (
+    (start_event, "pu_zone_id"),
+    (exit_event, "pu_zone_id"),
+    (enter_event, "do_zone_id"),
+    (payment_event, "total_amount"),
+    (end_event, "do_zone_id"),
+)
+"""Of each kind: how it is made, and a field in which two of them may differ."""
+
+Said = dict[str, Any]
+
+
+class Entry(NamedTuple):
+    """One thing that a group is told."""
+
+    stamp: int
+    event: TripEvent | None = None
+    """None: how far the partition has come, no more."""
+    is_end: bool = False
+    """The log has ended for good, so that open trips are closed."""
+
+
+class Model:
+    """What becomes of a log."""
+
+    def __init__(self, log: list[Entry]) -> None:
+        self.log = log
+        self.account: Counter[str] = Counter()
+        self.results: dict[str, list[Said]] = {}
+        self.late: list[int] = []
+        self.trips = self.held = 0
+        """How many trips there were, and are."""
+        places: defaultdict[str, list[int]] = defaultdict(list)
+        for at, entry in enumerate(log):
+            if entry.event is not None:
+                places[entry.event.trip_key].append(at)
+        for key, all_of_it in places.items():
+            self._trip(key, all_of_it)
+
+    def _trip(self, key: str, places: list[int]) -> None:
+        while places:
+            stamp, event = self._event(places[0])
+            if milliseconds(event.event_time) < stamp - CORRECTION:
+                self.late.append(places.pop(0))
+            else:
+                forgotten = self._life(key, places)
+                places = [at for at in places if at >= forgotten]
+        self.account["late"] = len(self.late)
+
+    def _life(self, key: str, places: list[int]) -> int:
+        """Of the trip that the first of these events opens, all until it is forgotten: the place where it is."""
+        never = len(self.log)
+        stamp, event = self._event(places[0])
+        due = max(stamp, milliseconds(event.event_time)) + TIMEOUT
+        closed = min(self._passed(due, places[0]), self._first(lambda entry: entry.is_end, places[0]))
+        complete = next((at for at in places if self._known(places, at + 1).keys() >= NEEDED), never)
+        news = [at for at in places if self._known(places, at) != self._known(places, at + 1)]
+        revisions, status, forgotten = list[int](), "open", never
+        if closed < never and closed <= complete:
+            forgotten = self._passed(due + INCOMPLETE, closed)
+            complete = complete if complete < forgotten else never
+            status = "incomplete"
+            revisions = [closed, *(at + 1 for at in news if closed <= at < min(complete, forgotten))]
+        if complete < never:
+            status = "complete"
+            for at in [complete, *(at for at in news if at > complete)]:
+                if at < forgotten or at == complete:
+                    known, (stamp, event) = self._known(places, at + 1), self._event(at)
+                    if event.event_type in NEEDED:
+                        revisions.append(at + 1)
+                        due = max(stamp, *(milliseconds(each.event_time) for each in known.values())) + CORRECTION
+                        forgotten = self._passed(due, at)
+        self._count(status, [at for at in places if at < forgotten], forgotten)
+        self.trips += 1
+        self.held += forgotten == never
+        self.results.setdefault(key, []).extend(
+            said(key, number, self._known(places, until)) for number, until in enumerate(revisions, 1)
+        )
+        return forgotten
+
+    def _count(self, status: str, places: list[int], forgotten: int) -> None:
+        before = ((self._known(places, at), self._event(at)[1]) for at in places)
+        duplicates = sum(known.get(event.event_type) == event for known, event in before)
+        events = len(self._known(places, forgotten))
+        self.account.update(
+            {
+                f"{status}_trips": 1,
+                f"events_in_{status}": events,
+                "duplicates": duplicates,
+                "superseded": len(places) - duplicates - events,
+            }
+        )
+
+    def _known(self, places: list[int], until: int) -> dict[str, TripEvent]:
+        """Of each type the event that counts, of those before a place."""
+        seen = (self._event(at)[1] for at in places if at < until)
+        return {event.event_type: event for event in sorted(seen, key=lambda each: (each.event_version, each.event_id))}
+
+    def _event(self, at: int) -> tuple[int, TripEvent]:
+        stamp, event, _ = self.log[at]
+        assert event is not None
+        return stamp, event
+
+    def _passed(self, due: int, start: int) -> int:
+        return self._first(lambda entry: entry.stamp > due, start)
+
+    def _first(self, condition: Callable[[Entry], bool], start: int) -> int:
+        return next((at for at in range(start, len(self.log)) if condition(self.log[at])), len(self.log))
+
+
+def said(key: str, revision: int, known: dict[str, TripEvent]) -> Said:
+    """What a result says of a trip of these events: only what is known."""
+    is_complete = known.keys() >= NEEDED
+    fields: Said = {}
+    for name in ("zone_exited", "zone_entered", "trip_started", "payment_processed", "trip_ended"):
+        if name in known and (name in NEEDED or not is_complete):
+            fields |= known[name].model_dump(exclude={*TripEvent.model_fields})
+    if is_complete:
+        km, minutes, speed = derived(fields["trip_distance"], fields["pickup_ts"], fields["dropoff_ts"])
+        fields |= {"distance_km": km, "duration_min": minutes, "avg_speed_kmh": speed}
+    missing = () if is_complete else tuple(name for name in EVENT_TYPES if name not in known)
+    known_fields = {name: value for name, value in fields.items() if value is not None}
+    return {"trip_key": key, "revision": revision, "missing": missing, **known_fields}
+
+
+def told(result: Result) -> Said:
+    """The same of a result."""
+    fields = {name: value for name, value in msgspec.structs.asdict(result.trip).items() if value is not None}
+    return fields | {"missing": result.missing}
+
+
+KEYS = st.sampled_from(["a", "b", "c"])
+KINDS = st.one_of(
+    st.lists(st.sampled_from(range(5)), min_size=1, max_size=4),
+    st.permutations(range(5)),
+    st.permutations([0, 3, 4]),
+)
+VERSIONS = st.sampled_from([0, 0, 0, 1, 2])
+SAYINGS = st.sampled_from([1, 1, 2])
+AWAY = st.sampled_from([0, 0, -1, -MINUTE, -CORRECTION, -CORRECTION - 1, -CORRECTION + 1, HOUR, 2 * DAY])
+STEPS = st.one_of(
+    st.sampled_from([0, 1, MINUTE, HOUR, CORRECTION, TIMEOUT, INCOMPLETE]), st.integers(0, INCOMPLETE + 2 * TIMEOUT)
+)
+
+
+class AssemblyMachine(RuleBasedStateMachine):
+    """A key group of trips, told of anything in any order and restored at any time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.group = group()
+        self.log: list[Entry] = []
+        self.now = NO_TIME
+        self.account: Counter[str] = Counter()
+        self.results: dict[str, list[Said]] = {}
+        self.late: list[int] = []
+
+    @initialize(start=st.sampled_from([NO_TIME, NOW, NOW]))
+    def begin(self, start: int) -> None:
+        self.now = start
+
+    @rule(key=KEYS, kinds=KINDS, version=VERSIONS, says=SAYINGS, away=AWAY, at_once=st.booleans())
+    def send(self, key: str, kinds: Sequence[int], version: int, says: int, away: int, at_once: bool) -> None:
+        """Some events of a trip, of a time near the stream's."""
+        time = BEGINNING + timedelta(milliseconds=max(self.now, NOW) - NOW + away)
+        made = []
+        for kind in kinds:
+            make, differs = MAKERS[kind]
+            made.append(make(trip_key=key, event_time=time, event_version=version, **{differs: says}))
+        self._read(made, at_once)
+
+    @precondition(lambda self: any(entry.event for entry in self.log))
+    @rule(picks=st.lists(st.integers(0, 1000), min_size=1, max_size=5), at_once=st.booleans())
+    def send_again(self, picks: list[int], at_once: bool) -> None:
+        """Events that have come before, whatever has become of their trip since."""
+        sent = [entry.event for entry in self.log if entry.event is not None]
+        self._read([sent[-1 - pick % len(sent)] for pick in picks], at_once)
+
+    @rule(step=STEPS, is_heard=st.booleans())
+    def go_on(self, step: int, is_heard: bool) -> None:
+        """Stream time goes on; the group may hear of it at once, or by its next record."""
+        self._go_to(max(self.now, NOW) + step, is_heard)
+
+    @precondition(lambda self: self.group._deadlines)
+    @rule(pick=st.integers(0, 1000), past=st.sampled_from([0, 1]), is_heard=st.booleans())
+    def go_to_a_deadline(self, pick: int, past: int, is_heard: bool) -> None:
+        """To the millisecond of one of the deadlines, or to the next."""
+        deadlines = sorted(self.group._deadlines)
+        self._go_to(max(self.now, deadlines[pick % len(deadlines)][0] + past), is_heard)
+
+    @rule()
+    def snapshot(self) -> None:
+        """After one the states are bytes."""
+        self.group.snapshot()
+        assert not self.group._live
+
+    @rule()
+    def restore(self) -> None:
+        """As after a crash or on another worker: all that goes on is what was pickled."""
+        self.group = group(pickle.loads(pickle.dumps(self.group.snapshot())))
+
+    @rule()
+    def end(self) -> None:
+        """The end of a bounded run that closes what is open; the next run goes on."""
+        self.log.append(Entry(NO_TIME, is_end=True))
+        self._take(self.group.close(assembly().close))
+
+    @invariant()
+    def the_model_says_the_same(self) -> None:
+        model = Model(self.log)
+        events = sum(entry.event is not None for entry in self.log)
+        assert {name: self.account[name] for name in (*model.account, "events")} == {**model.account, "events": events}
+        assert {key: results for key, results in model.results.items() if results} == self.results
+        assert sorted(model.late) == self.late
+        assert len(self.group) == model.held
+
+    @invariant()
+    def it_adds_up(self) -> None:
+        account = Counter(dict.fromkeys(ACCOUNT, 0)) | self.account
+        assert min(self.account.values(), default=0) >= 0
+        assert difference(account) == 0
+        assert sum(account[f"{status}_trips"] for status in ("complete", "incomplete", "open")) == Model(self.log).trips
+
+    def teardown(self) -> None:
+        """All deadlines pass: nothing is left, and no trip is open."""
+        self._go_to(max(self.now, NOW) + FOR_EVER, is_heard=True)
+        self.the_model_says_the_same()
+        assert len(self.group) == self.account["open_trips"] == self.account["events_in_open"] == 0
+        assert self.group.snapshot()["states"] == {}
+        assert self.group._deadlines == []
+
+    def _read(self, events: Iterable[TripEvent], at_once: bool) -> None:
+        batch = []
+        for event in events:
+            batch.append(Record(self.now, len(self.log), event.trip_key.encode(), encode(event), None))
+            self.log.append(Entry(self.now, event))
+        for batches in [[batch]] if at_once else [[[record]] for record in batch]:
+            self._take(self.group.process(batches))
+
+    def _go_to(self, stamp: int, is_heard: bool) -> None:
+        self.now = stamp
+        if is_heard:
+            self.log.append(Entry(stamp))
+            self._take(self.group.process([stamp]))
+
+    def _take(self, decided: Decided) -> None:
+        self.account.update(decided.tally)
+        for result in decided.results:
+            self.results.setdefault(result.trip.trip_key, []).append(told(result))
+        self.late += [record.offset for record in decided.late]
+
+
+TestAssembly = AssemblyMachine.TestCase
+TestAssembly.settings = settings(max_examples=EXAMPLES, stateful_step_count=40, deadline=None)
+
+
+def final(events: Iterable[TripEvent]) -> tuple[dict[str, Said], Counter[str]]:
+    """What a log of these events says last of each trip, and the account, when it has ended."""
+    one = group()
+    account: Counter[str] = Counter(dict.fromkeys(ACCOUNT, 0))
+    last: dict[str, Said] = {}
+    for decided in (one.process([records(events, NO_TIME)]), one.close(assembly().close)):
+        account.update(decided.tally)
+        last |= {result.trip.trip_key: told(result) for result in decided.results}
+    return last, account
+
+
+@given(trips(), st.randoms(use_true_random=False), st.sets(st.integers(0, 4), max_size=3))
+@settings(max_examples=EXAMPLES, deadline=None)
+def test_any_order_of_the_events_makes_the_same_trip(
+    one: CompleteTrip, chance: random.Random, dropped: set[int]
+) -> None:
+    events = [event for kind, event in enumerate(split(one)) if kind not in dropped]
+    shuffled = chance.choices(events, k=3) + events if events else []
+    chance.shuffle(shuffled)
+    (last, account), (expected, _) = final(shuffled), final(events)
+    assert last == expected
+    assert account["duplicates"] == len(shuffled) - len(events)
+
+
+@given(
+    st.lists(trips(key=st.uuids().map(str)), max_size=4),
+    st.randoms(use_true_random=False),
+    st.floats(0, 1),
+    st.floats(0, 1),
+)
+@settings(max_examples=EXAMPLES, deadline=None)
+def test_each_trip_of_which_anything_came_ends_complete_or_incomplete(
+    some: list[CompleteTrip], chance: random.Random, drop: float, duplicate: float
+) -> None:
+    events: list[TripEvent] = [event for one in some for event in split(one) if chance.random() >= drop]
+    events += [event for event in events if chance.random() < duplicate]
+    chance.shuffle(events)
+    last, account = final(events)
+    came: defaultdict[str, set[str]] = defaultdict(set)
+    for event in events:
+        came[event.trip_key].add(event.event_type)
+    whole = {key for key, types in came.items() if types >= NEEDED}
+    assert last.keys() == came.keys()
+    assert {key for key, trip in last.items() if not trip["missing"]} == whole
+    assert (account["complete_trips"], account["incomplete_trips"]) == (len(whole), len(last) - len(whole))
+    assert account["open_trips"] == difference(account) == 0

@@ -1,0 +1,334 @@
+"""Whether a process and a cluster are ready, and what they say if not; without a flow."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chillflow.connectors.filelog import FileLog
+from chillflow.errors import ChillFlowError, DatabaseError, SettingsError
+from chillflow.messages import Message
+from chillflow.monitoring import delivery, progress, record
+from chillflow.monitoring.client import get
+from chillflow.monitoring.cluster import monitored_cluster, worker_file
+from chillflow.monitoring.health import Health
+from chillflow.monitoring.lag import Lag
+from chillflow.monitoring.metrics import REGISTRY
+from chillflow.monitoring.probe import Probe
+from chillflow.monitoring.process import monitored
+from chillflow.monitoring.server import Page, Server
+from chillflow.monitoring.status import find, lines, look
+from chillflow.settings import Settings, load
+from chillflow.streamtime import NO_TIME
+from chillflow.topics import registry
+from tests.servers._process import free_port, wait_until
+
+PARTITIONS = 2
+
+
+@pytest.fixture(autouse=True)
+def nothing_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_readings", {})
+    monkeypatch.setattr(progress, "epochs", progress.Epochs())
+    monkeypatch.setattr("chillflow.monitoring.health.epochs", progress.epochs)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    settings = load(kafka_bootstrap_servers=f"file:{tmp_path / 'topics'}", recovery_dir=tmp_path / "recovery")
+    FileLog(tmp_path / "topics").ensure_topics([registry(settings)[settings.topic]], PARTITIONS, 1)
+    return settings
+
+
+def lag_of(partition: int) -> tuple[float | None, float | None]:
+    labels = {"partition": str(partition)}
+    offsets, seconds = (f"chillflow_consumer_lag_{unit}" for unit in ("offsets", "seconds"))
+    return REGISTRY.get_sample_value(offsets, labels), REGISTRY.get_sample_value(seconds, labels)
+
+
+# Probe
+
+
+def test_a_probe_asks_again_only_after_a_rest() -> None:
+    asked: list[float] = []
+    probe = Probe(lambda: asked.append(0), rest=0.2)
+    for _ in range(3):
+        probe.answer()
+    assert len(asked) == 1
+    time.sleep(0.25)
+    probe.answer()
+    assert len(asked) == 2
+
+
+def test_nobody_waits_long_for_a_server_that_hangs() -> None:
+    goes_on = threading.Event()
+    probe = Probe(goes_on.wait, rest=60, patience=0.5)
+    start = time.monotonic()
+    for _ in range(10):
+        with pytest.raises(ChillFlowError, match=r"no answer within 0\.5 s"):
+            probe.answer()
+    assert time.monotonic() - start < 4, "they wait for the same answer, not one after the other"
+    goes_on.set()
+    assert wait_until(lambda: probe._future is not None and probe._future.done(), 10)
+    assert probe.answer() is True
+
+
+# A process
+
+
+def test_each_check_says_what_is_wrong(settings: Settings) -> None:
+    health = Health(settings, Lag(settings), PARTITIONS)
+    assert health.checks() == {
+        "sources": "0 of 2 partitions are assigned",
+        "broker": None,
+        "epoch": "no epoch has become durable yet",
+        "delivery": None,
+    }
+    readings = [progress.opened(number, 0, NO_TIME) for number in range(PARTITIONS)]
+    for reading in readings:
+        reading.snapshot()
+    for reading in readings:
+        reading.durable()
+    assert set(health.checks().values()) == {None}
+    assert progress.epochs.last is not None
+    progress.epochs.last -= 61
+    assert health.checks()["epoch"] == "the last epoch became durable 61 s ago (limit 60 s)"
+    assert REGISTRY.get_sample_value("chillflow_check_ok", {"check": "epoch"}) == 0
+
+
+def test_a_worker_without_a_partition_is_none_the_worse_for_it(settings: Settings) -> None:
+    checks = Health(settings, Lag(settings), 0).checks()
+    assert checks["sources"] is checks["epoch"] is None
+
+
+def test_a_delivery_that_failed_or_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        with delivery.delivering("table", 1):
+            raise DatabaseError("the disk is full")
+
+    with pytest.raises(DatabaseError):
+        fail()
+    assert delivery.problem() == "table: the disk is full"
+    with delivery.delivering("table", 1):
+        pass
+    assert delivery.problem() is None
+    monkeypatch.setattr(delivery, "_PATIENCE", 0.0)
+    with delivery.delivering("topics", 1):
+        assert delivery.problem() == "topics: under way for 0 s"
+    assert delivery.problem() is None
+
+
+def test_lag_in_offsets_and_in_event_time(settings: Settings, tmp_path: Path) -> None:
+    log = FileLog(tmp_path / "topics")
+    writer = log.exactly_once_writer("test", 0)
+    for second in (10, 90, 70):
+        writer.send(Message(settings.topic, b"k", b"{}", second * 1000))
+    writer.flush()
+    end = log.ends(settings.topic)[0]
+    assert end.newest == 90_000
+    reading = progress.opened(0, 0, NO_TIME)
+    progress.opened(1, 0, NO_TIME)
+
+    lag = Lag(settings)
+    lag.publish()
+    assert lag_of(0) == (end.offset, None), "no stream time yet"
+    assert lag_of(1) == (0, 0), "nothing to read is no lag"
+    reading.read(1, 20, 30_000)
+    lag.publish()
+    assert lag_of(0) == (end.offset - 20, 60)
+    reading.read(2, end.offset, 70_000)
+    lag.publish()
+    assert lag_of(0) == (0, 0)
+
+
+def test_of_a_log_that_does_not_answer_the_lag_is_not_known(settings: Settings, tmp_path: Path) -> None:
+    progress.opened(0, 0, NO_TIME)
+    lag = Lag(settings)
+    (tmp_path / "topics").rename(tmp_path / "elsewhere")
+    lag.publish()
+    assert lag_of(0) == (None, None)
+    assert "no topic" in (lag.problem() or "")
+
+
+def test_events_in_flight_are_those_of_epochs_that_are_not_durable() -> None:
+    def in_flight() -> float | None:
+        return REGISTRY.get_sample_value("chillflow_events_in_flight", {"partition": "0"})
+
+    reading = progress.opened(0, 0, NO_TIME)
+    reading.read(5, 5, 0)
+    assert in_flight() == 5
+    reading.snapshot()
+    assert in_flight() == 5
+    reading.durable()
+    reading.read(2, 7, 0)
+    assert in_flight() == 2
+
+
+def test_starts_are_counted_and_the_last_error_is_kept(settings: Settings) -> None:
+    folder = settings.recovery_dir
+
+    def fail() -> None:
+        with monitored(settings, folder, partitions=0):
+            raise DatabaseError("gone")
+
+    for starts in (1, 2):
+        with pytest.raises(DatabaseError):
+            fail()
+        kept = record.read(folder / record.FILE)
+        assert (kept.starts, kept.url) == (starts, None)
+        assert kept.last_error is not None
+        assert kept.last_error.error == "gone"
+    with monitored(settings, folder, partitions=0):
+        assert record.read(folder / record.FILE).last_error is not None
+    with pytest.raises(ChillFlowError, match=r"no `assemble` runs on .* \(the last error: gone\)"):
+        find(folder)
+
+
+def test_a_file_that_is_no_record_is_as_none(tmp_path: Path) -> None:
+    (tmp_path / "monitoring.json").write_text("{")
+    assert record.read(tmp_path / "monitoring.json") == record.Record()
+
+
+# The server
+
+
+def test_a_host_that_is_not_ours() -> None:
+    with pytest.raises(SettingsError, match=r"cannot serve metrics on 192\.0\.2\.1 port 1"):
+        Server("192.0.2.1", 1, {})
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1", "::", "localhost"])
+def test_hosts(host: str) -> None:
+    try:
+        server = Server(host, 0, {"/x": lambda accept: Page(200, "text/plain", b"here")})
+    except SettingsError:
+        pytest.skip("no IPv6 here")
+    assert get(f"{server.url}/x?y=1") == (200, "here")
+    server.close()
+
+
+def test_a_page_that_fails_is_an_error_and_the_server_goes_on() -> None:
+    pages: dict[str, Any] = {"/bad": lambda accept: 1 / 0, "/good": lambda accept: Page(200, "text/plain", b"")}
+    server = Server("127.0.0.1", 0, pages)
+    assert get(f"{server.url}/bad") == (500, "division by zero\n")
+    assert get(f"{server.url}/good")[0] == 200
+    server.close()
+
+
+# A cluster
+
+
+class Worker:
+    """One that answers like a worker, with what it is given."""
+
+    def __init__(self, folder: Path, number: int, partitions: list[int], problems: list[str], metrics: str) -> None:
+        ready = json.dumps({"problems": problems, "partitions": partitions, "pid": number}).encode()
+        pages = {
+            "/readyz": lambda accept: Page(503 if problems else 200, "application/json", ready),
+            "/metrics": lambda accept: Page(200, "text/plain", metrics.encode()),
+        }
+        self.server = Server("127.0.0.1", 0, pages)
+        record.started(folder / worker_file(number), number, self.server.url)
+
+
+def exposition(number: int) -> str:
+    return f"""\
+# HELP chillflow_read_events_total text
+# TYPE chillflow_read_events_total counter
+chillflow_read_events_total{{partition="{number}",worker="{number}"}} {number + 1}
+# HELP chillflow_worker_up text
+# TYPE chillflow_worker_up gauge
+chillflow_worker_up{{worker="{number}"}} 1
+"""
+
+
+@pytest.fixture
+def cluster(settings: Settings) -> Iterator[str]:
+    with monitored_cluster(settings, 2, PARTITIONS):
+        yield record.read(settings.recovery_dir / record.FILE).url or ""
+
+
+def test_a_cluster_is_ready_when_all_workers_are_and_all_is_read(cluster: str, settings: Settings) -> None:
+    code, text = get(f"{cluster}/readyz")
+    assert code == 503
+    assert json.loads(text)["problems"] == [
+        "sources: no worker reads partition 0, 1",
+        "worker 0: no answer",
+        "worker 1: no answer",
+    ]
+    Worker(settings.recovery_dir, 0, [0], [], exposition(0))
+    Worker(settings.recovery_dir, 1, [], ["database: gone"], exposition(1))
+    code, text = get(f"{cluster}/readyz")
+    assert (code, json.loads(text)["problems"]) == (
+        503,
+        ["sources: no worker reads partition 1", "worker 1: database: gone"],
+    )
+    Worker(settings.recovery_dir, 1, [1], [], exposition(1))
+    code, text = get(f"{cluster}/readyz")
+    assert (code, json.loads(text)["ready"]) == (200, True)
+    assert get(f"{cluster}/livez")[0] == 200
+
+
+def test_a_cluster_shows_the_series_side_by_side(cluster: str, settings: Settings) -> None:
+    Worker(settings.recovery_dir, 0, [0], [], exposition(0))
+    worker = Worker(settings.recovery_dir, 1, [1], [], exposition(1))
+    _, text = get(f"{cluster}/metrics")
+    assert [line for line in text.splitlines() if line[0] != "#"] == [
+        'chillflow_read_events_total{partition="0",worker="0"} 1.0',
+        'chillflow_read_events_total{partition="1",worker="1"} 2.0',
+        'chillflow_worker_up{worker="0"} 1.0',
+        'chillflow_worker_up{worker="1"} 1.0',
+    ]
+    assert text.count("# TYPE") == 2, "a family once, or Prometheus refuses all"
+    worker.server.close()
+    _, text = get(f"{cluster}/metrics")
+    assert 'chillflow_worker_up{worker="1"} 0.0' in text
+    assert 'chillflow_read_events_total{partition="0",worker="0"} 1.0' in text
+
+
+def test_the_addresses_of_an_older_cluster_are_forgotten(settings: Settings) -> None:
+    record.started(settings.recovery_dir / worker_file(7), 1, "http://127.0.0.1:1")
+    with monitored_cluster(settings, 2, PARTITIONS):
+        assert not (settings.recovery_dir / worker_file(7)).exists()
+
+
+# status
+
+
+def test_throughput_is_what_is_read_between_two_looks(settings: Settings) -> None:
+    with monitored(settings, settings.recovery_dir, partitions=PARTITIONS):
+        url = find(settings.recovery_dir)
+        reading = progress.opened(0, 0, NO_TIME)
+
+        def while_sleeping(seconds: float) -> None:
+            reading.read(500, 500, 0)
+            time.sleep(0.5)
+
+        status = look(url, while_sleeping)
+    assert 300 < status["events_per_second"] < 1000
+    assert status["ready"] is False
+    shown = "\n".join(lines({**status, "last_error": {"at": "2024-01-01T00:00:00Z", "error": "gone"}}))
+    assert "not ready: 1 worker" in shown
+    assert "  sources: 1 of 2 partitions are assigned" in shown
+    assert "last error  2024-01-01T00:00:00Z: gone" in shown
+
+
+def test_status_of_something_else(tmp_path: Path) -> None:
+    port = free_port()
+    with pytest.raises(ChillFlowError, match="no answer from"):
+        look(f"http://127.0.0.1:{port}")
+    with pytest.raises(ChillFlowError, match="no answer from"):
+        look("nothing")
+    server = Server("127.0.0.1", 0, {"/metrics": lambda accept: Page(200, "text/html", b"<html>hello</html>")})
+    with pytest.raises(ChillFlowError, match="is no `assemble` of this release"):
+        look(server.url)
+    record.started(tmp_path / record.FILE, 1, server.url)
+    with pytest.raises(ChillFlowError, match="no `assemble` runs on"):
+        find(tmp_path)
+    server.close()

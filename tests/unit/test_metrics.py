@@ -1,0 +1,218 @@
+"""The metrics themselves: their names, their page, and what is put into them."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+
+from chillflow.account import AccountFile, difference
+from chillflow.assembly import ACCOUNT
+from chillflow.codec import decode_keyed
+from chillflow.connectors.tables import refusal
+from chillflow.messages import dead_letter
+from chillflow.monitoring import account, dead_letters, events
+from chillflow.monitoring.histogram import BatchHistogram
+from chillflow.monitoring.metrics import DESCRIBED, REGISTRY, families
+from chillflow.monitoring.progress import Epochs
+from chillflow.monitoring.reasons import REASONS, kind_of_reason
+from tests.unit.vocabulary import trip
+
+PAGE = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "make_metrics.py"))
+
+
+def value(name: str, **labels: str) -> float | None:
+    return REGISTRY.get_sample_value(name, labels)
+
+
+def test_the_page_of_metrics_is_that_of_the_code() -> None:
+    assert PAGE["PAGE"].read_text() == PAGE["page"](), "run python docs/make_metrics.py"
+
+
+@pytest.mark.parametrize("metric", DESCRIBED, ids=lambda metric: metric.name)
+def test_names_and_units_are_by_the_conventions(metric: Any) -> None:
+    assert re.fullmatch(r"chillflow_[a-z_]+", metric.name)
+    assert metric.name.endswith("_total") == (metric.kind == "counter")
+    assert not re.search(r"_(ms|millis\w*|minutes|kb|mb)(_|$)", metric.name), "seconds and bytes"
+    assert metric.kind != "histogram" or metric.name.endswith(("_seconds", "_records"))
+    assert metric.meaning.endswith(".")
+    assert {"le", "job", "instance"}.isdisjoint(metric.labels)
+
+
+def test_each_series_has_its_worker() -> None:
+    samples = [sample for family in families("7") for sample in family.samples]
+    assert samples
+    assert {sample.labels["worker"] for sample in samples} == {"7"}
+    assert not [sample for sample in samples if sample.name.endswith("_created")]
+
+
+# Histograms
+
+
+@given(st.lists(st.tuples(st.floats(0, 20), st.integers(1, 4))))
+def test_a_histogram_of_batches_is_that_of_its_observations(batches: list[tuple[float, int]]) -> None:
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    batch = BatchHistogram("h", "text", registry=ours, buckets=(0.5, 1.0, 10.0))
+    single = Histogram("h", "text", registry=theirs, buckets=(0.5, 1.0, 10.0))
+    for seconds, times in batches:
+        batch.observe(seconds, times)
+        for _ in range(times):
+            single.observe(seconds)
+
+    def lines(registry: CollectorRegistry) -> dict[str, Any]:
+        text = generate_latest(registry).decode()
+        found = (line.rsplit(" ", 1) for line in text.splitlines() if line[0] != "#" and "_created" not in line)
+        return {name: pytest.approx(float(number)) for name, number in found}
+
+    assert lines(ours) == lines(theirs)
+
+
+# Dead letters
+
+
+@given(st.binary() | st.text().map(str.encode) | st.recursive(st.integers(), st.lists).map(lambda x: str(x).encode()))
+def test_each_reason_not_to_decode_has_its_kind(content: bytes) -> None:
+    with pytest.raises(ValueError) as error:
+        decode_keyed(b"t", content)
+    assert kind_of_reason("decode", str(error.value)) != "other"
+
+
+GOOD = (
+    b'{"event_id":"x","event_type":"zone_exited","trip_key":"t","event_time":"2024-01-01T00:00:00Z",'
+    b'"schema_version":1,"pickup_ts":"2024-01-01T00:00:00Z","pu_zone_id":1}'
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (None, "tombstone"),
+        (b"", "no_json"),
+        (b"\xff", "no_json"),
+        (b"[]", "no_json"),
+        (b"[" * 5000, "no_json"),
+        (b'"\xed\xa0\x80"', "no_json"),
+        (b"{}", "unknown_type"),
+        (GOOD.replace(b"zone_exited", b"zone_imagined"), "unknown_type"),
+        (GOOD.replace(b'version":1', b'version":2'), "schema_version"),
+        (GOOD.replace(b'"pu_zone_id":1', b'"pu_zone_id":"one"'), "field"),
+        (GOOD.replace(b'"trip_key":"t",', b""), "field"),
+        (GOOD.replace(b'"trip_key":"t"', b'"trip_key":"other"'), "wrong_key"),
+    ],
+)
+def test_kinds_of_reasons_to_decode(value: bytes | None, kind: str) -> None:
+    with pytest.raises(ValueError) as error:
+        decode_keyed(b"t", value)
+    assert kind_of_reason("decode", str(error.value)) == kind
+    assert ("decode", kind) in REASONS
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind"),
+    [
+        ({"trip_key": "k" * 3000}, "key_too_long"),
+        ({"trip_key": "k\0"}, "nul"),
+        ({"fare_amount": 1e9}, "amount"),
+    ],
+)
+def test_kinds_of_reasons_not_to_write(fields: dict[str, Any], kind: str) -> None:
+    assert kind_of_reason("write", refusal(trip(**fields)) or "") == kind
+    assert ("write", kind) in REASONS
+
+
+def test_what_is_not_known_is_other_and_there_are_few_kinds() -> None:
+    assert kind_of_reason("decode", "x") == kind_of_reason("write", "") == kind_of_reason("else", "x") == "other"
+    assert len(REASONS) <= 20
+
+
+def test_dead_letters_are_counted_whatever_headers_they_had() -> None:
+    letter = dead_letter(
+        *("dlq", "decode", "no message key"),
+        key=None,
+        value=b"\xff",
+        headers=(("stage", b"theirs"), ("trace", b"\xff\xfe"), ("null", None)),  # type: ignore[arg-type]
+        topic="t",
+        partition=1,
+        offset=3,
+    )
+    before = value("chillflow_dead_letters_total", stage="decode", reason="no_key") or 0
+    dead_letters.note([letter] * 3)
+    assert value("chillflow_dead_letters_total", stage="decode", reason="no_key") == before + 3
+
+
+# The account
+
+
+def accounts(**counts: int) -> dict[str, int]:
+    return dict.fromkeys(ACCOUNT, 0) | counts
+
+
+def test_the_account_is_shown_whole() -> None:
+    account.publish(accounts(events=7, events_in_open=4, duplicates=2, open_trips=1))
+    assert value("chillflow_account_read_events_total") == 7
+    assert value("chillflow_account_difference_events") == 1
+    assert value("chillflow_account_trips", state="open") == 1
+    account.publish(accounts(events=9, events_in_complete=5, duplicates=4, complete_trips=1))
+    assert value("chillflow_account_read_events_total") == 9
+    assert value("chillflow_account_difference_events") == 0
+    assert value("chillflow_account_trips", state="open") == 0
+    outcomes = {name.removeprefix("events_in_") for name in ACCOUNT if not name.endswith("_trips")} - {"events"}
+    assert sum(value("chillflow_account_events", outcome=outcome) or 0 for outcome in outcomes) == 9
+
+
+def test_a_resumed_run_begins_with_the_account_that_is_durable(tmp_path: Path) -> None:
+    """Also where a crash has left the file with that of an epoch that did not become durable."""
+    path = tmp_path / "account.json"
+    sink = AccountFile(path)
+    part = sink.build_part("write", "account", None)
+    part.write_batch([accounts(events=5, late=5)])
+    durable = part.snapshot()
+    part.write_batch([accounts(events=8, late=8)])
+    part.snapshot()
+
+    sink.build_part("write", "account", durable)
+    account.publish_file(path)
+    assert value("chillflow_account_events", outcome="late") == 5
+    assert difference(durable or {}) == 0
+
+
+def test_events_are_taken_over_as_counted() -> None:
+    before = value("chillflow_events_total", event_type="trip_ended") or 0
+    counts = [0, 0, 0, 0, 0]
+    events.follow(counts)
+    for _ in range(3):
+        counts[4] += 2
+        events.publish()
+    assert value("chillflow_events_total", event_type="trip_ended") == before + 6
+
+
+# Epochs
+
+
+@pytest.fixture
+def observed() -> Callable[[], tuple[float, ...]]:
+    def counts() -> tuple[float, float]:
+        names = ("chillflow_epoch_commit_seconds_count", "chillflow_epoch_duration_seconds_count")
+        first, second = (value(name) or 0 for name in names)
+        return first, second
+
+    before = counts()
+    return lambda: tuple(now - then for now, then in zip(counts(), before, strict=True))
+
+
+def test_an_epoch_of_several_partitions_is_one(observed: Any) -> None:
+    epochs = Epochs()
+    for _ in range(2):
+        for _ in range(3):
+            epochs.snapshot()
+        for _ in range(3):
+            epochs.durable()
+    assert observed() == (2, 1)
+    assert epochs.last is not None
