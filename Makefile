@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all chaos stream lint format check servers servers-stop clean
+.PHONY: help install demo test test-all chaos bench stream docs lint format check servers servers-stop clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -35,8 +35,14 @@ test-all: $(VENV)/.dev  ## the tests that need no server, under each of Python 3
 chaos: $(VENV)/.dev  ## 100 kills on files and on servers (minutes)
 	CHILLFLOW_KILLS=100 $(BIN)/python -m pytest tests/chaos
 
+bench: $(VENV)/.dev  ## the whole job beside a loop by hand and Bytewax as it comes (`make servers` first)
+	$(BIN)/python -m benchmarks.pipeline
+
 stream:
 	@:
+
+docs: $(VENV)/.dev  ## the documentation as a site, in build/site
+	$(BIN)/python -m mkdocs build --strict --site-dir build/site
 
 lint: $(VENV)/.dev  ## ruff and mypy
 	$(BIN)/ruff check .

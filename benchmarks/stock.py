@@ -40,7 +40,7 @@ def to_message(item: tuple[str, Any]) -> KafkaSinkMessage[Any, Any]:
 flow = Dataflow("stock")
 source = KafkaSource([SERVERS], [TOPIC], tail=False, batch_size=4096, add_config={"fetch.queue.backoff.ms": "10"})
 messages = op.input("read", flow, source)
-events = op.map("decode", messages, lambda message: decode_value(message.value))  # type: ignore[union-attr]
+events = op.map("decode", messages, lambda message: decode_value(message.value))  # type: ignore
 trips = op.stateful_flat_map("assemble", op.key_on("by_trip", events, lambda event: event["trip_key"]), assemble)
 op.output("write", op.map("encode", trips, to_message), KafkaSink([SERVERS], OUT))
 zones = op.key_on("by_zone", trips, lambda item: str(item[1][0]["pu_zone_id"]))

@@ -139,7 +139,7 @@ class Settings(BaseSettings):
     )
     key_groups: int = Field(16, ge=1, le=4096, description="key groups a partition (fixed once a store exists)")
     epoch_interval: Duration = Field(
-        timedelta(seconds=1), description="time between snapshots; whole seconds under `bytewax.run`"
+        timedelta(seconds=2), description="time between snapshots; whole seconds under `bytewax.run`"
     )
     exit_at_end: bool = Field(False, description="stop at the end that each partition had at the start")
     close_all: bool = Field(False, description="with `exit_at_end`: close the open trips (incomplete)")

@@ -57,7 +57,7 @@ _UNREACHABLE = {
 _NO_LEADER_YET = {
     ClientError.NOT_LEADER_FOR_PARTITION,
     ClientError.LEADER_NOT_AVAILABLE,
-    ClientError._UNKNOWN_PARTITION,  # or so the client says while it has lost touch
+    ClientError._UNKNOWN_PARTITION,
 }
 _FENCED = {ClientError._FENCED, ClientError.INVALID_PRODUCER_EPOCH, ClientError.PRODUCER_FENCED}
 _WATCH_SECONDS = 5.0
@@ -83,7 +83,8 @@ class KafkaLog:
         timeout: timedelta,
         outage_limit: timedelta = timedelta(minutes=2),
     ) -> None:
-        """`timeout` is for an answer, `outage_limit` for what is under way when a broker goes away."""
+        """`timeout` is for the first answer, `outage_limit` for a broker that has answered and goes away."""
+        self._has_answered = False
         self._servers = servers
         self._timeout = timeout.total_seconds()
         self._outage_limit = outage_limit
@@ -147,8 +148,10 @@ class KafkaLog:
         partitions = self.partitions(topic)
         metadata = self._call(lambda: self._admin.list_topics(topic, timeout=self._timeout)).topics[topic]
         resource = ConfigResource(ResourceType.TOPIC, topic)
-        (asked,) = self._admin.describe_configs([resource], request_timeout=self._timeout).values()
-        config = self._call(lambda: asked.result(self._timeout))
+        admin = self._admin
+        config = self._call(
+            lambda: admin.describe_configs([resource], request_timeout=self._timeout)[resource].result(self._timeout)
+        )
         replicas = len(metadata.partitions[0].replicas)
         return Description(partitions, replicas, {name: entry.value for name, entry in config.items()})
 
@@ -159,10 +162,10 @@ class KafkaLog:
         return count
 
     def topic_id(self, topic: str) -> str | None:
-        return str(self._call(self._ask_about(topic).result).topic_id)
+        return str(self._call(lambda: self._ask_about(topic).result()).topic_id)
 
     def watch(self, topic: str) -> Callable[[], None]:
-        return _Watch(topic, lambda: self._ask_about(topic), self._call(self._ask_about(topic).result))
+        return _Watch(topic, lambda: self._ask_about(topic), self._call(lambda: self._ask_about(topic).result()))
 
     def _ask_about(self, topic: str) -> Future[Any]:
         asked: Mapping[str, Future[Any]] = self._admin.describe_topics(
@@ -291,19 +294,25 @@ class KafkaLog:
             raise KafkaError(f"wrong Kafka setting: {_message(error.args[0])}") from error
 
     def _call(self, ask: Callable[[], T]) -> T:
-        """Ask the broker, with its errors as ours; again where a topic so new has no leader yet."""
-        deadline = time.monotonic() + self._timeout
+        """Ask the broker, with its errors as ours; again where it has gone away, or a new topic has no leader yet."""
+        start = time.monotonic()
         while True:
             try:
-                return ask()
+                answer = ask()
+                self._has_answered = True
+                return answer
             except KafkaException as error:
                 reason = error.args[0]
-                if reason.code() in _NO_LEADER_YET and time.monotonic() < deadline:
+                limit = self._outage_limit.total_seconds() if self._has_answered else self._timeout
+                may_come = reason.code() in _NO_LEADER_YET or (self._has_answered and reason.code() in _UNREACHABLE)
+                if may_come and time.monotonic() - start < limit:
+                    if reason.code() == ClientError._UNKNOWN_PARTITION:
+                        self._lookup_client = None  # after an outage a client may go on saying so for ever
                     time.sleep(0.05)
                     continue
                 if reason.code() in _UNREACHABLE:
                     raise KafkaUnavailableError(
-                        f"no Kafka broker answers at {self._servers} (waited {self._timeout:g} s):"
+                        f"no Kafka broker answers at {self._servers} (waited {limit:g} s):"
                         " start one, or set KAFKA_BOOTSTRAP_SERVERS"
                     ) from error
                 if reason.code() == ClientError.UNKNOWN_TOPIC_OR_PART:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -21,7 +21,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from chillflow.connectors.failure import keeps_failures
 from chillflow.connectors.log import Log, Writer
 from chillflow.connectors.source import partition_name
-from chillflow.errors import KafkaError, RecoveryError
+from chillflow.errors import RecoveryError
 from chillflow.messages import Message
 from chillflow.monitoring import dead_letters
 from chillflow.monitoring.delivery import delivering
@@ -130,11 +130,9 @@ class _ExactlyOnce(StatefulSinkPartition[Sequence[Message], Snapshot]):
             self._flush()  # the recovery store must never be ahead of the output
         # This epoch may be a shorter one than that which was lost: what stands of it and has not been made again
         # yet must be found once more after the next crash, so the end moves on only when all has been.
-        # So also where it cannot be asked for, the broker being away again: then more is read back than need be.
-        with suppress(KafkaError):
-            for topic in [topic for topic in self._touched if not self._standing[topic]]:
-                self._ends[topic] = self._sink.log.end_offset(topic, self._partitions[topic])
-                self._touched.remove(topic)
+        for topic in [topic for topic in self._touched if not self._standing[topic]]:
+            self._ends[topic] = self._sink.log.end_offset(topic, self._partitions[topic])
+            self._touched.remove(topic)
         return {"version": VERSION, "ends": dict(self._ends)}
 
     def close(self) -> None:

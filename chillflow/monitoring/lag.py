@@ -22,7 +22,7 @@ class Lag:
     """Asks the log where its partitions end, with a client of its own: those of the sources are in other threads."""
 
     def __init__(self, settings: Settings) -> None:
-        log = open_log(settings.model_copy(update={"kafka_timeout": _TIMEOUT}))
+        log = open_log(settings.model_copy(update={"kafka_timeout": _TIMEOUT, "outage_limit": _TIMEOUT}))
         self._ends = Probe(lambda: log.ends(settings.topic))
 
     def problem(self) -> str | None:

@@ -164,7 +164,7 @@ def test_the_same_log_gives_the_same_results(without_tables: Pipeline, data_dir:
         events += pipeline.produce(some, "--rate=5000", *disorder, **SHORT)["events"]
         running.stop()
 
-    runs = {}
+    runs: dict[str, Any] = {}
     for workers, name in enumerate(("fed", "whole", "resumed"), 1):
         summary = pipeline.assemble("--workers", workers, "--close-all", **ends(name))
         assert summary["events"] == events

@@ -16,7 +16,16 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("chillflow", "dataflows", "stream")
 FOLDERS = ("docs", "tests")
-FILES = ("pyproject.toml", "constraints.txt", "README.md", "CHANGELOG.md", "LICENSE", "Makefile")
+FILES = (
+    "pyproject.toml",
+    "constraints.txt",
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "LICENSE",
+    "Makefile",
+    "mkdocs.yml",
+)
 UNREACHABLE = ("error sending request", "dns error", "failed to fetch", "connection refused", "network")
 
 

@@ -139,3 +139,30 @@ def test_the_example_of_the_operator_prints_what_it_says() -> None:
     done = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout == example.rpartition("print(ended)  # ")[2]
+
+
+GUARANTEES = re.findall(r"`([\w/]+\.py)::(\w+)`", (ROOT / "docs" / "guarantees.md").read_text())
+
+
+def test_every_guarantee_names_a_test() -> None:
+    rows = re.findall(r"^\| [A-Z].* \| (.*) \|$", (ROOT / "docs" / "guarantees.md").read_text(), re.MULTILINE)
+    assert len(rows) > 20
+    assert [row for row in rows if not re.fullmatch(r"`[\w/]+\.py::test_\w+`(, `[\w/]+\.py::test_\w+`)*", row)] == []
+
+
+@pytest.mark.parametrize(("file", "name"), sorted(set(GUARANTEES)))
+def test_the_test_of_a_guarantee_exists(file: str, name: str) -> None:
+    assert re.search(rf"^def {name}\(", (ROOT / "tests" / file).read_text(), re.MULTILINE)
+
+
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in [
+        "stream.TripEventProducer.send_events",
+        "chillflow.operators.stateful_map",
+        "chillflow.errors.InputError",
+    ]:
+        assert f'id="{name}"' in (tmp_path / "site" / "api" / "index.html").read_text(), name
+    assert not list((tmp_path / "site").rglob("*.py"))

@@ -1,0 +1,78 @@
+"""An instance that sleeps while a successor takes over, and wakes up."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.processes import family
+from tests.chaos.results import DISORDER, assert_undisturbed, undisturbed
+from tests.chaos.witness import Witness
+from tests.integration.cli import Pipeline, Running
+from tests.integration.conftest import on_servers  # noqa: F401
+from tests.servers.kafka_topics import KafkaTopics
+
+SUCCESSORS = 3
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_older_instance_writes_nothing_more(on_servers: Pipeline, data_dir: Path, workers: int) -> None:  # noqa: F811
+    """The successor goes on from a copy of the recovery store, taken while the older one slept: the lock on the
+    directory alone would refuse it.
+    """
+    pipeline = on_servers
+    pipeline.run("init-db")
+    pipeline.run("create-topic")
+    file = data_dir / "green_tripdata_2024-01.parquet"
+    with ExitStack() as stack:
+        start = stack.enter_context
+
+        def assembling(number: int) -> Running:
+            store = str(pipeline.folder / f"recovery-{number}")
+            return start(pipeline.start("assemble", "--workers", workers, CHILLFLOW_RECOVERY_DIR=store))
+
+        older = assembling(0)
+        older.wait_for(lambda: KafkaTopics(pipeline.address).exists(pipeline.windows), timeout=60)
+        witness = start(Witness(pipeline.address, [pipeline.complete, pipeline.incomplete]))
+        replay = start(pipeline.start("produce-from-file", "--file", file, "--rate", 1500, *DISORDER))
+
+        def writes(instance: Running) -> None:
+            """Wait until it writes to all partitions; nobody else does so now."""
+            time.sleep(1)  # what others have written has been seen
+            before = witness.messages.copy()
+            topic = pipeline.complete
+            instance.wait_for(lambda: all(witness.messages[topic, n] > before[topic, n] for n in range(4)), timeout=60)
+
+        writes(older)
+        for number in range(SUCCESSORS):
+            _send_to_all(older, signal.SIGSTOP)
+            shutil.copytree(pipeline.folder / f"recovery-{number}", pipeline.folder / f"recovery-{number + 1}")
+            successor = assembling(number + 1)
+            writes(successor)
+            _send_to_all(older, signal.SIGCONT)
+
+            ended = older.result(within=60)
+            assert ended.code == 1
+            line = ended.stderr.splitlines()[-1]
+            assert line.startswith("error: ")
+            assert line.endswith("another instance has taken over this pipeline's output; this one stops")
+            assert workers > 1 or len(ended.stderr.splitlines()) == 1
+            older = successor
+        replay.process.kill()
+        replay.process.wait()
+        witness.assert_saw_nothing_twice()
+        assert older.stop(within=60).code == 0
+    last = str(pipeline.folder / f"recovery-{SUCCESSORS}")
+    assert_undisturbed(pipeline, pipeline.assemble(CHILLFLOW_RECOVERY_DIR=last), undisturbed(pipeline))
+
+
+def _send_to_all(running: Running, what: signal.Signals) -> None:
+    for process in family(running.process.pid):
+        os.kill(process, what)

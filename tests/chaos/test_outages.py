@@ -1,0 +1,221 @@
+"""Servers and networks that go away and come back, without a restart of ours: the same results as with none of it.
+
+`CHILLFLOW_FAULTS` sets how many (`make chaos`: 60), `CHILLFLOW_SEED` repeats a run that failed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.results import DISORDER, assert_undisturbed, undisturbed
+from tests.chaos.witness import Witness
+from tests.integration.cli import BrokerTopics, Pipeline
+from tests.servers.kafka import KafkaServer
+from tests.servers.kafka_topics import KafkaTopics
+from tests.servers.postgres import PostgresServer
+from tests.servers.proxy import Proxy
+
+FAULTS = int(os.environ.get("CHILLFLOW_FAULTS", "11"))
+SEED = int(os.environ.get("CHILLFLOW_SEED", "1"))
+EVENTS = 282_755
+SECONDS_A_FAULT = 5
+"""And before the next: so long the replay lasts."""
+
+
+@dataclass(frozen=True)
+class World:
+    """A pipeline whose servers, and the networks to them, can fail."""
+
+    pipeline: Pipeline
+    topics: KafkaTopics
+    kafka: KafkaServer
+    postgres: PostgresServer
+    to_kafka: Proxy
+    to_postgres: Proxy
+    chance: random.Random
+
+    def wait(self) -> None:
+        """For as long as the fault lasts."""
+        time.sleep(self.chance.uniform(0.2, 3))
+
+
+@pytest.fixture
+def world(own_kafka: KafkaServer, own_postgres: PostgresServer, tmp_path: Path) -> Iterator[World]:
+    """Commands reach the servers by proxies, the test goes there directly."""
+    mark = uuid.uuid4().hex[:12]
+    postgres_port = own_kafka._kept_port("postgres-proxy-port")
+    topics = KafkaTopics(own_kafka.bootstrap_servers)
+    pipeline = Pipeline(
+        tmp_path,
+        f"127.0.0.1:{own_kafka.proxy_port}",
+        own_postgres.url,
+        BrokerTopics(topics),
+        environment={"DATABASE_URL": own_postgres.url.replace(str(own_postgres.port), str(postgres_port))},
+        topic=f"trip-events-{mark}",
+        complete=f"complete-trips-{mark}",
+        incomplete=f"incomplete-trips-{mark}",
+        windows=f"zone-windows-{mark}",
+    )
+    with ExitStack() as stack:
+        to_kafka = stack.enter_context(Proxy(own_kafka.proxy_port, own_kafka.far_port))
+        to_postgres = stack.enter_context(Proxy(postgres_port, own_postgres.port))
+        yield World(pipeline, topics, own_kafka, own_postgres, to_kafka, to_postgres, random.Random(SEED))
+
+
+def broker_killed(world: World) -> None:
+    world.kafka.kill()
+    world.wait()
+    world.kafka.start()
+
+
+def broker_restarted(world: World) -> None:
+    world.kafka.restart()
+
+
+def broker_frozen(world: World) -> None:
+    pid = world.kafka.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    world.wait()
+    os.kill(pid, signal.SIGCONT)
+
+
+def postgres_killed(world: World) -> None:
+    world.postgres.kill()
+    world.wait()
+    world.postgres.start()
+
+
+def postgres_restarted(world: World) -> None:
+    world.postgres.stop()
+    world.wait()
+    world.postgres.start()
+
+
+def cable_pulled(world: World) -> None:
+    """From both servers at once."""
+    world.to_kafka.cut()
+    world.to_postgres.cut()
+    world.wait()
+    world.to_kafka.restore()
+    world.to_postgres.restore()
+
+
+def kafka_connections_severed(world: World) -> None:
+    world.to_kafka.sever()
+    world.wait()
+    world.to_kafka.restore()
+
+
+def kafka_answers_lost(world: World) -> None:
+    world.to_kafka.mute()
+    world.wait()
+    world.to_kafka.sever()
+    world.to_kafka.restore()
+
+
+def postgres_answers_lost(world: World) -> None:
+    world.to_postgres.mute()
+    world.wait()
+    world.to_postgres.sever()
+    world.to_postgres.restore()
+
+
+def connections_half_closed(world: World) -> None:
+    world.to_kafka.half_close()
+    world.to_postgres.half_close()
+
+
+def network_slow(world: World) -> None:
+    world.to_kafka.delay = world.to_postgres.delay = 0.1
+    world.wait()
+    world.to_kafka.restore()
+    world.to_postgres.restore()
+
+
+KINDS: list[Callable[[World], None]] = [
+    broker_killed,
+    broker_restarted,
+    broker_frozen,
+    postgres_killed,
+    postgres_restarted,
+    cable_pulled,
+    kafka_connections_severed,
+    kafka_answers_lost,
+    postgres_answers_lost,
+    connections_half_closed,
+    network_slow,
+]
+
+
+@pytest.mark.timeout(180 + 20 * FAULTS)
+def test_outages_are_ridden_out(world: World, data_dir: Path) -> None:
+    pipeline = world.pipeline
+    pipeline.run("init-db")
+    pipeline.run("create-topic")
+    faults = (KINDS * (FAULTS // len(KINDS) + 1))[:FAULTS]
+    world.chance.shuffle(faults)
+    done: Counter[str] = Counter()
+    file = data_dir / "green_tripdata_2024-01.parquet"
+    rate = EVENTS // (FAULTS * SECONDS_A_FAULT)
+    with pipeline.start("assemble", "--workers", 2) as assembling:
+        assembling.wait_for(lambda: world.topics.exists(pipeline.windows))
+        with (
+            Witness(world.kafka.bootstrap_servers, [pipeline.complete, pipeline.incomplete]) as witness,
+            pipeline.start("produce-from-file", "--file", file, "--rate", rate, "--json", *DISORDER) as replay,
+        ):
+            assembling.wait_for(lambda: bool(witness.seen), timeout=60)  # what is away at the start is an error
+            for fault in faults:
+                time.sleep(world.chance.uniform(0.2, 2))
+                start = time.monotonic()
+                fault(world)
+                done[fault.__name__] += 1
+                print(f"{fault.__name__}: {time.monotonic() - start:.1f} s")
+                witness.assert_saw_nothing_twice()
+                assert assembling.process.poll() is None, assembling.stderr.read_text()
+                assert replay.process.poll() is None, replay.stderr.read_text()
+            produced = replay.result(within=180)
+            assert produced.code == 0, produced.stderr
+            account = pipeline.folder / "recovery" / "account.json"
+            sent = produced.json["delivered"]
+            assembling.wait_for(lambda: json.loads(account.read_text())["events"] == sent, timeout=120)
+            stopped = assembling.stop()
+        witness.assert_saw_nothing_twice()
+    print(dict(done), f"CHILLFLOW_SEED={SEED}")
+    assert stopped.code == 0, stopped.stderr
+    assert_undisturbed(pipeline, pipeline.assemble(), undisturbed(pipeline))
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("server", ["kafka", "postgres"])
+def test_a_longer_outage_ends_with_an_error_and_the_next_start_goes_on(
+    world: World, data_dir: Path, server: str
+) -> None:
+    pipeline = world.pipeline
+    away: KafkaServer | PostgresServer = getattr(world, server)
+    pipeline.run("init-db")
+    pipeline.produce(data_dir / "green_tripdata_2024-01.parquet", *DISORDER)
+    with pipeline.start("assemble", CHILLFLOW_OUTAGE_LIMIT="3s") as assembling:
+        assembling.wait_for(lambda: world.topics.exists(pipeline.windows))
+        with Witness(world.kafka.bootstrap_servers, [pipeline.complete]) as witness:
+            assembling.wait_for(lambda: bool(witness.seen), timeout=60)
+            away.kill()
+            ended = assembling.result(within=60)
+    away.start()
+
+    assert ended.code == 1
+    assert ended.stderr.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in ended.stderr
+    assert_undisturbed(pipeline, pipeline.assemble(), undisturbed(pipeline))
