@@ -31,7 +31,7 @@ _decode = msgspec.json.Decoder(_Time).decode
 
 
 def body_time(record: LogRecord) -> int | None:
-    """The event time that a message's body says, ms; None if it says none. Costs 0.5 µs."""
+    """The event time that a message's body says, ms; None if it says none. Costs 1 to 2 µs."""
     try:
         return milliseconds(_decode(record.value or b"").event_time)
     except (msgspec.MsgspecError, RecursionError, OverflowError, ValueError):
