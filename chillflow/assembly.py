@@ -7,16 +7,16 @@ event is counted once, under what its trip is now or as what it is itself: see `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from functools import cache
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import msgspec
 
-from chillflow.analytics import Change, change_of, countable, taken_out
-from chillflow.codec import KINDS, CompleteTripStruct, DecodedEvent, utc
+from chillflow.analytics import Change, change_of, taken_out
+from chillflow.codec import KINDS, CompleteTripStruct, DecodedEvent
 from chillflow.events import EVENT_CLASSES, EVENT_TYPES
 from chillflow.keygroup import Outcome, Tally
 from chillflow.trips import DERIVED_FIELDS, TRIP_FIELDS, CompleteTrip, derived, milliseconds
@@ -61,24 +61,15 @@ class Result(NamedTuple):
     """What it changes in the windows: the figures of its last revision go out, those of this one come in."""
 
 
-class TripState:
+class TripState(msgspec.Struct, gc=False):
     """What is kept of a trip: its events by kind, what it is, and how it stands in the windows."""
 
-    __slots__ = ("counted", "deadline", "events", "revision", "status")
-
-    def __init__(
-        self,
-        deadline: int | None,
-        status: int,
-        revision: int,
-        events: list[DecodedEvent | None],
-        counted: int = UNCOUNTED,
-    ) -> None:
-        self.deadline = deadline
-        self.status = status
-        self.revision = revision
-        self.events = events
-        self.counted = counted
+    deadline: int | None
+    status: int
+    revision: int
+    events: list[Any]
+    """A DecodedEvent or None, for each of the five."""
+    counted: int = UNCOUNTED
 
     @property
     def is_complete(self) -> bool:
@@ -135,9 +126,9 @@ class Assembly:
             time = milliseconds(event.event_time)
             if time < stamp - self._correction:
                 return None, _LATE
-            events: list[DecodedEvent | None] = [None] * len(EVENT_CLASSES)
+            events: list[DecodedEvent | None] = [None, None, None, None, None]
             events[kind] = event
-            return TripState(max(stamp, time) + self._timeout, OPEN, 0, events), _OPENED
+            return TripState((time if time > stamp else stamp) + self._timeout, OPEN, 0, events), _OPENED
         held = state.events[kind]
         if held is not None:
             if held.event_id == event.event_id:
@@ -145,48 +136,47 @@ class Assembly:
             if (event.event_version, event.event_id) < (held.event_version, held.event_id):
                 return state, _SUPERSEDED
         before, needed = state.status, kind in _NEEDED
-        was = _result(state) if before == INCOMPLETE or (before == COMPLETE and needed) else None
+        was = None
+        if before == INCOMPLETE:
+            was = _incomplete(state)
+        elif before == COMPLETE and needed:
+            was = Result(_complete(state), ())
         state.events[kind] = event
         if before == COMPLETE and not needed:  # says nothing that is not known already
             return state, _JOINED[COMPLETE] if held is None else _SUPERSEDED
         if before == OPEN and not (needed and state.is_complete):
             return state, _JOINED[OPEN] if held is None else _SUPERSEDED
         state.revision += 1
-        result = _result(state)
-        tally: Tally = ()
-        if not result.missing:
-            state.status = COMPLETE
-            latest = max([each.event_time for each in state.events if each is not None])
-            state.deadline = max(milliseconds(latest), stamp) + self._correction
-            left_out = state.counted in _NOT_IN
-            changes = self._count(state, was if before == COMPLETE else None, result.trip, stamp)
-            result = Result(result.trip, (), was if before == INCOMPLETE else None, changes)
-            if left_out != (state.counted in _NOT_IN):
-                tally = (("left_out_trips", -1 if left_out else 1),)
-        moved = _moved(before, state.status, state.size, 1 if held is None else 0)
-        return state, Outcome(moved + tally if tally else moved, result)
+        size, joined = state.size, 1 if held is None else 0
+        if not state.is_complete:
+            return state, Outcome(_moved(before, before, size, joined), _incomplete(state))
+        state.status = COMPLETE
+        latest = milliseconds(max([each.event_time for each in state.events if each is not None]))
+        state.deadline = (latest if latest > stamp else stamp) + self._correction
+        tally, left_out, trip = _moved(before, COMPLETE, size, joined), state.counted in _NOT_IN, _complete(state)
+        changes = self._count(state, was.trip if was and before == COMPLETE else None, trip, stamp)
+        if left_out != (state.counted in _NOT_IN):
+            tally += (("left_out_trips", -1 if left_out else 1),)
+        result = Result(trip, (), was if before == INCOMPLETE else None, changes)
+        return state, Outcome(tally, result, rest=size == len(EVENT_CLASSES))
 
-    def _count(self, state: TripState, was: Result | None, trip: Any, stamp: int) -> tuple[Change, ...]:
-        """Count the trip into the windows, as the revision it now is."""
-        changes = []
+    def _count(self, state: TripState, was: Any, trip: Any, stamp: int) -> tuple[Change, ...]:
+        """Count the trip into the windows, as the revision it now is; `was` is its last one."""
+        past = stamp - self._windows
+        out: tuple[Change, ...] = ()
         if state.counted == FIXED:
             return ()
-        if state.counted == COUNTED and was is not None:
-            old = change_of(was.trip)
-            if self._is_past(old, stamp):
+        if state.counted == COUNTED and (old := change_of(was)) is not None:
+            if old[1] < past:
                 state.counted = FIXED
                 return ()
-            changes.append(taken_out(old))
-        new = change_of(trip) if countable(trip) else None
-        if new is None or self._is_past(new, stamp):
+            out = (taken_out(old),)
+        new = change_of(trip)
+        if new is None or new[1] < past:
             state.counted = LEFT_OUT
-        else:
-            state.counted = COUNTED
-            changes.append(new)
-        return tuple(changes)
-
-    def _is_past(self, change: Change, stamp: int) -> bool:
-        return change[1] < stamp - self._windows
+            return out
+        state.counted = COUNTED
+        return (*out, new) if out else (new,)
 
     def expire(self, state: TripState) -> tuple[TripState | None, Outcome | None]:
         """The deadline of a trip has passed: an open one becomes incomplete, a closed one is forgotten."""
@@ -200,23 +190,14 @@ class Assembly:
         state.revision += 1
         assert state.deadline is not None
         state.deadline += self._incomplete  # from the deadline, not from when it was noticed: that may vary
-        return state, Outcome(_moved(OPEN, INCOMPLETE, state.size, -1), _result(state))
+        return state, Outcome(_moved(OPEN, INCOMPLETE, state.size, -1), _incomplete(state))
 
     @staticmethod
     def dump(state: TripState) -> bytes:
         """The state as plain values in MessagePack: about 380 bytes. Its deadline is kept beside it."""
-        events: Sequence[Any] = state.events
-        rows = [event and msgspec.structs.astuple(event) for event in events]
-        trip_key = next(row[_KEY] for row in rows if row)
-        return _pack(
-            (
-                state.status,
-                state.revision,
-                trip_key,
-                [row and (*row[:_KEY], *row[_KEY + 1 :]) for row in rows],
-                state.counted,
-            )
-        )
+        events = state.events
+        rows = [event and row(event) for row, event in zip(_ROWS, events, strict=True)]
+        return _pack((state.status, state.revision, _key_of(events), rows, state.counted))
 
     @staticmethod
     def forgets(data: bytes) -> bool:
@@ -237,10 +218,20 @@ _KEY = 1
 """Position of `trip_key` in an event: the same in all of a trip, so it is kept once."""
 
 
-def _row_type(struct: type[msgspec.Struct]) -> Any:
-    types = [field.type for field in msgspec.structs.fields(struct) if field.name != "trip_key"]
-    return tuple[tuple(types)] | None  # type: ignore[misc]
+def _row_fields(struct: type[msgspec.Struct]) -> list[Any]:
+    return [field for field in msgspec.structs.fields(struct) if field.name != "trip_key"]
 
+
+def _row_type(struct: type[msgspec.Struct]) -> Any:
+    return tuple[tuple(field.type for field in _row_fields(struct))] | None  # type: ignore[misc]
+
+
+def _key_of(events: Iterable[Any]) -> str:
+    key: str = next(event.trip_key for event in events if event is not None)
+    return key
+
+
+_ROWS = [attrgetter(*(field.name for field in _row_fields(cls.struct))) for cls in EVENT_CLASSES]
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack: Callable[[bytes], Any] = msgspec.msgpack.Decoder(
@@ -278,31 +269,31 @@ def _moved(before: int, now: int, size: int, joined: int) -> Tally:
     )
 
 
-_CARRIED = tuple(tuple(name for name in cls.struct.__struct_fields__ if name in TRIP_FIELDS) for cls in EVENT_CLASSES)
-_OF: tuple[Callable[[Any], Sequence[Any]], ...] = tuple(attrgetter(*names) for names in _CARRIED)
-_SUPPLIED = [name for kind in _NEEDED for name in _CARRIED[kind]]
-_IN_ORDER = itemgetter(*(_SUPPLIED.index(name) for name in TRIP_FIELDS))
-_PICKUP, _DROPOFF = TRIP_FIELDS.index("pickup_ts"), TRIP_FIELDS.index("dropoff_ts")
-_DISTANCE = TRIP_FIELDS.index("trip_distance")
 assert (*CompleteTrip.model_fields,) == ("trip_key", *TRIP_FIELDS, *DERIVED_FIELDS, "revision")
+_CARRIED = tuple(tuple(name for name in cls.struct.__struct_fields__ if name in TRIP_FIELDS) for cls in EVENT_CLASSES)
+_SUPPLIER = {name: f"events[{kind}].{name}" for kind in _NEEDED for name in _CARRIED[kind]}
+_trip: Callable[[Sequence[Any], Sequence[Any], int], Any] = eval(
+    # Written out, as one would by hand, this takes a third of what collecting the fields by their names would.
+    f"lambda events, extra, revision: Trip(events[{STARTED}].trip_key,"
+    f" {', '.join(_SUPPLIER[name] for name in TRIP_FIELDS)}, *extra, revision)",
+    {"Trip": CompleteTripStruct},
+)
 
 
-def _result(state: TripState) -> Result:
+def _complete(state: TripState) -> Any:
+    """The trip of the events, which are all there."""
     events = state.events
-    if state.is_complete:
-        values = list(
-            _IN_ORDER((*_OF[STARTED](events[STARTED]), *_OF[PAYMENT](events[PAYMENT]), *_OF[ENDED](events[ENDED])))
-        )
-        values[_PICKUP], values[_DROPOFF] = utc(values[_PICKUP]), utc(values[_DROPOFF])
-        extra = derived(values[_DISTANCE], values[_PICKUP], values[_DROPOFF])
-        missing: tuple[str, ...] = ()
-    else:
-        known: dict[str, Any] = {}
-        for kind in (_EXITED, _ENTERED, *_NEEDED):  # where two say the same, what a complete trip takes counts
-            if events[kind] is not None:
-                known |= {name: getattr(events[kind], name) for name in _CARRIED[kind]}
-        values = [known.get(name) for name in TRIP_FIELDS]
-        extra = (None, None, None)
-        missing = tuple(name for name, event in zip(EVENT_TYPES, events, strict=True) if event is None)
-    key = next(event.trip_key for event in events if event is not None)
-    return Result(CompleteTripStruct(key, *values, *extra, state.revision), missing)
+    ended = events[ENDED]
+    return _trip(events, derived(ended.trip_distance, events[STARTED].pickup_ts, ended.dropoff_ts), state.revision)
+
+
+def _incomplete(state: TripState) -> Result:
+    """What is known of the trip, and what is missing."""
+    events = state.events
+    known: dict[str, Any] = {}
+    for kind in (_EXITED, _ENTERED, *_NEEDED):  # where two say the same, what a complete trip takes counts
+        if events[kind] is not None:
+            known |= {name: getattr(events[kind], name) for name in _CARRIED[kind]}
+    values = [known.get(name) for name in TRIP_FIELDS]
+    missing = tuple(name for name, event in zip(EVENT_TYPES, events, strict=True) if event is None)
+    return Result(CompleteTripStruct(_key_of(events), *values, None, None, None, state.revision), missing)

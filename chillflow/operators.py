@@ -18,6 +18,7 @@ from bytewax.dataflow import Stream, operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 
 from chillflow.analytics import Change
+from chillflow.compression import compress, decompress
 from chillflow.keygroup import Dead, Decided, Keyed, KeyGroup, Outcome, Progress, Record
 from chillflow.monitoring.metrics import SNAPSHOT_BYTES
 from chillflow.streamtime import StreamTime
@@ -80,6 +81,8 @@ def is_progress(item: tuple[str, Any]) -> bool:
 
 class _Group(StatefulBatchLogic[Any, Decided, Any]):
     def __init__(self, keyed: Keyed[Any, Any], close: Any, snapshot: Any) -> None:
+        if snapshot is not None and "compressed" in snapshot:
+            snapshot = {"version": snapshot["version"], "states": decompress(snapshot["compressed"])}
         self._group = KeyGroup(keyed, snapshot)
         self._close = close
 
@@ -95,8 +98,9 @@ class _Group(StatefulBatchLogic[Any, Decided, Any]):
 
     def snapshot(self) -> Any:
         state = self._group.snapshot()
-        SNAPSHOT_BYTES.labels("trips").inc(self._group.size)
-        return state
+        length, data = compress(state["states"])
+        SNAPSHOT_BYTES.labels("trips").inc(len(data))
+        return {"version": state["version"], "compressed": (length, data)}
 
 
 @operator

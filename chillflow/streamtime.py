@@ -6,7 +6,7 @@ a pickup of May, after which a quarter of the next months' trips would have been
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from heapq import heappush, heappushpop
 
 __all__ = ["NO_TIME", "StreamTime"]
@@ -37,6 +37,16 @@ class StreamTime:
         else:
             heappush(self._largest, event_time)
         return self.now
+
+    def observe_all(self, event_times: Iterable[int | None]) -> list[int]:
+        """The same of many; one that has no time moves nothing."""
+        observe, now = self.observe, self.now
+        stamps = []
+        for time in event_times:
+            if time is not None and (time > now or now == NO_TIME):  # no other can move it
+                now = observe(time)
+            stamps.append(now)
+        return stamps
 
     @property
     def now(self) -> int:

@@ -42,7 +42,7 @@ __all__ = [
 
 KM_PER_MILE = 1.609344
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_MICROSECOND, _MILLISECOND = timedelta(microseconds=1), timedelta(milliseconds=1)
+_MICROSECOND = timedelta(microseconds=1)
 DERIVED_FIELDS = ("distance_km", "duration_min", "avg_speed_kmh")
 
 
@@ -191,7 +191,8 @@ def microseconds(time: datetime) -> int:
 
 def milliseconds(time: datetime) -> int:
     """Whole ms since 1970 of an aware time: the timestamp of a message."""
-    return (time - _EPOCH) // _MILLISECOND
+    since = time - _EPOCH  # divided by a timedelta it would cost twice as much
+    return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
 
 
 def row_digest(values: Iterable[tuple[str, Any]]) -> bytes:

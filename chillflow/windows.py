@@ -11,8 +11,10 @@ Bytewax never forgets a key.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta, timezone
+from functools import lru_cache
 from math import gcd
 from typing import Any, NamedTuple
 
@@ -92,12 +94,16 @@ class Terms(NamedTuple):
 
 def spread(changes: Iterable[Change]) -> dict[Day, list[Change]]:
     """The changes by the day of the unit that keeps their windows."""
-    found: dict[Day, list[Change]] = {}
+    found: defaultdict[int, list[Change]] = defaultdict(list)
     for change in changes:
-        zone, time = change[:2]
-        day = time // _DAY
-        found.setdefault(Day(f"{day % _SLOTS:02d}/{zone % _ZONE_GROUPS:02d}", day * _DAY), []).append(change)
-    return found
+        found[change[1] // _DAY * _ZONE_GROUPS + change[0] % _ZONE_GROUPS].append(change)
+    return {_day_of(place): some for place, some in found.items()}
+
+
+@lru_cache(4096)
+def _day_of(place: int) -> Day:
+    day, share = divmod(place, _ZONE_GROUPS)
+    return Day(f"{day % _SLOTS:02d}/{share:02d}", day * _DAY)
 
 
 def group_of_unit(unit: str) -> int:

@@ -241,6 +241,10 @@ class FileWriter:
         file.write(_to_line(message))
         self._pending += 1
 
+    def send_all(self, messages: Sequence[Message], partition: int | None = None) -> None:
+        for message in messages:
+            self.send(message, partition)
+
     def flush(self) -> None:
         for file in self._files.values():
             file.flush()

@@ -69,6 +69,9 @@ class Writer(Protocol):
     def send(self, message: Message, partition: int | None = None) -> None:
         """Hand over one message, for the partition of its key if none is given."""
 
+    def send_all(self, messages: Sequence[Message], partition: int | None = None) -> None:
+        """Hand over messages of one topic, at least one."""
+
     def flush(self) -> None:
         """Wait until all messages stand. Raises DeliveryError with the first failure."""
 

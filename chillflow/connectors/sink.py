@@ -14,6 +14,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
@@ -39,6 +41,7 @@ _LIVE_SHARE = 0.05
 under way, and nobody waits for that."""
 
 Snapshot: TypeAlias = dict[str, Any]
+_topic: Callable[[Message], str] = attrgetter("topic")
 
 
 @keeps_failures
@@ -98,28 +101,34 @@ class _ExactlyOnce(StatefulSinkPartition[Sequence[Message], Snapshot]):
     def write_batch(self, values: list[Sequence[Message]]) -> None:
         with self._taken():
             for messages in values:
-                written = [message for message in messages if self._write(message)]
-                self._pending += len(written)
+                written = sum(self._write(topic, [*some]) for topic, some in groupby(messages, _topic))
+                self._pending += written
                 if written and isinstance(messages, Timed):
-                    self._results.append((messages.read_at, len(written)))
+                    self._results.append((messages.read_at, written))
 
-    def _write(self, message: Message) -> bool:
-        """Write a message, unless it stands already."""
-        spec = self._sink.specs[message.topic]
+    def _write(self, topic: str, messages: list[Message]) -> int:
+        """Write messages of one topic, but for those that stand already; how many these are."""
+        spec = self._sink.specs[topic]
         if spec.is_changelog:
-            self._writer.send(message)
+            self._writer.send_all(messages)
         else:
-            self._touched.add(message.topic)
-            standing = self._standing[message.topic]
-            if standing:
-                which = identity(spec, message)
-                if which in standing:
-                    standing.remove(which)
-                    return False
-            self._writer.send(message, self._number)
-        self._counts[message.topic] += 1
-        if message.topic in self._letter_topics:
-            self._letters.append(message)
+            self._touched.add(topic)
+            if self._standing[topic]:
+                messages = [message for message in messages if not self._stands(spec, message)]
+                if not messages:
+                    return 0
+            self._writer.send_all(messages, self._number)
+        self._counts[topic] += len(messages)
+        if topic in self._letter_topics:
+            self._letters += messages
+        return len(messages)
+
+    def _stands(self, spec: TopicSpec, message: Message) -> bool:
+        """Whether the message was found standing, once for each that was."""
+        which, standing = identity(spec, message), self._standing[spec.name]
+        if which not in standing:
+            return False
+        standing.remove(which)
         return True
 
     def snapshot(self) -> Snapshot:

@@ -150,17 +150,16 @@ class _Partition(StatefulSourcePartition[GroupBatch | ClockBatch, dict[str, Any]
         self._inspection.look(records)
         if self._source.event_time == "body":
             records = [record._replace(timestamp=body_time(record)) for record in records]
+        self._position = self._reader.position
+        if self._end is not None and records[-1].offset >= self._end:
+            records = [record for record in records if record.offset < self._end]
+            self._position = self._end
+        stamps = self._time.observe_all([record[1] for record in records])
         grouped: defaultdict[int, list[Record]] = defaultdict(list)
-        groups, observe = self._source.key_groups, self._time.observe
-        for offset, timestamp, key, value, headers in records:
-            if self._end is not None and offset >= self._end:
-                self._position = self._end
-                break
-            stamp = self._time.now if timestamp is None else observe(timestamp)
+        groups = self._source.key_groups
+        for stamp, (offset, timestamp, key, value, headers) in zip(stamps, records, strict=True):
             grouped[group_of(key, groups)].append(_to_record((stamp, offset, key, value, headers, timestamp)))
-        else:
-            self._position = self._reader.position
-        self._reading.read(sum(map(len, grouped.values())), self._position, self._time.now)
+        self._reading.read(len(records), self._position, self._time.now)
         return batch + [(self._groups[number], Timed(some, read_at)) for number, some in grouped.items()]
 
     def next_awake(self) -> datetime | None:

@@ -76,7 +76,7 @@ class Stream:
 
     def assert_nothing_is_left(self) -> None:
         assert len(self.group) == 0
-        assert self.group.snapshot()["states"] == {}
+        assert self.group.snapshot() == group().snapshot()
         assert self.account["open_trips"] == self.account["events_in_open"] == 0
 
 
