@@ -1,126 +1,170 @@
-"""The whole job side by side, on one broker and one topic: ours, a loop written by hand, Bytewax as it comes.
-
-    python -m benchmarks.pipeline --trips 500000      (make bench)
-
-Needs `KAFKA_BOOTSTRAP_SERVERS` (`make servers`). Ours has recovery, windows and exactly-once on. Figures of one machine
-are ratios: read the column `of the loop`. CPU seconds are those of the process alone, without the broker.
-"""
+"""The whole job side by side, on one broker and one topic: a loop by hand, ours, Bytewax as it comes."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import resource
-import subprocess
 import sys
-import tempfile
-import time
-import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-from chillflow.connectors.kafka import KafkaLog
+from benchmarks.measuring import COMMAND, Run, Table, measured, spread
+from chillflow.analytics import FIGURES
+from chillflow.codec import decode_value
+from chillflow.connectors.log import Log
 from chillflow.settings import load
-from chillflow.synthetic.trips import generate
-from chillflow.topics import TopicSpec
+from chillflow.topics import TopicSpec, registry
 
-COMMAND = str(Path(sys.executable).with_name("chillflow-stream"))
+BYTEWAX = [sys.executable, "-m", "bytewax.run"]
 
 
-class Run(NamedTuple):
-    """What a run took."""
+@dataclass(frozen=True)
+class Bench:
+    """The broker, and a topic of events on it."""
 
-    name: str
-    events: int
-    seconds: float
-    cpu: float
+    log: Log
+    servers: str
+    folder: Path
+    topic: str
+    trips: int
+    _numbers: Iterator[int]
+
+    @classmethod
+    def on(cls, log: Log, servers: str, folder: Path, topic: str, trips: int) -> Bench:
+        """Make one."""
+        return cls(log, servers, folder, topic, trips, count())
 
     @property
-    def rate(self) -> float:
-        """Events a second, start-up included."""
-        return self.events / self.seconds
+    def events(self) -> int:
+        """How many events are in the topic."""
+        return 5 * self.trips
 
+    def outputs(self) -> tuple[str, str]:
+        """New topics for trips and for windows."""
+        number = next(self._numbers)
+        names = f"{self.topic}-trips-{number}", f"{self.topic}-windows-{number}"
+        partitions = self.log.partitions(self.topic)
+        self.log.ensure_topics([TopicSpec(name, "", "", ()) for name in names], partitions, 1)
+        return names
 
-def measured(name: str, events: int, command: list[str], environment: dict[str, str]) -> Run:
-    """Run a command to its end."""
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    ours = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
-    done = subprocess.run(command, env={**ours, **environment}, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{name}: {done.stderr[-2000:]}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Run(name, events, time.monotonic() - start, cpu)
-
-
-def main() -> None:
-    """Make a topic, run all, show a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trips", type=int, default=500_000, help="generated trips, five events each")
-    parser.add_argument("--epochs", default="1,5", help="epoch intervals to try, in seconds")
-    parser.add_argument("--repeat", type=int, default=1, help="runs of each; the fastest counts")
-    parser.add_argument("--without-stock", action="store_true", help="leave Bytewax as it comes out: it is slow")
-    parser.add_argument("--json", action="store_true", help="end with one JSON object")
-    chosen = parser.parse_args()
-    mark = uuid.uuid4().hex[:8]
-    topic, servers = f"bench-{mark}", load().kafka_bootstrap_servers
-    with tempfile.TemporaryDirectory() as folder:
-        runs = list(compare(chosen, Path(folder), topic, servers))
-    loop = next(run for run in runs if run.name.startswith("loop"))
-    print(f"{'':44} {'events/s':>10} {'of the loop':>12} {'CPU µs/event':>13}")
-    for run in runs:
-        print(f"{run.name:44} {run.rate:>10,.0f} {run.rate / loop.rate:>12.2f} {run.cpu / run.events * 1e6:>13.1f}")
-    if chosen.json:
-        print(json.dumps({run.name: {"rate": run.rate, "cpu": run.cpu} for run in runs}))
-
-
-def compare(chosen: argparse.Namespace, folder: Path, topic: str, servers: str) -> list[Run]:
-    """All runs, each into topics of its own."""
-    file, events = folder / "trips.parquet", 5 * chosen.trips
-    generate(file, chosen.trips)
-    names = {"CHILLFLOW_TOPIC": topic}
-    runs = [measured("produce-from-file", events, [COMMAND, "produce-from-file", "--file", str(file)], names)]
-    log = KafkaLog(servers, {}, load().kafka_timeout)
-    number = 0
-
-    def best(name: str, command: list[str], environment: dict[str, str]) -> Run:
-        nonlocal number
-        tries = []
-        for _ in range(chosen.repeat):
-            number += 1
-            out = f"{topic}-out-{number}"
-            log.ensure_topics([TopicSpec(out, "", "", ())], log.partitions(topic), 1)
-            changes = {key: value.format(out=out, number=number) for key, value in environment.items()}
-            tries.append(measured(name, events, [part.format(out=out) for part in command], changes))
-            print(f"  {name}: {tries[-1].rate:,.0f} events/s", file=sys.stderr)
-        return min(tries, key=lambda run: run.seconds)
-
-    runs.append(
-        best("loop by hand, no guarantee", [sys.executable, "-m", "benchmarks.loop", servers, topic, "{out}"], {})
-    )
-    for epoch in chosen.epochs.split(","):
-        ours = {
-            **names,
-            "CHILLFLOW_COMPLETE_TOPIC": "{out}",
-            "CHILLFLOW_INCOMPLETE_TOPIC": "{out}-incomplete",
-            "CHILLFLOW_WINDOWS_TOPIC": "{out}-windows",
-            "CHILLFLOW_RECOVERY_DIR": str(folder / "recovery-{number}"),
-            "CHILLFLOW_EPOCH_INTERVAL": f"{epoch}s",
+    def ours(self, *, workers: int = 1, epoch: str = "2s", **environment: str) -> tuple[Run, tuple[str, str]]:
+        """The command, with recovery, windows and exactly-once on."""
+        trips, windows = self.outputs()
+        names = {
+            "KAFKA_BOOTSTRAP_SERVERS": self.servers,
+            "CHILLFLOW_TOPIC": self.topic,
+            "CHILLFLOW_COMPLETE_TOPIC": trips,
+            "CHILLFLOW_INCOMPLETE_TOPIC": f"{trips}-incomplete",
+            "CHILLFLOW_WINDOWS_TOPIC": windows,
+            "CHILLFLOW_RECOVERY_DIR": str(self.folder / f"recovery-{trips}"),
+            "CHILLFLOW_EPOCH_INTERVAL": epoch,
+            **environment,
         }
-        for workers in (1, 2):
-            command = [COMMAND, "assemble", "--exit-at-end", "--workers", str(workers)]
-            runs.append(best(f"assemble, {workers} worker(s), epochs of {epoch} s", command, ours))
-    if not chosen.without_stock:
-        environment = {"BENCH_SERVERS": servers, "BENCH_TOPIC": topic, "BENCH_OUT": "{out}"}
-        flow = [sys.executable, "-m", "bytewax.run", "benchmarks.stock"]
-        runs.append(best("Bytewax as it comes, no recovery", flow, environment))
-        store = folder / "stock"
-        store.mkdir()
-        subprocess.run([sys.executable, "-m", "bytewax.recovery", str(store), "1"], check=True)
-        runs.append(best("Bytewax as it comes, recovery", [*flow, "-r", str(store), "-s", "1", "-b", "0"], environment))
-    return runs
+        command = [COMMAND, "assemble", "--exit-at-end", "--workers", str(workers)]
+        return measured(self.events, command, names), (trips, windows)
+
+    def loop(self) -> tuple[Run, tuple[str, str]]:
+        """The loop written by hand."""
+        trips, windows = self.outputs()
+        command = [sys.executable, "-m", "benchmarks.plain_loop", self.servers, self.topic, trips, windows]
+        return measured(self.events, command, {}), (trips, windows)
+
+    def stock(self, *, recovery: bool) -> tuple[Run, tuple[str, str]]:
+        """Bytewax's own parts."""
+        trips, windows = self.outputs()
+        names = {
+            "BENCH_SERVERS": self.servers,
+            "BENCH_TOPIC": self.topic,
+            "BENCH_TRIPS": trips,
+            "BENCH_WINDOWS": windows,
+        }
+        arguments: list[str] = []
+        if recovery:
+            store = self.folder / f"stock-{trips}"
+            store.mkdir()
+            measured(1, [sys.executable, "-m", "bytewax.recovery", str(store), "1"], {})
+            arguments = ["-r", str(store), "-s", "2", "-b", "0"]
+        return measured(self.events, [*BYTEWAX, "benchmarks.stock_bytewax", *arguments], names), (trips, windows)
 
 
-if __name__ == "__main__":
-    main()
+Contender = Callable[[], tuple[Run, tuple[str, str]]]
+
+
+def compare(bench: Bench, repeat: int, *, stock: bool) -> Table:
+    """All contenders in turn, several times; a ratio is of two runs of one round."""
+    contenders: dict[str, Contender] = {
+        "loop by hand, no guarantee": bench.loop,
+        "ChillFlow, 1 worker": bench.ours,
+        "ChillFlow, 2 workers": lambda: bench.ours(workers=2),
+    }
+    if stock:
+        contenders["Bytewax as it comes, no recovery"] = lambda: bench.stock(recovery=False)
+        contenders["Bytewax as it comes, recovery"] = lambda: bench.stock(recovery=True)
+    runs: dict[str, list[Run]] = {name: [] for name in contenders}
+    first, *_ = contenders
+    expected: Mapping[str, Any] = {}
+    for _ in range(repeat):
+        for name, run in contenders.items():
+            taken, outputs = run()
+            runs[name].append(taken)
+            print(f"  {name}: {taken.rate:,.0f} events/s, {taken.cpu_us:.1f} µs an event", file=sys.stderr)
+            if name.startswith("Bytewax"):  # its trips have other fields
+                found = len({record.key for record in records(bench.log, outputs[0])})
+                assert found == bench.trips, f"{name}: {found} trips of {bench.trips}"
+                continue
+            trips = trips_in(bench.log, outputs[0])
+            assert len(trips) == bench.trips, f"{name}: {len(trips)} trips of {bench.trips}"
+            result = {"trips": trips, "windows": windows_in(bench.log, outputs[1])}
+            expected = expected or result
+            for what, values in result.items():
+                assert values == expected[what], f"{name}: other {what} than the loop's"
+    rows = [
+        [
+            name,
+            spread([run.rate for run in some], ",.0f"),
+            spread([run.rate / loop.rate for run, loop in zip(some, runs[first], strict=True)], ".2f"),
+            spread([run.cpu_us for run in some], ".1f"),
+        ]
+        for name, some in runs.items()
+    ]
+    note = (
+        f"{bench.events:,} events of {bench.trips:,} generated trips in {bench.log.partitions(bench.topic)} partitions,"
+        " read from the start; start-up and end are included. Ours with recovery (epochs of 2 s), windows"
+        " of 15 min and 1 h, and exactly-once. The loop makes the same trips and windows: each output was compared."
+    )
+    return Table("The whole job", ["", "events/s", "of the loop", "CPU µs an event"], rows, note)
+
+
+def records(log: Log, topic: str) -> Iterator[Any]:
+    """All records of a topic."""
+    for number in range(log.partitions(topic)):
+        reader = log.reader(topic, number, None, group=None)
+        while not reader.at_end:
+            yield from reader.read(10_000)
+        reader.close()
+
+
+def trips_in(log: Log, topic: str) -> dict[bytes, bytes]:
+    """By key, a digest of each trip; one that stands twice is an error."""
+    found: dict[bytes, bytes] = {}
+    for record in records(log, topic):
+        assert record.key not in found, f"{topic}: {record.key} stands twice"
+        found[record.key] = blake2b(record.value, digest_size=8).digest()
+    return found
+
+
+def windows_in(log: Log, topic: str) -> dict[bytes, Sequence[float]]:
+    """By key, the figures of each window as it was last."""
+    return {
+        record.key: [window[name] for name in FIGURES]
+        for record in records(log, topic)
+        for window in [decode_value(record.value)]
+    }
+
+
+def events_topic(log: Log, name: str, partitions: int) -> None:
+    """Make the topic for the events."""
+    specs = registry(load(topic=name))
+    log.ensure_topics([specs[name]], partitions, 1)

@@ -32,7 +32,7 @@ from chillflow.timed import made_of
 from chillflow.trips import milliseconds
 from chillflow.windows import Window, group_of_unit, to_time
 
-__all__ = ["Checked", "Outputs"]
+__all__ = ["Checked", "Outputs", "described", "window_message"]
 
 _to_message: Callable[[tuple[Any, ...]], Message] = partial(tuple.__new__, Message)
 """Half the cost of a call of the class, which counts once a trip."""
@@ -123,20 +123,12 @@ class Outputs:
     def windows(self, item: tuple[str, list[Window]]) -> tuple[str, list[Any]]:
         """Windows as ZoneWindow has them, by the partition number whose writer is theirs: by share of the zones."""
         unit, windows = item
-        return partition_name(group_of_unit(unit) % self._partitions), [_described(window) for window in windows]
+        return partition_name(group_of_unit(unit) % self._partitions), [described(window) for window in windows]
 
     def window_messages(self, item: tuple[str, list[Any]]) -> Keyed:
         """Windows for their topic."""
         partition, windows = item
-        return partition, [
-            Message(
-                self._windows_topic,
-                f"{window.pu_zone_id}|{window.window_minutes}|{time_text(window.window_start)}".encode(),
-                encode_value(window),
-                milliseconds(window.window_end),
-            )
-            for window in windows
-        ]
+        return partition, [window_message(self._windows_topic, window) for window in windows]
 
     def window_rows(self, item: tuple[str, list[Any]]) -> tuple[str, Rows]:
         """Windows for their table."""
@@ -169,7 +161,14 @@ class Outputs:
         return Message(self._incomplete_topic, key, value, next(map(milliseconds, times), None))
 
 
-def _described(window: Window) -> Any:
+def window_message(topic: str, window: Any) -> Message:
+    """A ZoneWindow for its topic."""
+    key = f"{window.pu_zone_id}|{window.window_minutes}|{time_text(window.window_start)}".encode()
+    return Message(topic, key, encode_value(window), milliseconds(window.window_end))
+
+
+def described(window: Window) -> Any:
+    """A window as ZoneWindow has it."""
     zone = zones()[window.zone_id - 1] if 0 < window.zone_id <= len(zones()) else None
     return ZoneWindowStruct(
         window.zone_id,

@@ -17,7 +17,7 @@ from bytewax.dataflow import Dataflow
 from chillflow.codec import decode_value, encode_value
 from chillflow.events import EVENT_TYPES
 
-SERVERS, TOPIC, OUT = (os.environ[f"BENCH_{name}"] for name in ("SERVERS", "TOPIC", "OUT"))
+SERVERS, TOPIC, TRIPS, WINDOWS = (os.environ[f"BENCH_{name}"] for name in ("SERVERS", "TOPIC", "TRIPS", "WINDOWS"))
 ALIGN = datetime(2024, 1, 1, tzinfo=timezone.utc)
 
 
@@ -42,7 +42,7 @@ source = KafkaSource([SERVERS], [TOPIC], tail=False, batch_size=4096, add_config
 messages = op.input("read", flow, source)
 events = op.map("decode", messages, lambda message: decode_value(message.value))  # type: ignore
 trips = op.stateful_flat_map("assemble", op.key_on("by_trip", events, lambda event: event["trip_key"]), assemble)
-op.output("write", op.map("encode", trips, to_message), KafkaSink([SERVERS], OUT))
+op.output("write", op.map("encode", trips, to_message), KafkaSink([SERVERS], TRIPS))
 zones = op.key_on("by_zone", trips, lambda item: str(item[1][0]["pu_zone_id"]))
 windows = w.fold_window(
     "window",
@@ -58,4 +58,4 @@ windows = w.fold_window(
     lambda one, other: one + other,
 )
 rows = op.map("encode_window", windows.down, lambda item: KafkaSinkMessage(item[0].encode(), encode_value(item[1])))
-op.output("write_windows", rows, KafkaSink([SERVERS], OUT))
+op.output("write_windows", rows, KafkaSink([SERVERS], WINDOWS))

@@ -1,0 +1,79 @@
+"""Measure, on a broker of its own, and write benchmarks/RESULTS.md.
+
+    python -m benchmarks                       (make bench: 2.5 M events, a quarter of an hour)
+    python -m benchmarks --trips 100000 --repeat 1 --only job
+
+Figures of one machine are ratios. Nothing else should use the machine meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import stages
+from benchmarks.latency import latency
+from benchmarks.measuring import Table, machine
+from benchmarks.pipeline import Bench, compare, events_topic
+from chillflow.connectors.kafka import KafkaLog
+from chillflow.settings import load
+from chillflow.synthetic.trips import generate
+from tests.servers.kafka import KafkaServer
+from tests.servers.postgres import PostgresServer
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+PARTS = ("production", "job", "database", "partitions", "open", "latency")
+
+
+def main() -> None:
+    """Run the parts that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trips", type=int, default=500_000, help="generated trips, five events each")
+    parser.add_argument("--repeat", type=int, default=3, help="rounds of the whole job")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--open", type=int, nargs="+", default=[1_000, 100_000], help="how many trips lie open")
+    parser.add_argument("--without-stock", action="store_true", help="leave Bytewax as it comes out: it is slow")
+    parser.add_argument("--write", type=Path, help=f"write the tables there, such as {RESULTS.name}")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with KafkaServer(folder / "kafka") as kafka, PostgresServer(folder / "postgres") as postgres:
+            tables = measure(chosen, folder, kafka.bootstrap_servers, postgres.url)
+    page = f"# What was measured\n\n{machine()}\n\n" + "\n".join(table.markdown() for table in tables)
+    if chosen.write:
+        chosen.write.write_text(page)
+    print(page)
+
+
+def measure(chosen: argparse.Namespace, folder: Path, servers: str, database: str) -> list[Table]:
+    """The parts, in their order."""
+    file, topic = folder / "trips.parquet", f"bench-{uuid.uuid4().hex[:8]}"
+    generate(file, chosen.trips)
+    log = KafkaLog(servers, {}, load().kafka_timeout)
+    events_topic(log, topic, 4)
+    bench = Bench.on(log, servers, folder, topic, chosen.trips)
+    parts: dict[str, Callable[[], Table]] = {
+        "job": lambda: compare(bench, chosen.repeat, stock=not chosen.without_stock),
+        "database": lambda: stages.database(bench, database),
+        "partitions": lambda: stages.partitions(servers, log, folder, file, chosen.trips, topic),
+        "open": lambda: stages.open_trips(servers, log, folder, topic, chosen.open),
+        "latency": lambda: _latency(bench, log, file),
+    }
+    produced = stages.production(servers, log, file, chosen.trips, topic)
+    return [
+        *([produced] if "production" in chosen.only else []),
+        *(part() for name, part in parts.items() if name in chosen.only),
+    ]
+
+
+def _latency(bench: Bench, log: KafkaLog, file: Path) -> Table:
+    topic = f"{bench.topic}-live"
+    events_topic(log, topic, 4)
+    return latency(bench, file, topic, rate=5000, seconds=20)
+
+
+if __name__ == "__main__":
+    main()

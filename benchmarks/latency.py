@@ -1,0 +1,106 @@
+"""From the broker's acknowledgement of a trip's last event to the trip's arrival at a `read_committed` reader."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from benchmarks.measuring import COMMAND, Table
+from benchmarks.pipeline import Bench
+from chillflow.connectors.parquet import ParquetTrips
+from chillflow.replay import RejectedRow
+from chillflow.settings import DEFAULT_TIME_ZONE
+from chillflow.splitting import encode_leg, schedule
+
+
+def latency(bench: Bench, file: Path, topic: str, rate: int, seconds: int) -> Table:
+    """Send the trips of a file at a rate for so many seconds, to a pipeline that is up."""
+    trips, windows = bench.outputs()
+    environment = {
+        **{name: value for name, value in os.environ.items() if name != "DATABASE_URL"},
+        "KAFKA_BOOTSTRAP_SERVERS": bench.servers,
+        "CHILLFLOW_TOPIC": topic,
+        "CHILLFLOW_COMPLETE_TOPIC": trips,
+        "CHILLFLOW_WINDOWS_TOPIC": windows,
+        "CHILLFLOW_RECOVERY_DIR": str(bench.folder / f"recovery-{topic}"),
+    }
+    acknowledged: dict[bytes, float] = {}
+    arrived: dict[bytes, float] = {}
+    done = threading.Event()
+
+    def read() -> None:
+        consumer = Consumer(
+            {
+                "bootstrap.servers": bench.servers,
+                "group.id": "latency",
+                "isolation.level": "read_committed",
+                "fetch.wait.max.ms": 10,
+            }
+        )
+        consumer.assign([TopicPartition(trips, number, 0) for number in range(bench.log.partitions(trips))])
+        while not done.is_set():
+            for message in consumer.consume(1000, 0.05):
+                if not message.error():
+                    arrived[message.key() or b""] = time.monotonic()
+        consumer.close()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    start = time.monotonic()
+    assembling = subprocess.Popen([COMMAND, "assemble"], env=environment, stderr=subprocess.DEVNULL)
+    try:
+        first = _send(bench.servers, topic, file, rate, 1, acknowledged)
+        while not arrived and time.monotonic() < start + 60:
+            time.sleep(0.01)
+        until_first = min(arrived.values()) - start
+        sent = first + _send(bench.servers, topic, file, rate, seconds, acknowledged, skip=first)
+        time.sleep(3)
+    finally:
+        assembling.terminate()
+        assembling.wait()
+        done.set()
+        reader.join()
+    after = start + until_first + 2  # once it has caught up with what was sent while it started
+    taken = sorted(arrived[key] - at for key, at in acknowledged.items() if at > after and key in arrived)
+    cuts = statistics.quantiles(taken, n=100)
+    row = [f"{rate:,}", f"{sent:,}", *(f"{cuts[at - 1] * 1000:,.0f}" for at in (50, 99)), f"{max(taken) * 1000:,.0f}"]
+    return Table(
+        "Latency",
+        ["events/s", "events", "p50, ms", "p99, ms", "longest, ms"],
+        [row],
+        "From the broker's acknowledgement of a trip's last event to the trip's arrival at a `read_committed` reader on"
+        f" the same machine; one worker, recovery, windows and exactly-once on. From `chillflow-stream assemble` to its"
+        f" first trip there: {until_first:.1f} s.",
+    )
+
+
+def _send(
+    servers: str, topic: str, file: Path, rate: int, seconds: int, acknowledged: dict[bytes, float], skip: int = 0
+) -> int:
+    """Send events in their order, at an even rate; how many."""
+    producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True, "linger.ms": 1})
+    rows = (row for row in ParquetTrips(file, DEFAULT_TIME_ZONE) if not isinstance(row, RejectedRow))
+    start, sent, number = time.monotonic(), 0, 0
+    for leg in schedule(rows):
+        for message in encode_leg(leg, topic):
+            number += 1
+            if number <= skip:
+                continue
+
+            def note(error: object, delivered: object, key: bytes = message.key or b"") -> None:
+                acknowledged[key] = time.monotonic()  # the last one counts
+
+            producer.produce(topic, message.value, message.key, timestamp=message.timestamp or 0, on_delivery=note)
+            sent += 1
+        if sent % 50 < 3:
+            producer.poll(max(0.0, start + sent / rate - time.monotonic()))
+        if sent >= rate * seconds:
+            break
+    producer.flush()
+    return sent

@@ -1,0 +1,89 @@
+"""Runs of commands, what they took, and tables of it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+COMMAND = str(Path(sys.executable).with_name("chillflow-stream"))
+
+
+class Run(NamedTuple):
+    """What a run took. CPU seconds are those of its own processes, without the broker."""
+
+    events: int
+    seconds: float
+    cpu: float
+
+    @property
+    def rate(self) -> float:
+        """Events a second, start-up and end included."""
+        return self.events / self.seconds
+
+    @property
+    def cpu_us(self) -> float:
+        """µs of CPU time an event."""
+        return self.cpu / self.events * 1e6
+
+
+@dataclass(frozen=True)
+class Table:
+    """Results as they are shown."""
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+    def markdown(self) -> str:
+        """The table as a section of a page."""
+        lines = [self.head, ["---"] + ["---:"] * (len(self.head) - 1), *self.rows]
+        body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        return f"## {self.title}\n\n{f'{self.note}{chr(10) * 2}' if self.note else ''}{body}\n"
+
+
+def measured(events: int, command: Sequence[str], environment: Mapping[str, str]) -> Run:
+    """Run a command to its end. Nothing is written to a database unless the environment says so."""
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    ours = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+    done = subprocess.run(command, env={**ours, **environment}, capture_output=True, text=True, check=False)
+    seconds, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{done.stderr[-2000:]}")
+    return Run(events, seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+
+
+def spread(values: Sequence[float], form: str) -> str:
+    """The median, and from where to where they go."""
+    middle = format(statistics.median(values), form)
+    return middle if len(values) == 1 else f"{middle} ({min(values):{form}} to {max(values):{form}})"
+
+
+def machine() -> str:
+    """When and where this was measured, and with what."""
+    names = ("bytewax", "confluent-kafka", "msgspec", "polars", "pyarrow")
+    versions = ", ".join(f"{name} {version(name)}" for name in names)
+    model = next(
+        (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
+        platform.processor(),
+    )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return (
+        f"{datetime.now(timezone.utc):%Y-%m-%d}, {os.cpu_count()} cores ({model}), {memory:.0f} GB,"
+        f" Python {platform.python_version()}, {versions}"
+    )
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).exists() else []

@@ -1,0 +1,96 @@
+"""What comes before and beside the whole job: production, workers, partitions, open trips, the database."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+
+from benchmarks.measuring import COMMAND, Run, Table, measured
+from benchmarks.pipeline import Bench, events_topic
+from chillflow.connectors.log import Log
+from chillflow.producer import TripEventProducer
+from chillflow.settings import load
+from chillflow.synthetic.trips import generate
+from chillflow.trips import CompleteTrip
+
+
+def produce(servers: str, topic: str, file: Path, trips: int) -> Run:
+    """The command that replays a file."""
+    names = {"KAFKA_BOOTSTRAP_SERVERS": servers, "CHILLFLOW_TOPIC": topic}
+    return measured(5 * trips, [COMMAND, "produce-from-file", "--file", str(file)], names)
+
+
+def send(servers: str, topic: str, count: int) -> Run:
+    """`TripEventProducer.send_events`, of events that are there already."""
+    producer = TripEventProducer(load(kafka_bootstrap_servers=servers, topic=topic))
+    trip = CompleteTrip.model_validate_json(
+        '{"pickup_ts": "2024-01-01T12:00:00Z", "dropoff_ts": "2024-01-01T12:10:00Z", "pu_zone_id": 132,'
+        ' "do_zone_id": 239, "trip_distance": 1.98, "payment_type": 1, "fare_amount": 12.8, "total_amount": 18.3}'
+    )
+    events = [
+        event
+        for number in range(count // 5)
+        for event in producer.process_trip(trip.model_copy(update={"trip_key": f"{number:064x}"}))
+    ]
+    start, cpu = time.monotonic(), time.process_time()
+    stats = producer.send_events(events)
+    assert stats.delivered == len(events)
+    return Run(len(events), time.monotonic() - start, time.process_time() - cpu)
+
+
+def production(servers: str, log: Log, file: Path, trips: int, topic: str) -> Table:
+    """How fast events come into a topic."""
+    events_topic(log, f"{topic}-sent", 4)
+    runs = {"`produce-from-file`": produce(servers, topic, file, trips)}
+    runs["`TripEventProducer.send_events`"] = send(servers, f"{topic}-sent", 100_000)
+    rows = [[name, f"{run.events:,}", f"{run.rate:,.0f}", f"{run.cpu_us:.1f}"] for name, run in runs.items()]
+    return Table("Production", ["", "events", "events/s", "CPU µs an event"], rows)
+
+
+def partitions(servers: str, log: Log, folder: Path, file: Path, trips: int, topic: str) -> Table:
+    """The same events in few and in many partitions."""
+    rows = []
+    for number in (1, 4, 12):
+        name = f"{topic}-by-{number}"
+        events_topic(log, name, number)
+        produce(servers, name, file, trips)
+        run, _ = Bench.on(log, servers, folder, name, trips).ours()
+        rows.append([str(number), f"{run.rate:,.0f}", f"{run.cpu_us:.1f}"])
+    return Table("Partitions, one worker", ["partitions", "events/s", "CPU µs an event"], rows)
+
+
+def open_trips(servers: str, log: Log, folder: Path, topic: str, counts: list[int]) -> Table:
+    """Trips that lie open at the same time: each lasts so long that so many of them do."""
+    rows = []
+    for count in counts:
+        trips, hours = max(200_000, 2 * count), 20
+        file, name = folder / f"open-{count}.parquet", f"{topic}-open-{count}"
+        generate(file, trips, days=max(1, round(trips * hours / 24 / count)))
+        lasting = pl.read_parquet(file).with_columns(
+            tpep_dropoff_datetime=pl.col("tpep_pickup_datetime") + pl.duration(hours=hours)
+        )
+        lasting.write_parquet(file)
+        events_topic(log, name, 4)
+        produce(servers, name, file, trips)
+        run, _ = Bench.on(log, servers, folder, name, trips).ours()
+        rows.append([f"{count:,}", f"{run.events:,}", f"{run.rate:,.0f}", f"{run.cpu_us:.1f}"])
+    return Table("Open trips", ["open at a time, about", "events", "events/s", "CPU µs an event"], rows)
+
+
+def database(bench: Bench, url: str) -> Table:
+    """The job without and with Postgres, and its sink alone: `load-trips`, the same rows into the same table."""
+    command = [COMMAND, "init-db"]
+    subprocess.run(command, env={**os.environ, "DATABASE_URL": url}, check=True, capture_output=True)
+    without, _ = bench.ours()
+    within, _ = bench.ours(DATABASE_URL=url)
+    rows = [
+        ["topics alone", f"{without.rate:,.0f}", "1.00", f"{without.cpu_us:.1f}"],
+        ["topics and Postgres", f"{within.rate:,.0f}", f"{within.rate / without.rate:.2f}", f"{within.cpu_us:.1f}"],
+    ]
+    print(f"  with Postgres: {within.rate / without.rate:.2f}", file=sys.stderr)
+    return Table("With a database", ["", "events/s", "of the first", "CPU µs an event"], rows)
