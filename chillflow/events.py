@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+from hashlib import blake2b
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import msgspec
@@ -29,6 +29,7 @@ __all__ = [
 
 SCHEMA_VERSION = 1
 _encoder = msgspec.json.Encoder()
+_NO_ID = b',"event_id":""'
 
 
 def wire(struct: msgspec.Struct) -> bytes:
@@ -36,11 +37,10 @@ def wire(struct: msgspec.Struct) -> bytes:
 
     The id is hashed over the encoded content, so it costs one pass over the bytes (0.6 µs).
     """
-    tag = str(struct.__struct_config__.tag)
     content = _encoder.encode(struct)
-    event_id = hashlib.blake2b(content, digest_size=16).hexdigest()
-    rest = content[len(tag) + len('{"event_type":"","event_id":""') :]
-    return f'{{"event_id":"{event_id}","event_type":"{tag}"'.encode() + rest
+    event_id = blake2b(content, digest_size=16).hexdigest()
+    tag, _, rest = content[1:].partition(_NO_ID)
+    return b'{"event_id":"%b",%b%b' % (event_id.encode(), tag, rest)
 
 
 class TripEvent(BaseModel):

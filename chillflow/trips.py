@@ -38,6 +38,7 @@ __all__ = [
     "milliseconds",
     "numbered_key",
     "row_digest",
+    "text_digest",
 ]
 
 KM_PER_MILE = 1.609344
@@ -201,8 +202,12 @@ def row_digest(values: Iterable[tuple[str, Any]]) -> bytes:
     `ascii()` of Python's own numbers and strings is the same in each version of Python, which the key of
     a trip must be: it is in topics and tables for years.
     """
-    known = [(name, value) for name, value in values if value is not None]
-    return hashlib.sha256(ascii(known).encode()).digest()
+    return text_digest(", ".join([ascii(pair) for pair in values if pair[1] is not None]))
+
+
+def text_digest(canonical: str) -> bytes:
+    """The digest of a row in canonical form: its pairs as Python writes them, with ", " between."""
+    return hashlib.sha256(f"[{canonical}]".encode()).digest()
 
 
 def numbered_key(digest: bytes, number: int) -> str:

@@ -16,7 +16,7 @@ from chillflow.errors import InputError
 from chillflow.replay import RejectedRow
 from chillflow.splitting import ROW_FIELDS, TripRow
 from chillflow.tlc import REASON, ROW, Layout, Trips, layout_of, to_trips, with_texts
-from chillflow.trips import canonical_extra, numbered_key, row_digest
+from chillflow.trips import canonical_extra, numbered_key, text_digest
 
 __all__ = ["ParquetTrips"]
 
@@ -26,7 +26,7 @@ _BUCKET_ROWS = 250_000
 _KEYED_FIELDS = ROW_FIELDS[3:]
 _NEEDED = ("pickup_ts", "dropoff_ts", "pu_zone_id", "do_zone_id")
 _FIRST = pl.min_horizontal("pickup_us", "dropoff_us").alias("first_us")
-_PICKUP, _DROPOFF = (_KEYED_FIELDS.index(name) for name in ("pickup_ts", "dropoff_ts"))
+_IN_MICROSECONDS = {"pickup_ts": "pickup_us", "dropoff_ts": "dropoff_us"}
 _EXTRA_POSITION = ROW_FIELDS.index("extra_columns")
 
 
@@ -134,14 +134,36 @@ def _keyed(trips: pl.DataFrame) -> Iterator[TripRow]:
     copies: Counter[bytes] = Counter()
     ordered = with_texts(trips.sort(_FIRST, ROW).drop(ROW))
     for part in ordered.iter_slices(_READ_ROWS):
-        for values in part.rows():
-            row = list(values)
-            if row[_EXTRA_POSITION] is not None:
-                row[_EXTRA_POSITION] = decode_value(row[_EXTRA_POSITION])
-            if row[2] is None:
-                canonical = row[3:]
-                canonical[_PICKUP], canonical[_DROPOFF] = row[0], row[1]
-                digest = row_digest(zip(_KEYED_FIELDS, canonical, strict=True))
-                row[2] = numbered_key(digest, copies[digest])
-                copies[digest] += 1
-            yield tuple(row)
+        keys = [
+            key or _number(text_digest(text), copies)
+            for key, text in zip(part.get_column("trip_key"), _canonical_texts(part), strict=True)
+        ]
+        for row in part.with_columns(pl.Series("trip_key", keys, pl.String)).rows():
+            extra = row[_EXTRA_POSITION]
+            if extra is not None:
+                row = (*row[:_EXTRA_POSITION], decode_value(extra), *row[_EXTRA_POSITION + 1 :])
+            yield row
+
+
+def _number(digest: bytes, copies: Counter[bytes]) -> str:
+    key = numbered_key(digest, copies[digest])
+    copies[digest] += 1
+    return key
+
+
+def _canonical_texts(part: pl.DataFrame) -> pl.Series:
+    """The canonical form of each row (see `row_digest`), made of whole columns: a quarter of the time.
+
+    Python writes each distinct value once, so that the text is Python's whatever Polars would write.
+    """
+    texts = []
+    for field in _KEYED_FIELDS:
+        column = part.get_column(_IN_MICROSECONDS.get(field, field))
+        if column.dtype.is_integer():
+            text = column.cast(pl.String)
+        else:
+            distinct = column.drop_nulls().unique()
+            values = map(decode_value, distinct) if field == "extra_columns" else distinct
+            text = column.replace_strict(distinct, [*map(ascii, values)], default=None, return_dtype=pl.String)
+        texts.append(pl.lit(f"('{field}', ") + pl.lit(text) + ")")
+    return part.select(pl.concat_str(texts, separator=", ", ignore_nulls=True)).to_series()

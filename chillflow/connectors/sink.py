@@ -243,9 +243,10 @@ class _AtLeastOnce(StatefulSinkPartition[Sequence[Message], None]):
 
     def write_batch(self, values: list[Sequence[Message]]) -> None:
         for messages in values:
-            for message in messages:
-                self._writer.send(message)
-                self._counts[message.topic] += 1
+            for topic, same in groupby(messages, _topic):
+                some = [*same]
+                self._writer.send_all(some)
+                self._counts[topic] += len(some)
 
     def snapshot(self) -> None:
         self._writer.flush()
