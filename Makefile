@@ -18,7 +18,7 @@ $(VENV)/.runtime: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.runtime
 	$(PIP) install --upgrade 'pip>=25.1'  # the first that knows dependency groups
-	$(PIP) install --constraint constraints.txt --group dev
+	$(PIP) install --constraint constraints.txt --editable '.[dashboard]' --group dev
 	@touch $@
 
 install: $(VENV)/.dev  ## the environment with everything for development
@@ -32,11 +32,11 @@ test: $(VENV)/.dev  ## all tests, on a real Kafka and a real Postgres that it st
 test-all: $(VENV)/.dev  ## the tests that need no server, under each of Python 3.10, 3.11 and 3.12 that is found
 	$(BIN)/python -m tests.pythons
 
-chaos: $(VENV)/.dev  ## 100 kills on files and on servers (minutes)
-	CHILLFLOW_KILLS=100 $(BIN)/python -m pytest tests/chaos
+chaos: $(VENV)/.dev  ## 100 kills on files, 100 on servers, 60 outages (half an hour)
+	CHILLFLOW_KILLS=100 CHILLFLOW_FAULTS=60 CHILLFLOW_OUTAGE_SECONDS=95 $(BIN)/python -m pytest -rP tests/chaos
 
-bench: $(VENV)/.dev  ## the whole job beside a loop by hand and Bytewax as it comes (`make servers` first)
-	$(BIN)/python -m benchmarks.pipeline
+bench: $(VENV)/.dev  ## the whole job beside a loop by hand and Bytewax as it comes, and what else is measured
+	$(BIN)/python -m benchmarks --write benchmarks/RESULTS.md
 
 stream:
 	@:

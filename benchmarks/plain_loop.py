@@ -114,22 +114,24 @@ def main(servers: str, topic: str, trips_topic: str, windows_topic: str) -> None
             at = milliseconds(dropoff)
             produce(trips_topic, encode_value(trip), key, at)
             timed = minutes is not None
-            added = (
-                1,
-                int(timed),
-                int(payment.payment_type == 1),
-                int(payment.payment_type == 2),
-                round((total or 0) * 100),
-                round((fare or 0) * 100),
-                round((tip or 0) * 100),
-                round((kilometres or 0) * 1000) if timed else 0,
-                round((minutes or 0) * 60),
-                1,
-            )
+            card, cash = payment.payment_type == 1, payment.payment_type == 2
+            cents, fare_cents, tip_cents = round((total or 0) * 100), round((fare or 0) * 100), round((tip or 0) * 100)
+            metres, seconds = round((kilometres or 0) * 1000) if timed else 0, round((minutes or 0) * 60)
             for length in LENGTHS:
                 which = (zone, length, at - at % length)
                 window = windows.get(which)
-                windows[which] = [*added] if window is None else [*map(int.__add__, window, added)]
+                if window is None:
+                    window = windows[which] = [0] * 10
+                window[0] += 1
+                window[1] += timed
+                window[2] += card
+                window[3] += cash
+                window[4] += cents
+                window[5] += fare_cents
+                window[6] += tip_cents
+                window[7] += metres
+                window[8] += seconds
+                window[9] += 1
                 changed.add(which)
             del trips[key]
         producer.poll(0)

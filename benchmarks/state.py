@@ -1,4 +1,4 @@
-"""What the state of the assembly costs: µs by step, bytes a trip, and that it is bounded over a long log.
+"""What the state of the assembly costs: bytes a trip, and that it is bounded over a long log.
 
     python -m benchmarks.state                     (10 M events: 6 GB of disk, some minutes)
     python -m benchmarks.state --events 1000000
@@ -13,38 +13,34 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import pickle
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.measuring import COMMAND
 from chillflow.account import read_account
 from chillflow.assembly import Assembly
 from chillflow.codec import decode_keyed
-from chillflow.connectors.inspection import body_time
+from chillflow.compression import compress
 from chillflow.connectors.log import LogRecord
 from chillflow.connectors.parquet import ParquetTrips
 from chillflow.keygroup import Keyed, KeyGroup, Record
-from chillflow.outputs import Outputs
 from chillflow.replay import RejectedRow
 from chillflow.running.recovery import ACCOUNT_FILE
 from chillflow.settings import DEFAULT_TIME_ZONE, Settings
 from chillflow.splitting import encode_leg, schedule
-from chillflow.streamtime import NO_TIME, StreamTime
+from chillflow.streamtime import NO_TIME
 from chillflow.synthetic.trips import generate
 
-COMMAND = str(Path(sys.executable).with_name("chillflow-stream"))
 TRIPS_A_DAY = 16_700
 LOST = 0.02
 STEPS_TRIPS = 20_000
-REPEAT = 15
 
 
 def main() -> None:
@@ -55,15 +51,11 @@ def main() -> None:
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:
         events = some_events(Path(folder))
-        for title, rows in (("µs", steps(events)), ("bytes", sizes(events))):
-            print(f"\n{title}\n" + "\n".join(f"  {name:54} {figure:8,.2f}" for name, figure in rows))
+        print("\nbytes\n" + "\n".join(f"  {name:54} {figure:8,.0f}" for name, figure in sizes(events)))
         print(f"\n{'events':>12} {'days':>5} {'open trips':>11} {'memory, MB':>11} {'store, MB':>10} {'events/s':>9}")
         for seen in growth(chosen.events, Path(folder)):
             row = (seen.events / 5 / TRIPS_A_DAY, seen.open_trips, seen.memory / 1e6, seen.store / 1e6, seen.rate)
             print("{:>12,} {:>5.0f} {:>11,} {:>11.0f} {:>10.1f} {:>9,.0f}".format(seen.events, *row), flush=True)
-
-
-# Steps
 
 
 def some_events(folder: Path) -> list[LogRecord]:
@@ -81,81 +73,18 @@ def rules() -> Assembly:
     return Assembly(settings.trip_timeout, settings.correction_horizon, settings.incomplete_horizon)
 
 
-def group() -> KeyGroup[Any, Any]:
+def group(snapshot: Any = None) -> KeyGroup[Any, Any]:
     """A key group of trips, as the dataflow has them."""
     assembly = rules()
-    return KeyGroup(Keyed(assembly.assemble, assembly.expire, decode_keyed, assembly.dump, assembly.load))
-
-
-def as_records(events: list[LogRecord]) -> list[Record]:
-    """As a source hands them on; without a stream time nothing is due."""
-    return [Record(NO_TIME, each.offset, each.key, each.value, None, each.timestamp) for each in events]
-
-
-def best(work: Callable[[Any], object], count: int, prepare: Callable[[], Any] = lambda: None) -> float:
-    """The least CPU time an item, in µs, that the work takes, of some tries on what was prepared."""
-    tries = []
-    for _ in range(REPEAT):
-        prepared = prepare()
-        start = time.process_time()
-        work(prepared)
-        tries.append(time.process_time() - start)
-    return min(tries) / count * 1e6
-
-
-def steps(events: list[LogRecord]) -> Iterator[tuple[str, float]]:
-    """What each step takes an event, or a trip where it says so."""
-    records, assembly, outputs = as_records(events), rules(), Outputs(Settings(), 1)
-    decoded = [(each.key or b"", decode_keyed(each.key or b"", each.value)) for each in events]
-    last = {key: at for at, (key, _) in enumerate(decoded)}
-    joining = [one for at, one in enumerate(decoded) if last[one[0]] != at]
-    ending = [decoded[at] for at in last.values()]
-    states: dict[bytes, Any] = {}
-    results: list[Any] = []
-
-    def observe(_: Any) -> None:
-        stream_time = StreamTime(20)
-        for each in events:
-            stream_time.observe(each.timestamp or 0)
-
-    def take(some: list[tuple[bytes, Any]]) -> None:
-        for key, event in some:
-            states[key], outcome = assembly.assemble(states.get(key), event, NO_TIME)
-            if outcome.result is not None:
-                results.append(outcome.result)
-
-    def open_again() -> None:
-        states.clear()
-        results.clear()
-        take(joining)
-
-    count, trips = len(events), len(ending)
-    decode = best(lambda _: [decode_keyed(each.key or b"", each.value) for each in events], count)
-    join = best(lambda _: take(joining), len(joining), states.clear)
-    end = best(lambda _: take(ending), trips, open_again)
-    mapper = (join * len(joining) + end * trips) / count
-    whole = best(lambda one: one.process([records]), count, group)
-    dumped = [assembly.dump(state) for state in states.values()]
-    yield "stream time", best(observe, count)
-    yield "decode", decode
-    yield "mapper", mapper
-    yield "  of it: an event that joins an open trip", join
-    yield "  of it: one that completes its trip, with the result", end
-    yield "key group: the rest of its work", whole - decode - mapper
-    yield (
-        "CHILLFLOW_EVENT_TIME=body, besides",
-        best(lambda _: [each._replace(timestamp=body_time(each)) for each in events], count),
-    )
-    yield "dump, a trip", best(lambda _: [assembly.dump(state) for state in states.values()], trips)
-    yield "load, a trip", best(lambda _: [assembly.load(data) for data in dumped], trips)
-    yield "encode, a trip", best(lambda _: outputs.trips(("0000", results)), trips)
+    keyed = Keyed(assembly.assemble, assembly.expire, decode_keyed, assembly.dump, assembly.load, assembly.forgets)
+    return KeyGroup(keyed, snapshot)
 
 
 def sizes(events: list[LogRecord]) -> Iterator[tuple[str, float]]:
     """What a trip takes, in memory and in the recovery store."""
     firsts = list({each.key: each for each in reversed(events)}.values())
     for name, some in (("open trip, of one event", firsts), ("remembered trip, of all five", events)):
-        records = as_records(some)
+        records = [Record(NO_TIME, each.offset, each.key, each.value, None, each.timestamp) for each in some]
         tracemalloc.start()
         before, _ = tracemalloc.get_traced_memory()
         one = group()
@@ -166,7 +95,7 @@ def sizes(events: list[LogRecord]) -> Iterator[tuple[str, float]]:
         tracemalloc.stop()
         yield f"{name}: touched in this epoch", (live - before) / len(one)
         yield f"{name}: at rest", (held - before) / len(one)
-        yield f"{name}: in the snapshot", len(pickle.dumps(one.snapshot())) / len(one)
+        yield f"{name}: in the snapshot", len(compress(one.snapshot()["states"])[1]) / len(one)
 
 
 # Growth
