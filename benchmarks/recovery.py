@@ -1,0 +1,145 @@
+"""How long after a kill there are new results: the state of a long log in the recovery store, kill -9 again and again.
+
+    python -m benchmarks.recovery                              (1 M and 5 M events; `make servers` first)
+    python -m benchmarks.recovery --events 1000000 --kills 10
+
+The log is generated, and assembled by the real command on the servers of the environment (`. .servers/run/env`) or
+on files. Then a replay goes on with the days that follow, and `assemble` is started and killed; from each start to the
+first new result that a `read_committed` reader sees is one measurement. Figures of one machine are ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date, timedelta
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from benchmarks.measuring import COMMAND
+from benchmarks.state import TRIPS_A_DAY
+from chillflow.account import read_account
+from chillflow.connectors import open_log
+from chillflow.connectors.log import Log
+from chillflow.running.recovery import ACCOUNT_FILE
+from chillflow.settings import load, to_environment
+from chillflow.synthetic.trips import generate
+from chillflow.topics import registry
+
+FIRST_DAY = date(2024, 1, 1)
+RATE = 500
+"""Events a second while it is killed: one trip in five of them ends, so there is a result each 10 ms."""
+
+
+SECONDS_A_KILL = 15
+"""For so long the replay lasts: more than it takes."""
+
+
+class Recoveries(NamedTuple):
+    """What the starts after a kill have taken."""
+
+    events: int
+    """In the log before the first."""
+    store: int
+    """Bytes of the recovery store then."""
+    seconds: list[float]
+
+
+def main() -> None:
+    """Measure, and show a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--events", type=int, nargs="+", default=[1_000_000, 5_000_000], help="length of the log, about"
+    )
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--workers", type=int, default=1)
+    chosen = parser.parse_args()
+    print(f"{'events':>12} {'store, MB':>10} {'kills':>6} {'p50, s':>7} {'most, s':>8}")
+    for events in chosen.events:
+        with tempfile.TemporaryDirectory() as folder:
+            seen = recoveries(events, chosen.kills, chosen.workers, Path(folder))
+        row = (seen.events, seen.store / 1e6, len(seen.seconds), median(seen.seconds), max(seen.seconds))
+        print("{:>12,} {:>10.1f} {:>6} {:>7.2f} {:>8.2f}".format(*row), flush=True)
+
+
+def recoveries(events: int, kills: int, workers: int, folder: Path) -> Recoveries:
+    """Assemble a log of so many events, then kill."""
+    mark, file = uuid.uuid4().hex[:8], folder / "trips.parquet"
+    settings = load(
+        recovery_dir=folder / "recovery",
+        **{f"{name.partition('-')[0]}_topic": f"{name}-{mark}" for name in ("complete-trips", "incomplete-trips")},
+        windows_topic=f"zone-windows-{mark}",
+        topic=f"trip-events-{mark}",
+    )
+    environment, log = to_environment(settings), open_log(settings)
+    assemble, produce = [COMMAND, "assemble", "--workers", str(workers)], [COMMAND, "produce-from-file", "--file", file]
+
+    def run(*command: object) -> None:
+        subprocess.run([*map(str, command)], env=environment, check=True, stderr=subprocess.DEVNULL)
+
+    try:
+        trips = events // 5
+        days = max(1, trips // TRIPS_A_DAY)
+        generate(file, trips, start=FIRST_DAY, days=days)
+        if settings.database_url:
+            run(COMMAND, "init-db")
+        run(*produce)
+        run(*assemble, "--exit-at-end")
+        store = sum(path.stat().st_size for path in settings.recovery_dir.glob("part-*"))
+        further = kills * SECONDS_A_KILL * RATE // 5
+        following = FIRST_DAY + timedelta(days=days)
+        generate(file, further, start=following, days=max(1, further // TRIPS_A_DAY), seed=2)
+        with started([*produce, "--rate", RATE], environment):
+            seconds = [*restarts(assemble, kills, environment, log, settings.complete_topic)]
+        return Recoveries(read_account(settings.recovery_dir / ACCOUNT_FILE)["events"], store, seconds)
+    finally:
+        log.remove_topics([*registry(settings)])
+
+
+def restarts(command: list[str], kills: int, environment: Mapping[str, str], log: Log, topic: str) -> Iterator[float]:
+    """Seconds from each start to its first new result. The first start, which follows no kill, is not told of."""
+    readers = [
+        log.reader(topic, number, log.end_offset(topic, number), group=None) for number in range(log.partitions(topic))
+    ]
+
+    def news(within: float) -> bool:
+        deadline = time.monotonic() + within
+        while time.monotonic() < deadline:
+            if sum(len(reader.read(1_000)) for reader in readers):
+                return True
+            time.sleep(0.005)
+        return False
+
+    for number in range(kills + 1):
+        start = time.monotonic()
+        with started(command, environment):
+            if not news(within=120):
+                raise SystemExit("no new result within 2 minutes")
+            if number:
+                yield time.monotonic() - start
+            time.sleep(0.5 + number % 7 / 7)  # anywhere in an epoch
+        while news(within=0.5):
+            pass
+    for reader in readers:
+        reader.close()
+
+
+@contextmanager
+def started(command: Sequence[object], environment: Mapping[str, str]) -> Iterator[None]:
+    """The command while the body runs; then it is killed."""
+    running = subprocess.Popen([*map(str, command)], env=environment, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        running.kill()
+        running.wait()
+
+
+if __name__ == "__main__":
+    main()
