@@ -7,7 +7,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY chillflow chillflow
 COPY dataflows dataflows
 COPY stream stream
-RUN /opt/chillflow/bin/pip install --no-cache-dir --constraint constraints.txt .
+RUN /opt/chillflow/bin/pip install --no-cache-dir --constraint constraints.txt '.[dashboard]'
 
 FROM python:3.12-slim
 # The folder is made here so that a volume mounted on it belongs to the user that writes to it.

@@ -37,6 +37,7 @@ chaos: $(VENV)/.dev  ## 100 kills on files, 100 on servers, 60 outages (half an 
 
 bench: $(VENV)/.dev  ## the whole job beside a loop by hand and Bytewax as it comes, and what else is measured
 	$(BIN)/python -m benchmarks --write benchmarks/RESULTS.md
+	$(BIN)/python -m pytest -o addopts= --benchmark-columns=min,median,rounds benchmarks/test_steps.py
 
 stream:
 	@:

@@ -1,6 +1,6 @@
 """Where the microseconds of an event go, step by step. Outside the test command:
 
-    python -m pytest benchmarks/test_steps.py
+    python -m pytest -o addopts= benchmarks/test_steps.py      (also by make bench)
 
 Rounds are of 20,000 trips, so a round's time in ms, divided by 100, is µs an event (by 20: µs a trip).
 """

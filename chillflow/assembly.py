@@ -129,23 +129,24 @@ class Assembly:
             events: list[DecodedEvent | None] = [None, None, None, None, None]
             events[kind] = event
             return TripState((time if time > stamp else stamp) + self._timeout, OPEN, 0, events), _OPENED
-        held = state.events[kind]
+        events = state.events
+        held = events[kind]
         if held is not None:
             if held.event_id == event.event_id:
                 return state, _DUPLICATE
             if (event.event_version, event.event_id) < (held.event_version, held.event_id):
                 return state, _SUPERSEDED
-        before, needed = state.status, kind in _NEEDED
-        was = None
-        if before == INCOMPLETE:
-            was = _incomplete(state)
-        elif before == COMPLETE and needed:
-            was = Result(_complete(state), ())
-        state.events[kind] = event
-        if before == COMPLETE and not needed:  # says nothing that is not known already
+        before, was = state.status, None
+        if before == OPEN:
+            events[kind] = event
+            if events[STARTED] is None or events[PAYMENT] is None or events[ENDED] is None:
+                return state, _JOINED[OPEN] if held is None else _SUPERSEDED
+        elif before == COMPLETE and kind not in _NEEDED:  # says nothing that is not known already
+            events[kind] = event
             return state, _JOINED[COMPLETE] if held is None else _SUPERSEDED
-        if before == OPEN and not (needed and state.is_complete):
-            return state, _JOINED[OPEN] if held is None else _SUPERSEDED
+        else:
+            was = _incomplete(state) if before == INCOMPLETE else Result(_complete(state), ())
+            events[kind] = event
         state.revision += 1
         size, joined = state.size, 1 if held is None else 0
         if not state.is_complete:
@@ -158,7 +159,7 @@ class Assembly:
         if left_out != (state.counted in _NOT_IN):
             tally += (("left_out_trips", -1 if left_out else 1),)
         result = Result(trip, (), was if before == INCOMPLETE else None, changes)
-        return state, Outcome(tally, result, rest=size == len(EVENT_CLASSES))
+        return state, Outcome(tally, result, False, size == len(EVENT_CLASSES))
 
     def _count(self, state: TripState, was: Any, trip: Any, stamp: int) -> tuple[Change, ...]:
         """Count the trip into the windows, as the revision it now is; `was` is its last one."""
@@ -227,8 +228,10 @@ def _row_type(struct: type[msgspec.Struct]) -> Any:
 
 
 def _key_of(events: Iterable[Any]) -> str:
-    key: str = next(event.trip_key for event in events if event is not None)
-    return key
+    for event in events:
+        if event is not None:
+            return str(event.trip_key)
+    raise AssertionError("a state holds an event")
 
 
 _ROWS = [attrgetter(*(field.name for field in _row_fields(cls.struct))) for cls in EVENT_CLASSES]

@@ -26,8 +26,9 @@ __all__ = ["Dead", "Decided", "KeyGroup", "Keyed", "Outcome", "Progress", "Recor
 VERSION = 3
 """3: all states are one piece of bytes, which costs pickle nothing. 2: states know how they stand in the windows.
 Stores of older versions are read."""
-_DUE = 8
-"""Bytes of the deadline at the head of a state at rest. So each is one object, and all are packed in one go."""
+_DUE, _HEAD = 8, 9
+"""A state at rest begins with its deadline, in so many bytes, and a byte that says whether it is then forgotten without
+being loaded. So each is one object, and all are packed in one go."""
 
 
 class Record(NamedTuple):
@@ -133,7 +134,7 @@ class KeyGroup(Generic[S, E]):
                 )
             states = snapshot["states"]
             if snapshot["version"] < 3:
-                self._rest = {key: _at_rest(due, data) for key, (due, data) in states.items()}
+                self._rest = {key: self._at_rest(due, data) for key, (due, data) in states.items()}
             else:
                 self._rest = _unpack(states)
         self._deadlines = Deadlines()
@@ -145,7 +146,7 @@ class KeyGroup(Generic[S, E]):
         """The group as plain, versioned values."""
         rest, dump = self._rest, self._keyed.dump
         for key, state in self._live.items():
-            rest[key] = _at_rest(state.deadline, dump(state))
+            rest[key] = self._at_rest(state.deadline, dump(state))
         self._live.clear()
         return {"version": VERSION, "states": _pack(rest)}
 
@@ -159,13 +160,14 @@ class KeyGroup(Generic[S, E]):
         live, rest, deadlines = self._live, self._rest, self._deadlines
         tallies: list[Tally] = []
         results, count = decided.results, tallies.append
+        at_rest = self._at_rest
         for batch in batches:
             if isinstance(batch, Progress):
                 self._advance(batch, decided, tallies)
                 continue
             decided.tally["events"] += len(batch)
             for record in batch:
-                stamp, _, key, value, *_ = record
+                stamp, _, key, value, _, _ = record
                 if deadlines.next < stamp:
                     self._advance(stamp, decided, tallies)
                 if key is None:
@@ -196,7 +198,7 @@ class KeyGroup(Generic[S, E]):
                     if late:
                         decided.late.append(record)
                     if is_at_rest and state is not None:
-                        rest[key] = _at_rest(state.deadline, dump(state))
+                        rest[key] = at_rest(state.deadline, dump(state))
                         del live[key]
         decided.count(tallies)
         return decided
@@ -214,7 +216,7 @@ class KeyGroup(Generic[S, E]):
         if key in self._live:
             return self._live[key]
         held = self._rest[key]
-        state = self._keyed.load(held[_DUE:])
+        state = self._keyed.load(held[_HEAD:])
         due = _due(held)
         state.deadline = due if due != NEVER else None
         return state
@@ -225,14 +227,14 @@ class KeyGroup(Generic[S, E]):
 
     def _advance(self, stamp: int, decided: Decided, tallies: list[Tally]) -> None:
         """Expire what is due before `stamp`. An entry that is not its key's deadline any more is passed over."""
-        live, rest, forgets = self._live, self._rest, self._keyed.forgets
+        live, rest = self._live, self._rest
         for due, key in self._deadlines.before(stamp):
             state = live.get(key)
             if state is not None:
                 if state.deadline == due:
                     self._end(key, self._keyed.expire, decided, tallies)
             elif (held := rest.get(key)) is not None and _due(held) == due:
-                if forgets(held[_DUE:]):
+                if held[_DUE]:
                     del rest[key]
                 else:
                     self._end(key, self._keyed.expire, decided, tallies)
@@ -258,15 +260,14 @@ class KeyGroup(Generic[S, E]):
             if outcome.result is not None:
                 decided.results.append(outcome.result)
 
+    def _at_rest(self, due: int | None, data: bytes) -> bytes:
+        due = NEVER if due is None or due > NEVER else due
+        return b"%b%c%b" % (due.to_bytes(_DUE, "big", signed=True), self._keyed.forgets(data), data)
+
     @staticmethod
     def _reject(record: Record, reason: str, decided: Decided) -> None:
         decided.dead.append(Dead(record, reason))
         decided.tally["dead_letters"] += 1
-
-
-def _at_rest(due: int | None, data: bytes) -> bytes:
-    due = NEVER if due is None or due > NEVER else due
-    return due.to_bytes(_DUE, "big", signed=True) + data
 
 
 def _due(held: bytes) -> int:

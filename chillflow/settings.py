@@ -3,6 +3,7 @@
 A field `grace` is read from `CHILLFLOW_GRACE`; the four names our users already have
 (`KAFKA_BOOTSTRAP_SERVERS`, `DATABASE_URL`, `LOG_LEVEL` and `CHILLFLOW_RECOVERY_DIR`) stay as they are.
 Any librdkafka property is passed through: `CHILLFLOW_KAFKA_SECURITY_PROTOCOL` is `security.protocol`.
+What is secret may be in a file: `DATABASE_URL_FILE` names that of `DATABASE_URL`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from chillflow.errors import SettingsError
 __all__ = [
     "DEFAULT_TIME_ZONE",
     "KAFKA_PREFIX",
+    "SECRETS",
     "Settings",
     "load",
     "parse_duration",
@@ -32,6 +34,18 @@ __all__ = [
 
 DEFAULT_TIME_ZONE = "America/New_York"
 KAFKA_PREFIX = "CHILLFLOW_KAFKA_"
+SECRETS = (
+    "DATABASE_URL",
+    f"{KAFKA_PREFIX}SASL_USERNAME",
+    f"{KAFKA_PREFIX}SASL_PASSWORD",
+    f"{KAFKA_PREFIX}SASL_OAUTHBEARER_CLIENT_SECRET",
+    f"{KAFKA_PREFIX}SSL_KEY_PASSWORD",
+    f"{KAFKA_PREFIX}SSL_KEYSTORE_PASSWORD",
+    "CHILLFLOW_DASHBOARD_TOKEN",
+)
+"""Variables whose value may be in a file instead, which the variable with `_FILE` at its end names."""
+_FILE = "_FILE"
+_SECRET_SETTINGS = {"DATABASE_URL": "database_url", "CHILLFLOW_DASHBOARD_TOKEN": "dashboard_token"}
 _DAY = timedelta(days=1)
 _UNITS = {"": 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
@@ -154,6 +168,13 @@ class Settings(BaseSettings):
         timedelta(minutes=1), description="/readyz: how old the last durable epoch may be"
     )
 
+    dashboard_token: str | None = Field(
+        None, min_length=16, description="what a viewer of `dashboard` must know; needed where others can reach it"
+    )
+    grafana_url: str | None = Field(
+        None, pattern=r"^https?://", description="where Grafana is, for a link from `dashboard`"
+    )
+
     @field_validator("window_retention")
     @classmethod
     def _kept_while_it_changes(cls, value: timedelta | None, others: ValidationInfo) -> timedelta | None:
@@ -179,12 +200,17 @@ class Settings(BaseSettings):
 
     @property
     def kafka_properties(self) -> dict[str, str]:
-        """librdkafka properties given in the environment, by their own names (`sasl.password`)."""
+        """librdkafka properties given in the environment, by their own names (`sasl.password`).
+
+        Raises SettingsError if a file of secrets cannot be used.
+        """
         ours = {f"CHILLFLOW_{name}".upper() for name in type(self).model_fields}
+        files = {name + _FILE for name in SECRETS}
+        given = {name: value for name, value in os.environ.items() if name not in ours | files} | _secrets()
         return {
             name.removeprefix(KAFKA_PREFIX).lower().replace("_", "."): value
-            for name, value in os.environ.items()
-            if name.startswith(KAFKA_PREFIX) and name not in ours
+            for name, value in given.items()
+            if name.startswith(KAFKA_PREFIX)
         }
 
 
@@ -194,6 +220,9 @@ def load(**overrides: Any) -> Settings:
     Raises SettingsError naming the variable and what is wrong with it.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
+    for variable, secret in _secrets().items():
+        if variable in _SECRET_SETTINGS:
+            given.setdefault(_SECRET_SETTINGS[variable], secret)
     # pydantic-settings takes an aliased field only by its alias
     aliases = {name: field.validation_alias or name for name, field in Settings.model_fields.items()}
     try:
@@ -202,7 +231,27 @@ def load(**overrides: Any) -> Settings:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
         variable = name if name.isupper() else f"CHILLFLOW_{name.upper()}"
-        raise SettingsError(f"wrong setting {variable}={first['input']!r}: {first['msg']}") from error
+        value = "" if variable in SECRETS else f"={first['input']!r}"
+        raise SettingsError(f"wrong setting {variable}{value}: {first['msg']}") from error
+
+
+def _secrets() -> dict[str, str]:
+    """What stands in files of secrets, by the variables that it is the value of."""
+    found = {}
+    for name in SECRETS:
+        path = os.environ.get(name + _FILE)
+        if not path:
+            continue
+        if os.environ.get(name):
+            raise SettingsError(f"{name} and {name}{_FILE} are both set: which one counts? Set one of them")
+        try:
+            found[name] = Path(path).read_text().rstrip("\r\n")
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise SettingsError(f"{name}{_FILE}: cannot read {path}: {reason}") from error
+        if not found[name]:
+            raise SettingsError(f"{name}{_FILE}: {path} is empty")
+    return found
 
 
 @lru_cache(maxsize=8)
@@ -216,8 +265,8 @@ def source_time_zone() -> ZoneInfo:
 
 
 def to_environment(settings: Settings) -> dict[str, str]:
-    """The environment from which another process reads the same settings."""
-    values = {}
+    """The whole environment of another process that is to read the same settings."""
+    values = {name: value for name, value in os.environ.items() if name.removesuffix(_FILE) not in _SECRET_SETTINGS}
     for name, field in Settings.model_fields.items():
         value = getattr(settings, name)
         if value is not None:

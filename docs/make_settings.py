@@ -44,7 +44,8 @@ A variable `CHILLFLOW_KAFKA_` + the property's name in capitals, with `_` for `.
 | `CHILLFLOW_KAFKA_SASL_PASSWORD` | `sasl.password` |
 | `CHILLFLOW_KAFKA_COMPRESSION_TYPE` | `compression.type` |
 
-The same as an option, repeatable: `--kafka-property security.protocol=SASL_SSL`. Passwords belong in variables:
+The same as an option, repeatable: `--kafka-property security.protocol=SASL_SSL`. Passwords belong in variables, or in
+files that `CHILLFLOW_KAFKA_SASL_PASSWORD_FILE` or `DATABASE_URL_FILE` names ([security.md](security.md#secrets)):
 other users of the machine can see options. The
 [list of properties](https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md) is librdkafka's.
 

@@ -13,6 +13,7 @@ from chillflow import __version__
 from chillflow.cli import (
     assembling,
     consuming,
+    dashboard,
     databases,
     dead_letters,
     demo,
@@ -49,6 +50,7 @@ for group in (
     producing,
     assembling,
     status,
+    dashboard,
     doctor,
     consuming,
     dead_letters,

@@ -118,5 +118,5 @@ def _set_property(text: str) -> None:
     """Into the environment, where the settings find it, and the workers' processes too."""
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise SettingsError(f"--kafka-property {text!r}: expected NAME=VALUE")
+        raise SettingsError("--kafka-property: expected NAME=VALUE")  # what was given may be a secret
     os.environ[KAFKA_PREFIX + name.upper().replace(".", "_")] = value

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from chillflow.cli.command import command
+from chillflow.cli.dashboard import PORT, need_extra
 from chillflow.settings import Settings
 
 __all__ = ["register"]
@@ -26,6 +27,9 @@ def register(app: typer.Typer) -> None:
         seed: Annotated[int, typer.Option(help="the same seed makes the same trips, and the same disorder")] = 1,
         file: Annotated[Path | None, typer.Option("--file", help="your own parquet file of TLC trips instead")] = None,
         folder: Annotated[Path | None, typer.Option(help="where to keep the files (default: a new folder)")] = None,
+        live: Annotated[bool, typer.Option("--live", help="show a day live on the dashboard, until stopped")] = False,
+        minutes: Annotated[float, typer.Option(min=0.1, help="with --live: how long the day takes")] = 3,
+        port: Annotated[int, typer.Option(min=0, max=65535, help="with --live: port of the dashboard")] = PORT,
     ) -> None:
         """Trips through both dataflows on files and SQLite, no server needed, and whether it adds up.
 
@@ -33,6 +37,13 @@ def register(app: typer.Typer) -> None:
 
         Example: chillflow-stream demo --file data/trips.parquet
         """
+        if live:
+            need_extra()
+            from chillflow.demo import live as watched
+
+            place = folder or _new_folder()
+            watched.run(settings, place, trips=trips, seed=seed, file=file, minutes=minutes, port=port)
+            return
         from chillflow.demo import run
 
         run(settings, folder or _new_folder(), trips=trips, days=days, seed=seed, file=file)

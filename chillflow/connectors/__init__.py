@@ -53,4 +53,6 @@ def open_database(settings: Settings) -> Database:
         from chillflow.connectors.postgres import PostgresDatabase
 
         return PostgresDatabase(url, settings.kafka_timeout, settings.outage_limit)
-    raise SettingsError(f"DATABASE_URL: unknown scheme {url.split(':', 1)[0]!r}: postgresql://… or sqlite:///FILE")
+    scheme, there, _ = url.partition("://")
+    what = f"unknown scheme {scheme!r}" if there else "no scheme"  # then all of it may be a secret
+    raise SettingsError(f"DATABASE_URL: {what}: expected postgresql://… or sqlite:///FILE")

@@ -609,13 +609,18 @@ class KafkaWriter:
 
     def _reason(self, error: ClientError | None, what: str) -> ChillFlowError:
         """The first error. Of a fatal one the client may say no more than that it is; asked to begin a transaction it
-        says which.
+        says which. Of one that the transaction cannot go on after it says so when asked to commit.
         """
         try:
             self._producer.begin_transaction()
         except KafkaException as refusal:
             if refusal.args[0].fatal():
                 error = refusal.args[0]
+        if error is not None and error.code() == ClientError._STATE and self._in_transaction:
+            try:
+                self._producer.commit_transaction(self._timeout)
+            except KafkaException as refusal:
+                error, what = refusal.args[0], "transaction failed"
         if error is not None and error.code() in _FENCED:
             return _fenced()
         return self._error or DeliveryError(f"{what}: {_message(error)}")

@@ -23,6 +23,8 @@ __all__ = ["PostgresDatabase"]
 
 _LOCK = 0x63686C66  # "chlf": one migration at a time
 _STATEMENT_TIMEOUT = timedelta(minutes=2)
+_SLEEP_TIMEOUT = timedelta(seconds=10)
+"""A writer that falls asleep in a transaction (SIGSTOP, a paused container) is let go of: others wait for its rows."""
 _LOST: dict[str, Any] = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}
 """A connection that is gone without a word is known to be after 30 s, on both sides: the other one's session may
 hold locks for which the next waits."""
@@ -147,13 +149,15 @@ class PostgresDatabase:
     def _upsert(self, rows: Rows) -> None:
         with self._errors(), self._connected().transaction():
             connection = self._connected()
-            for table in sorted(rows, key=TABLES.index):  # the order of locks, as that of the keys
-                arrive, copy_in, upsert = _STATEMENTS[table]
+            tables = sorted(rows, key=TABLES.index)  # the order of locks, as that of the keys
+            for table in tables:
+                arrive, copy_in, _ = _STATEMENTS[table]
                 connection.execute(sql.SQL(arrive))
                 with connection.cursor() as cursor, cursor.copy(sql.SQL(copy_in)) as copy:
                     for row in rows[table]:
                         copy.write_row(row)
-                connection.execute(sql.SQL(upsert))
+            for table in tables:  # from here on there are locks, and the server does not wait for us within a statement
+                connection.execute(sql.SQL(_STATEMENTS[table][2]))
 
     def _retire_windows(self, before: datetime) -> int:
         with self._errors(), self._connected().transaction():
@@ -182,6 +186,7 @@ class PostgresDatabase:
         ).format(names, names)
         values = {"key": trip_key, "since": since, "until": until, "limit": limit}
         with self._errors(), self._connected().cursor("replay") as cursor:
+            self._connected().execute("set local idle_in_transaction_session_timeout = 0")  # a replay may be slow
             cursor.itersize = 10_000
             for row in cursor.execute(query, values):
                 yield trip_row(row)
@@ -200,6 +205,7 @@ class PostgresDatabase:
         if self._connection is None:
             session = {
                 "statement_timeout": _STATEMENT_TIMEOUT // timedelta(milliseconds=1),
+                "idle_in_transaction_session_timeout": _SLEEP_TIMEOUT // timedelta(milliseconds=1),
                 "timezone": "UTC",
                 **{f"tcp_{name}": value for name, value in _LOST.items()},
             }
@@ -222,7 +228,8 @@ class PostgresDatabase:
             raise MissingTableError(f"{_line(error)}: run `chillflow-stream init-db`") from error
         except psycopg.OperationalError as error:
             if self._connection is None:
-                raise DatabaseUnavailableError(f"no Postgres answers: {_line(error)} (see DATABASE_URL)") from error
+                what = "Postgres refuses" if "FATAL:" in str(error) else "no Postgres answers"
+                raise DatabaseUnavailableError(f"{what}: {_line(error)} (see DATABASE_URL)") from error
             raise DatabaseError(f"Postgres: {_line(error)}") from error
         except psycopg.Error as error:
             raise DatabaseError(f"Postgres: {_line(error)}") from error

@@ -13,11 +13,11 @@ from chillflow.connectors import open_database
 from chillflow.connectors.parquet import ParquetTrips
 from chillflow.demo import page
 from chillflow.demo.checks import check, outcome
+from chillflow.demo.place import new_place
 from chillflow.demo.windows import read
 from chillflow.errors import ChillFlowError
 from chillflow.settings import Settings
 from chillflow.synthetic.disorder import Disorder
-from chillflow.synthetic.trips import generate
 from dataflows.produce import Selection
 
 __all__ = ["run"]
@@ -28,24 +28,9 @@ def run(settings: Settings, folder: Path, *, trips: int, days: int, seed: int, f
 
     Raises ChillFlowError if it does not add up.
     """
-    if folder.exists() and any(folder.iterdir()):
-        raise ChillFlowError(f"{folder} is not empty: the demo starts over in a new folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    source = file or folder / "trips.parquet"
-    if file is None:
-        generate(source, trips, seed=seed, days=days)
+    source, place = new_place(settings, folder, trips=trips, days=days, seed=seed, file=file)
+    embedded = place.model_copy(update={"exit_at_end": True, "close_all": True})
     total = ParquetTrips(source, settings.source_time_zone).total
-    embedded = settings.model_copy(
-        update={
-            "kafka_bootstrap_servers": f"file:{folder / 'topics'}",
-            "database_url": f"sqlite:///{folder / 'trips.sqlite'}",
-            "recovery_dir": folder / "recovery",
-            "input": str(source),
-            "windows": "15min,1h",
-            "exit_at_end": True,
-            "close_all": True,
-        }
-    )
     database = open_database(embedded)
     database.migrate()
     database.close()

@@ -17,12 +17,13 @@ from chillflow.monitoring import record
 from chillflow.monitoring.client import get
 from chillflow.monitoring.server import METRICS, READY
 
-__all__ = ["find", "lines", "look"]
+__all__ = ["Samples", "describe", "find", "lines", "look", "sample"]
 
 _SECONDS = 1.0
 """From one look to the next: throughput is what happened in between."""
 
 Samples = Mapping[str, list[tuple[dict[str, str], float]]]
+"""What /metrics says, by metric: labels and value."""
 
 
 def find(folder: Path) -> str:
@@ -39,9 +40,13 @@ def find(folder: Path) -> str:
 
 def look(url: str, sleep: Callable[[float], None] = time.sleep) -> dict[str, Any]:
     """Look twice, a second apart; plain values. Raises ChillFlowError if nobody answers as we do."""
-    first, start = _samples(url), time.monotonic()
+    first, start = sample(url), time.monotonic()
     sleep(_SECONDS)
-    samples, seconds = _samples(url), time.monotonic() - start
+    return describe(url, first, sample(url), time.monotonic() - start)
+
+
+def describe(url: str, first: Samples, samples: Samples, seconds: float) -> dict[str, Any]:
+    """What two looks so many seconds apart have seen. Raises ChillFlowError if nobody answers as we do."""
     try:
         ready = json.loads(get(url + READY)[1])
         read = _total(samples, "chillflow_read_events_total") - _total(first, "chillflow_read_events_total")
@@ -57,6 +62,7 @@ def look(url: str, sleep: Callable[[float], None] = time.sleep) -> dict[str, Any
             "read": int(_total(samples, "chillflow_account_read_events_total")),
             "difference": int(_total(samples, "chillflow_account_difference_events")),
             "starts": int(_total(samples, "chillflow_starts_total")),
+            "since": min((value for _, value in samples.get("process_start_time_seconds", ())), default=None),
         }
     except (ValueError, LookupError) as error:
         raise ChillFlowError(f"{url} is no `assemble` of this release") from error
@@ -88,7 +94,8 @@ def lines(status: Mapping[str, Any]) -> Iterator[str]:
     yield f"last error  {error['at']}: {error['error']}" if error else "last error  none"
 
 
-def _samples(url: str) -> Samples:
+def sample(url: str) -> Samples:
+    """Look once. Raises ChillFlowError if nobody answers as we do."""
     found: defaultdict[str, list[tuple[dict[str, str], float]]] = defaultdict(list)
     code, text = get(url + METRICS)
     try:

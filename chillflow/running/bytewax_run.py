@@ -27,7 +27,7 @@ def start() -> Settings:
     settings = load()
     configure(settings)
     if threading.current_thread() is threading.main_thread():
-        drain.install()
+        drain.install(drain.limit(settings.epoch_interval))
     return settings
 
 

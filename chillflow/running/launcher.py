@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import socket
@@ -21,7 +20,6 @@ from chillflow.settings import Settings, to_environment
 
 __all__ = ["run_workers"]
 
-_GRACE_SECONDS = 10
 _POLL_SECONDS = 0.05
 _LAST_WORDS_SECONDS = 3
 
@@ -35,7 +33,7 @@ def run_workers(settings: Settings, count: int, partitions: int) -> None:
     shutil.rmtree(drained, ignore_errors=True)
     drained.mkdir()
     addresses = ";".join(f"127.0.0.1:{port}" for port in _free_ports(count))
-    environment = {**os.environ, **to_environment(settings), "PYTHONUNBUFFERED": "1"}
+    environment = {**to_environment(settings), "PYTHONUNBUFFERED": "1"}
     workers = [
         subprocess.Popen(
             [sys.executable, "-m", "chillflow.running.worker", str(number), addresses],
@@ -56,7 +54,7 @@ def run_workers(settings: Settings, count: int, partitions: int) -> None:
     for reader in readers:
         reader.start()
     try:
-        failed = _watch(workers, drained, partitions, errors)
+        failed = _watch(workers, drained, partitions, errors, drain.limit(settings.epoch_interval))
     finally:
         for worker in workers:
             if worker.poll() is None:
@@ -70,9 +68,10 @@ def run_workers(settings: Settings, count: int, partitions: int) -> None:
 
 
 def _watch(
-    workers: list[subprocess.Popen[str]], drained: Path, partitions: int, errors: Mapping[int, str]
+    workers: list[subprocess.Popen[str]], drained: Path, partitions: int, errors: Mapping[int, str], limit: float
 ) -> int | None:
-    """Until all have ended well or all partitions are drained (None), or one has failed (which).
+    """Until all have ended well or all partitions are drained (None), or one has failed (which). Draining may take
+    so many seconds.
 
     What is drained is durable, in the recovery store and in the outputs, so the processes can be killed. They
     cannot stop by themselves: the first would keep the others from finishing their epoch.
@@ -88,8 +87,8 @@ def _watch(
         if asked is not None:
             if len(list(drained.iterdir())) == partitions:
                 return None
-            if time.monotonic() - asked > _GRACE_SECONDS:
-                raise ChillFlowError(f"the workers did not stop within {_GRACE_SECONDS} s and were killed")
+            if time.monotonic() - asked > limit:
+                raise ChillFlowError(drain.too_long(limit))
         time.sleep(_POLL_SECONDS)
     failed = next((number for number, worker in enumerate(workers) if worker.poll()), None)
     if failed is not None:

@@ -31,7 +31,7 @@ def run_flow(
     addresses: list[str] | None = None,
 ) -> None:
     """Run the flow to its end, or until a signal asks to drain. Raises the ChillFlowError that stopped it."""
-    drain.install()
+    drain.install(drain.limit(epoch_interval) if addresses is None else None)  # of a cluster, the launcher has a limit
     # States live long and hold no cycles. Left at its defaults the collector takes a tenth of the time.
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
@@ -50,6 +50,8 @@ def run_flow(
         if addresses is None or type(error).__name__ != "PanicException":  # PyO3's, which cannot be imported
             raise
         raise first_failure() or LostWorkerError(f"the connection to another worker is lost ({error})") from error
+    finally:
+        drain.done()
 
 
 class LostWorkerError(ChillFlowError):

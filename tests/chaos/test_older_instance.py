@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -75,4 +75,5 @@ def test_an_older_instance_writes_nothing_more(on_servers: Pipeline, data_dir: P
 
 def _send_to_all(running: Running, what: signal.Signals) -> None:
     for process in family(running.process.pid):
-        os.kill(process, what)
+        with suppress(ProcessLookupError):
+            os.kill(process, what)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
+from pathlib import Path
 from types import TracebackType
+from typing import TypeAlias
 
 from confluent_kafka import Consumer, TopicPartition
 from typing_extensions import Self
@@ -53,6 +55,44 @@ class Witness:
                     self.seen[topic, message.key(), json.loads(value)["revision"]] += 1
                     self.messages[topic, message.partition() or 0] += 1
 
+    def count(self) -> int:
+        """How many messages came until now."""
+        return self.messages.total()
+
     def assert_saw_nothing_twice(self) -> None:
         """At no moment until now."""
-        assert [(what, times) for what, times in self.seen.items() if times > 1] == []
+        assert [(what, times) for what, times in list(self.seen.items()) if times > 1] == []
+
+
+class FileWitness:
+    """The same for topics kept as files: looks when it is asked."""
+
+    def __init__(self, folder: Path, topics: list[str]) -> None:
+        self.seen: Counter[tuple[str, str, int]] = Counter()
+        self._files = {path: 0 for topic in topics for path in (folder / topic).glob("*.jsonl")}
+        """How far each has been read."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def count(self) -> int:
+        for path, position in self._files.items():
+            with path.open("rb") as file:
+                file.seek(position)
+                whole, end, _ = file.read().rpartition(b"\n")  # a torn line is not there yet
+            self._files[path] += len(whole + end)
+            for line in whole.splitlines():
+                said = json.loads(line)
+                self.seen[path.parent.name, said["key"], said["value"]["revision"]] += 1
+        return self.seen.total()
+
+    def assert_saw_nothing_twice(self) -> None:
+        self.count()
+        assert [(what, times) for what, times in list(self.seen.items()) if times > 1] == []
+
+
+AnyWitness: TypeAlias = Witness | FileWitness

@@ -116,7 +116,8 @@ class FileTopics:
         found = []
         for path in sorted((self.folder / topic).glob("*.jsonl")):
             offset = 0
-            for line in path.read_bytes().splitlines(keepends=True):
+            whole, newline, _torn = path.read_bytes().rpartition(b"\n")
+            for line in (whole + newline).splitlines(keepends=True):
                 said = json.loads(line)
                 value = said.get("value")
                 found.append(

@@ -19,7 +19,7 @@ GROUPS = {
     "Start here": ["demo"],
     "Produce": ["produce-from-file", "produce-events", "generate"],
     "Assemble": ["assemble"],
-    "Look": ["status", "doctor", "consume-events", "schema", "dead-letters"],
+    "Look": ["status", "dashboard", "doctor", "consume-events", "schema", "dead-letters"],
     "Set up": ["create-topic", "init-db", "load-trips", "reset"],
 }
 COMMANDS = [

@@ -111,3 +111,6 @@ def test_another_project_adds_it(archives: dict[str, Path], kind: str, project: 
     said = run("run", "python", "-c", "from stream import TripEventProducer; print(TripEventProducer.__name__)")
     assert said.strip() == "TripEventProducer"
     assert " ok" in run("run", "chillflow-stream", "demo", "--trips", 100)
+    for command in ("dashboard", "demo --live"):
+        refused = run("run", "sh", "-c", f"chillflow-stream {command} 2>&1; test $? = 2")
+        assert refused == "error: the dashboard is an extra: pip install 'chillflow-stream[dashboard]'\n"

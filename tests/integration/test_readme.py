@@ -48,6 +48,7 @@ class Endless:
 ENDLESS = {
     "chillflow-stream consume-events --topic trip-events": Endless("at the end, waiting for more"),
     "chillflow-stream assemble": Endless(".chillflow/recovery/account.json"),
+    "chillflow-stream dashboard": Endless("the dashboard is at"),
     # Bytewax itself answers the signal; an error is all it has for that
     "python -m bytewax.run dataflows.assemble -r .chillflow/bytewax -s 1 -b 0": Endless(
         ".chillflow/bytewax/account.json", (0, 1)

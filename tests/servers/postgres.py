@@ -50,7 +50,7 @@ def postgres_binaries() -> Path:
 
 
 class PostgresServer(Server):
-    """A server on 127.0.0.1 that trusts everyone on this machine.
+    """A server on 127.0.0.1 that trusts whoever comes as `postgres`; all others need their password.
 
     `fsync` is off: what a killed process wrote is still in the system's memory, only a power cut loses it.
     `synchronous_commit` is off too, so `kill` may lose the last moments' commits although the client was told
@@ -94,6 +94,7 @@ class PostgresServer(Server):
         done = self._popen([str(self._binaries() / "initdb"), "-D", str(data), *options], run_as=self._user).wait()
         if done != 0:
             raise self._error(f"could not make its data folder (status {done})")
+        (data / "pg_hba.conf").write_text("host all postgres 127.0.0.1/32 trust\nhost all all all scram-sha-256\n")
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         settings = {

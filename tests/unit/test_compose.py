@@ -34,9 +34,9 @@ def conditions(service: str) -> dict[str, str]:
 
 
 def test_the_services() -> None:
-    assert set(SERVICES) - set(MONITORING) == {"kafka", "postgres", "init", "trip-event-producer", "trip-assembler"}
+    assert set(SERVICES) - set(MONITORING) == {"kafka", "postgres", *OURS}
     assert set(MONITORING) == {"prometheus", "grafana"}
-    assert set(OURS) == {"init", "trip-event-producer", "trip-assembler"}
+    assert set(OURS) == {"init", "trip-event-producer", "trip-assembler", "dashboard"}
 
 
 def test_who_waits_for_whom() -> None:
@@ -72,6 +72,16 @@ def test_its_environment_are_settings(name: str) -> None:
     host = environment["KAFKA_BOOTSTRAP_SERVERS"]
     assert f"INTERNAL://{host}" in SERVICES["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"]
     assert "@postgres:5432/" + SERVICES["postgres"]["environment"]["POSTGRES_DB"] in environment["DATABASE_URL"]
+
+
+def test_the_dashboard_is_for_this_machine_and_needs_a_token() -> None:
+    service = SERVICES["dashboard"]
+    assert service["profiles"] == ["dashboard"]
+    assert service["ports"] == ["127.0.0.1:8050:8050"]
+    assert service["environment"]["CHILLFLOW_DASHBOARD_TOKEN"] == "${CHILLFLOW_DASHBOARD_TOKEN:-}"
+    url = service["command"][service["command"].index("--url") + 1]
+    assert url == f"http://trip-assembler:{SERVICES['trip-assembler']['environment']['CHILLFLOW_METRICS_PORT']}"
+    assert "'.[dashboard]'" in DOCKERFILE
 
 
 def test_images_are_pinned() -> None:

@@ -15,7 +15,7 @@ import typer
 
 from chillflow.cli import app
 from chillflow.events import EVENT_CLASSES
-from chillflow.settings import Settings
+from chillflow.settings import SECRETS, Settings
 from chillflow.trips import DERIVED_FIELDS, TRIP_FIELDS
 
 ROOT = Path(__file__).parents[2]
@@ -131,7 +131,7 @@ def test_commands_are_as_the_command_line_has_them(page: Path) -> None:
 def test_variables_are_settings(page: Path) -> None:
     named = set(re.findall(r"\bCHILLFLOW_\w*[A-Z]\b", page.read_text()))
     ours = {name for name in named if not name.startswith(("CHILLFLOW_TEST_", "CHILLFLOW_KAFKA_"))}
-    assert ours <= VARIABLES
+    assert ours <= VARIABLES | {f"{name}_FILE" for name in SECRETS}
 
 
 def test_the_example_of_the_operator_prints_what_it_says() -> None:

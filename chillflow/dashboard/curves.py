@@ -1,0 +1,121 @@
+"""Lines as options of ECharts: a figure over the day, and the throughput of the last minutes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from chillflow.dashboard.days import Day
+from chillflow.dashboard.figures import Figure, Window
+from chillflow.dashboard.themes import Theme
+
+__all__ = ["day_curve", "sparkline"]
+
+
+def day_curve(
+    windows: Sequence[Window], starts: Sequence[datetime], at: datetime, day: Day, figure: Figure, theme: Theme
+) -> dict[str, Any]:
+    """A figure over the windows of a day; what is provisional is dashed and hollow."""
+    found = {window.start: window for window in windows}
+    clocks = [day.clock(start) for start in starts]
+
+    def line(final: bool) -> list[float | None]:
+        values: list[float | None] = []
+        for number, start in enumerate(starts):
+            window = found.get(start)
+            after = found.get(starts[number + 1]) if number + 1 < len(starts) else None
+            joins = not final and window is not None and after is not None and not after.final
+            values.append(figure.rounded(window.sums) if window and (window.final == final or joins) else None)
+        return values
+
+    series: dict[str, Any] = {"type": "line", "showSymbol": False, "lineStyle": {"width": 2}, "color": theme.accent}
+    return {
+        "backgroundColor": "transparent",
+        "animation": False,
+        "aria": {"enabled": True, "label": {"description": _said(windows, day, figure)}},
+        "textStyle": {"fontFamily": "inherit"},
+        "grid": {"left": 8, "right": 12, "top": 28, "bottom": 4, "containLabel": True},
+        "tooltip": {
+            "trigger": "axis",
+            "backgroundColor": theme.card,
+            "borderColor": theme.line,
+            "textStyle": {"color": theme.text, "fontSize": 12},
+        },
+        "legend": {
+            "data": ["final", "provisional"],
+            "top": 0,
+            "right": 0,
+            "selectedMode": False,
+            "itemHeight": 8,
+            "textStyle": {"color": theme.muted, "fontSize": 11},
+        },
+        "xAxis": {
+            "type": "category",
+            "data": clocks,
+            "boundaryGap": False,
+            "axisLabel": {"color": theme.muted, "fontSize": 11, "interval": max(0, len(clocks) // 8 - 1)},
+            "axisLine": {"lineStyle": {"color": theme.line}},
+            "axisTick": {"show": False},
+        },
+        "yAxis": {
+            "type": "value",
+            "splitNumber": 3,
+            "axisLabel": {"color": theme.muted, "fontSize": 11},
+            "splitLine": {"lineStyle": {"color": theme.line}},
+        },
+        "series": [
+            series
+            | {
+                "name": "final",
+                "data": line(True),
+                "areaStyle": {"opacity": 0.12},
+                "markLine": {
+                    "silent": True,
+                    "symbol": "none",
+                    "label": {"show": False},
+                    "lineStyle": {"color": theme.muted, "type": "solid", "width": 1},
+                    "data": [{"xAxis": starts.index(at)}] if at in starts else [],
+                },
+            },
+            series
+            | {
+                "name": "provisional",
+                "data": line(False),
+                "lineStyle": {"width": 2, "type": "dashed"},
+                "showSymbol": True,
+                "symbol": "emptyCircle",
+                "symbolSize": 4,
+            },
+        ],
+    }
+
+
+def _said(windows: Sequence[Window], day: Day, figure: Figure) -> str:
+    """What a screen reader says in place of the curve."""
+    most = max(windows, key=lambda each: figure.of(each.sums) or 0, default=None)
+    end = f": at most {figure.text(most.sums)}, at {day.clock(most.start)}" if most else ": nothing"
+    return f"{figure.label} over the day{end}"
+
+
+def sparkline(rates: Sequence[tuple[float, float]], minutes: int, theme: Theme) -> dict[str, Any]:
+    """Events a second over the last minutes."""
+    return {
+        "backgroundColor": "transparent",
+        "animation": False,
+        "aria": {"enabled": True, "label": {"description": f"Events a second over the last {minutes} minutes"}},
+        "grid": {"left": 0, "right": 0, "top": 2, "bottom": 1},
+        "xAxis": {"type": "value", "show": False, "min": -60 * minutes, "max": 0},
+        "yAxis": {"type": "value", "show": False, "min": 0},
+        "series": [
+            {
+                "type": "line",
+                "silent": True,
+                "showSymbol": False,
+                "color": theme.accent,
+                "lineStyle": {"width": 1.5},
+                "areaStyle": {"opacity": 0.15},
+                "data": [[round(at, 1), rate] for at, rate in rates],
+            }
+        ],
+    }

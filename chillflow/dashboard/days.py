@@ -1,0 +1,49 @@
+"""Days of New York and the windows in them. Pure."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, time, timedelta, timezone
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+__all__ = ["Day"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+class Day(NamedTuple):
+    """A day of wall time; one a year has 23 hours and one 25."""
+
+    date: date
+    zone: ZoneInfo
+
+    @classmethod
+    def of(cls, moment: datetime, zone: ZoneInfo) -> Day:
+        """The day that a moment lies in."""
+        return cls(moment.astimezone(zone).date(), zone)
+
+    @property
+    def since(self) -> datetime:
+        """Its first moment, UTC."""
+        return datetime.combine(self.date, time(), self.zone).astimezone(timezone.utc)
+
+    @property
+    def until(self) -> datetime:
+        """The first moment after it, UTC."""
+        return datetime.combine(self.date + timedelta(days=1), time(), self.zone).astimezone(timezone.utc)
+
+    def starts(self, minutes: int) -> list[datetime]:
+        """Of all windows of this length that begin in it, UTC."""
+        length = timedelta(minutes=minutes)
+        first = self.since + (_EPOCH - self.since) % length
+        return [first + number * length for number in range(-(-(self.until - first) // length))]
+
+    def clock(self, moment: datetime) -> str:
+        """Wall time: `17:15`."""
+        return moment.astimezone(self.zone).strftime("%H:%M")
+
+    def title(self, moment: datetime, minutes: int) -> str:
+        """A window for people: `Mon 1 Jan 2024, 17:15–17:30`."""
+        local = moment.astimezone(self.zone)
+        end = self.clock(moment + timedelta(minutes=minutes))
+        return f"{local:%a} {local.day} {local:%b %Y}, {local:%H:%M}–{end}"

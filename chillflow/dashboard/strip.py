@@ -1,0 +1,170 @@
+"""The strip of health at the top of each page: an operator sees at a glance that the pipeline is well."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta, timezone
+
+from nicegui import ui
+
+from chillflow.dashboard.curves import sparkline
+from chillflow.dashboard.health import Health
+from chillflow.dashboard.view import BEAT, MUTED, PANEL, Sources, View
+from chillflow.errors import ChillFlowError
+
+__all__ = ["strip"]
+
+_GOOD = "text-emerald-700 dark:text-emerald-400"
+_POOR = "text-amber-700 dark:text-amber-400"
+_BAD = "text-red-700 dark:text-red-400"
+_COLOURS = f"{_GOOD} {_POOR} {_BAD}"
+_RED_EDGE = "border-l-4 border-l-red-600 dark:border-l-red-500"
+_AMBER_EDGE = "border-l-4 border-l-amber-600 dark:border-l-amber-500"
+_UNKNOWN = "–"
+
+
+class _Cell:
+    """A figure with its name above and a note below."""
+
+    def __init__(self, name: str, test: str) -> None:
+        with ui.element("div").classes("min-w-0").props(f'role=group aria-label="{name}" data-test={test}') as self.box:
+            ui.label(name).classes(f"text-xs {MUTED} truncate")
+            with ui.row().classes("items-center gap-1.5 no-wrap"):
+                self.icon = ui.icon("help", size="18px").props("aria-hidden=true")
+                self.icon.set_visibility(False)
+                self.value = ui.label(_UNKNOWN).classes("text-lg leading-6 font-semibold tabular-nums truncate")
+            self.note = ui.label("").classes(f"text-xs {MUTED} truncate tabular-nums")
+
+    def show(self, value: str, note: str = "", *, icon: str | None = None, colour: str = "") -> None:
+        self.value.set_text(value)
+        self.note.set_text(note)
+        self.note.props["title"] = note
+        self.value.classes(remove=_COLOURS, add=colour)
+        if icon is not None:
+            self.icon.set_name(icon)
+            self.icon.classes(remove=_COLOURS, add=colour)
+            self.icon.set_visibility(True)
+
+
+def strip(sources: Sources, view: View) -> None:
+    """Show it, and keep it as the pipeline is."""
+    with (
+        ui.element("section")
+        .classes(f"w-full {PANEL} py-2 grid gap-x-4 gap-y-2 grid-cols-3 md:grid-cols-5 xl:grid-cols-12")
+        .props('aria-label="Health of the pipeline" data-test=strip') as box
+    ):
+        state = _Cell("Pipeline", "state")
+        state.box.classes("max-md:col-span-3 xl:col-span-2")
+        state.value.props("role=status")
+        events, complete = _Cell("Events in", "events"), _Cell("Trips out", "complete")
+        opened, incomplete = _Cell("Open", "open"), _Cell("Incomplete", "incomplete")
+        late, letters = _Cell("Late events", "late"), _Cell("Dead letters", "letters")
+        account, lag = _Cell("Account", "account"), _Cell("Lag", "lag")
+        account.box.classes("xl:col-span-2")
+        rate = _Cell("Events/s, 5 min", "rate")
+        with rate.box:
+            chart = ui.echart(sparkline([], 5, view.theme)).classes("w-full h-6 -mt-4").props("role=img")
+        rate.note.set_visibility(False)
+        with letters.box.classes("cursor-pointer").props('tabindex=0 role=button aria-haspopup="true"'), ui.menu():
+            listed = ui.column().classes("p-3 gap-1 max-w-md")
+
+    def show(health: Health) -> None:
+        state.show(*_state(health, sources), icon=_icon(health), colour=_colour(health))
+        box.classes(remove=f"{_RED_EDGE} {_AMBER_EDGE}", add=_edge(health))
+        known = health.account
+        for cell, name, note in (
+            (complete, "complete_trips", "complete"),
+            (opened, "open_trips", "not complete yet"),
+            (incomplete, "incomplete_trips", "timed out"),
+            (late, "late", "trip was forgotten"),
+        ):
+            cell.show(_UNKNOWN if known is None else f"{known[name]:,}", note)
+        events.show(_UNKNOWN if known is None else f"{known['events']:,}", "read" if health.running else "last known")
+        letters.show(_UNKNOWN if known is None else f"{known['dead_letters']:,}", letters.note.text)
+        if health.difference is None:
+            account.show(_UNKNOWN, "no durable epoch yet")
+        elif health.difference:
+            account.show(f"{health.difference:,} off", "unaccounted for: a bug", icon="error", colour=_BAD)
+        else:
+            account.show("Balances", "of the last epoch", icon="check_circle", colour=_GOOD)
+        if health.lag_offsets is None:
+            lag.show(_UNKNOWN, "not known")
+        else:
+            unit = "bytes" if sources.settings.kafka_bootstrap_servers.startswith("file:") else "messages"
+            lag.show(_span(health.lag_seconds), f"{health.lag_offsets:,} {unit}")
+        rate.show(f"{health.rates[-1][1]:,.0f}" if health.rates and health.running else "0")
+
+    def draw() -> None:
+        chart.options.update(sparkline(sources.watch.health.rates, 5, view.theme))
+        chart.update()
+
+    shown: list[Health] = []
+
+    def beat() -> None:
+        health = sources.watch.health
+        if not shown or shown[0] is not health:
+            shown[:] = [health]
+            show(health)
+            draw()
+
+    async def ask_for_letters() -> None:
+        try:
+            found = await asyncio.to_thread(sources.watch.letters)
+        except ChillFlowError as error:
+            letters.note.set_text("reasons not known")
+            letters.note.props["title"] = str(error)
+            return
+        letters.note.set_text(", ".join(f"{each.number:,} {_words(each.kind)}" for each in found) or "none")
+        listed.clear()
+        with listed:
+            ui.label("Reasons of the newest 500 of each partition" if found else "No dead letters").classes(
+                "text-xs font-medium"
+            )
+            for each in found:
+                ui.label(f"{each.number:,} × {_words(each.kind)} ({each.stage})").classes("text-sm")
+                ui.label(each.example).classes(f"text-xs {MUTED} break-all")
+            if found:
+                ui.label("chillflow-stream dead-letters list").classes("text-xs font-mono")
+
+    view.changed.append(draw)
+    ui.timer(BEAT, beat)
+    ui.timer(5.0, ask_for_letters)
+
+
+def _state(health: Health, sources: Sources) -> tuple[str, str]:
+    since = f"since {_when(health.since, sources)}" if health.since else ""
+    problem = "; ".join(health.problems)
+    if not health.running:
+        return "Not running", problem
+    return ("Running", since) if health.ready else ("Not ready", problem)
+
+
+def _icon(health: Health) -> str:
+    return "cancel" if not health.running else "check_circle" if health.ready else "warning"
+
+
+def _colour(health: Health) -> str:
+    return _BAD if not health.running else _GOOD if health.ready else _POOR
+
+
+def _edge(health: Health) -> str:
+    if not health.running:
+        return _RED_EDGE
+    return "" if health.ready else _AMBER_EDGE
+
+
+def _when(moment: datetime, sources: Sources) -> str:
+    """Wall time, with the day where that is another."""
+    local = moment.astimezone(sources.zone)
+    today = datetime.now(timezone.utc).astimezone(sources.zone).date()
+    return f"{local:%H:%M:%S}" if local.date() == today else f"{local.day} {local:%b %H:%M}"
+
+
+def _span(seconds: float | None) -> str:
+    return (
+        _UNKNOWN if seconds is None else f"{seconds:.0f} s" if seconds < 100 else str(timedelta(seconds=int(seconds)))
+    )
+
+
+def _words(kind: str) -> str:
+    return kind.replace("_", " ")

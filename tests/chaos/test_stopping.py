@@ -1,0 +1,90 @@
+"""Asked to stop while a server gives no answer: it ends all the same, and what it could not finish is done later."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.integration.cli import BrokerTopics, Pipeline
+from tests.integration.conftest import trips_file  # noqa: F401
+from tests.servers.kafka import KafkaServer
+from tests.servers.kafka_topics import KafkaTopics
+
+
+@pytest.fixture
+def on_own_kafka(own_kafka: KafkaServer, tmp_path: Path) -> Pipeline:
+    """A pipeline on a broker that can be frozen, without a database."""
+    topics = BrokerTopics(KafkaTopics(own_kafka.bootstrap_servers))
+    pipeline = Pipeline(tmp_path, own_kafka.bootstrap_servers, "", topics, topic=f"trip-events-{uuid.uuid4().hex[:8]}")
+    del pipeline.environment["DATABASE_URL"]
+    return pipeline
+
+
+@contextmanager
+def frozen(server: KafkaServer) -> Iterator[None]:
+    """It hears and says nothing."""
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_drain_has_a_limit(
+    on_own_kafka: Pipeline,
+    own_kafka: KafkaServer,
+    trips_file: Path,  # noqa: F811
+    workers: int,
+) -> None:
+    pipeline = on_own_kafka
+    pipeline.produce(trips_file, "--limit", 50)
+    with pipeline.start("assemble", "--workers", workers) as assembling:
+        assembling.wait_for(lambda: len(pipeline.trips()) == 50)
+        with pipeline.start("produce-from-file", "--file", trips_file, "--rate", 100):
+            assembling.wait_for(lambda: len(pipeline.trips()) > 60)
+            with frozen(own_kafka):
+                time.sleep(1)  # something is under way
+                start = time.monotonic()
+                ended = assembling.stop(within=30)
+                seconds = time.monotonic() - start
+
+    assert ended.code == 1
+    assert 9 < seconds < 18
+    said = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
+    assert said == [ended.stderr.splitlines()[-1]]
+    assert said[0].startswith("error: what was under way did not end within 10 s of being asked to stop")
+    pipeline.produce(trips_file)
+    assert pipeline.assemble()["complete_trips"] == 300
+    assert len({trip["trip_key"] for trip in pipeline.trips()}) == len(pipeline.trips()) == 300
+
+
+def test_asked_twice_it_stops_at_once(
+    on_own_kafka: Pipeline,
+    own_kafka: KafkaServer,
+    trips_file: Path,  # noqa: F811
+) -> None:
+    pipeline = on_own_kafka
+    with (
+        pipeline.start("produce-from-file", "--file", trips_file, "--rate", 50) as replay,
+        pipeline.start("assemble") as assembling,
+    ):
+        assembling.wait_for(lambda: bool(pipeline.trips()))
+        with frozen(own_kafka):
+            both = (assembling, replay)
+            for running in both:
+                running.process.send_signal(signal.SIGTERM)
+            time.sleep(2)
+            assert [running.process.poll() for running in both] == [None, None]
+            for running in both:
+                start = time.monotonic()
+                assert running.stop(signal.SIGINT, within=5).code == 128 + signal.SIGINT
+                assert time.monotonic() - start < 3

@@ -1,0 +1,101 @@
+"""The dashboard as a person sees it: the command, and a browser that reads its page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from playwright.sync_api import Locator, Page, expect
+
+from tests.integration.cli import Pipeline, Running
+from tests.servers._process import wait_until
+
+NEW_YORK = timezone(timedelta(hours=-5))
+"""New York in winter, when all days of these tests are."""
+
+
+@contextmanager
+def serving(pipeline: Pipeline, *arguments: object, **changes: Any) -> Iterator[tuple[Running, str]]:
+    """The command `dashboard` while it runs, and its address."""
+    with pipeline.start("dashboard", *(arguments or ("--port", 0)), **changes) as running:
+        running.wait_for(lambda: "http://" in running.stderr.read_text())
+        yield running, address(running)
+
+
+def address(running: Running) -> str:
+    """What it says where it is."""
+    (found,) = re.findall(r"http://\S+/", running.stderr.read_text())
+    return str(found)
+
+
+@dataclass
+class Looked:
+    """A page of the dashboard in a browser."""
+
+    pipeline: Pipeline
+    page: Page
+    url: str
+
+    def at(self, test: str) -> Locator:
+        """What is marked so for tests."""
+        return self.page.locator(f"[data-test={test}]")
+
+    def text(self, test: str) -> str:
+        return self.at(test).inner_text().strip()
+
+    def number(self, test: str) -> float:
+        """The number that is shown there."""
+        return float(re.sub(r"[^\d.]", "", self.text(test)))
+
+    def wait(self, condition: Any, timeout: float = 15) -> None:
+        """Wait until what the page shows is so."""
+        assert self._wait(condition, timeout), self.page.locator("body").inner_text()
+
+    def _wait(self, condition: Any, timeout: float) -> bool:
+        def holds() -> bool:
+            self.page.wait_for_timeout(50)
+            return bool(condition())
+
+        return wait_until(holds, timeout)
+
+    @property
+    def window(self) -> tuple[str, int]:
+        """The window that is shown: its start as a time of SQL, and its minutes."""
+        found = re.search(r"(\d+ \w+ \d+, \d\d:\d\d)–(\d\d:\d\d)", self.text("window"))
+        assert found, self.text("window")
+        start = datetime.strptime(found[1], "%d %b %Y, %H:%M").replace(tzinfo=NEW_YORK)
+        end = datetime.strptime(found[2], "%H:%M").replace(tzinfo=NEW_YORK)
+        return str(start), (60 * (end.hour - start.hour) + end.minute - start.minute) % 1440
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        """Rows of the database, where `:start` is the time at which the window that is shown starts."""
+        start, _ = self.window
+        if self.pipeline.embedded:
+            ((start,),) = self.pipeline.query(f"select strftime('%Y-%m-%dT%H:%M:%S', '{start}') || '.000000+00:00'")
+        return self.pipeline.query(statement.replace(":start", f"'{start}'"))
+
+    def chart(self, test: str, expression: str) -> Any:
+        """An expression of JavaScript over `chart`, that of ECharts."""
+        number = (self.at(test).get_attribute("id") or "").removeprefix("c")
+        return self.page.evaluate(f"(() => {{ const chart = getElement({number}).chart; return {expression}; }})()")
+
+    def step(self, keys: int) -> None:
+        """Move the slider by so many windows with the keyboard; backwards if less than 0."""
+        knob = self.at("slider").locator("[tabindex]")
+        for _ in range(abs(keys)):
+            before = self.text("window")
+            knob.press("ArrowRight" if keys > 0 else "ArrowLeft")
+            self.wait(lambda before=before: self.text("window") != before)
+
+
+@contextmanager
+def looking(pipeline: Pipeline, page: Page, path: str = "", **changes: Any) -> Iterator[Looked]:
+    """The dashboard of a pipeline, open in a browser."""
+    with serving(pipeline, **changes) as (_, url):
+        page.goto(url + path)
+        expect(page.locator("[data-test=strip]")).to_be_visible()
+        yield Looked(pipeline, page, url)

@@ -1,0 +1,241 @@
+"""What the pages ask: read only, in any state of the table fast, and once for all viewers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+import psycopg
+import pytest
+from playwright.sync_api import Page, expect
+
+from chillflow.connectors import open_database
+from chillflow.dashboard import queries
+from chillflow.dashboard.database import Reader, open_reader
+from chillflow.dashboard.days import Day
+from chillflow.dashboard.shared import Shared
+from chillflow.errors import DatabaseError, MissingTableError
+from chillflow.settings import load
+from tests.dashboard.looking import looking
+from tests.integration.cli import Pipeline
+
+NEW_YORK = ZoneInfo("America/New_York")
+YEAR = datetime(2023, 1, 1, tzinfo=timezone.utc)
+LAST = datetime(2023, 12, 31, 23, 45, tzinfo=timezone.utc)
+ZONES = 120
+COLUMNS = """
+    pu_zone_id, window_start, window_end, window_minutes, trips, timed_trips, card_trips, cash_trips, total_amount,
+    fare_amount, tip_amount, distance_m, duration_s, final, changes
+"""
+FILL = {
+    "sqlite": """
+        with recursive quarter(n) as (select 0 union all select n + 1 from quarter where n < 35039),
+        zone(z) as (select 1 union all select z + 1 from zone where z < {zones})
+        insert into mart_zone_window ({columns})
+        select z, strftime('%Y-%m-%dT%H:%M:%S.000000+00:00', 1672531200 + n * {seconds}, 'unixepoch'),
+               strftime('%Y-%m-%dT%H:%M:%S.000000+00:00', 1672531200 + (n + 1) * {seconds}, 'unixepoch'),
+               {minutes}, 1 + (n * z) % 40, 1, 1, 0, 20.5, 15, 3, 4000, 700, 1, 1
+        from quarter cross join zone where n * {minutes} < 525600
+    """,
+    "postgres": """
+        insert into mart.zone_window ({columns})
+        select z, to_timestamp(1672531200 + n * {seconds}), to_timestamp(1672531200 + (n + 1) * {seconds}),
+               {minutes}, 1 + (n * z) % 40, 1, 1, 0, 20.5, 15, 3, 4000, 700, true, 1
+        from generate_series(0, 35039) as n cross join generate_series(1, {zones}) as z
+        where n * {minutes} < 525600
+    """,
+}
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An address of tables, on either database."""
+    where = f"sqlite:///{tmp_path / 'trips.sqlite'}"
+    address: str = where if request.param == "sqlite" else request.getfixturevalue("database_url")
+    database = open_database(load(database_url=address))
+    database.migrate()
+    database.close()
+    return address
+
+
+def run(url: str, statement: str) -> None:
+    """Change the tables."""
+    if url.startswith("sqlite"):
+        import sqlite3
+
+        with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
+            connection.execute(statement)
+        connection.close()
+    else:
+        with psycopg.connect(url, autocommit=True) as server:
+            server.execute(statement.encode())
+
+
+@pytest.fixture
+def reader(url: str) -> Iterator[Reader]:
+    """The tables as the dashboard reads them."""
+    reader = open_reader(load(database_url=url))
+    yield reader
+    reader.close()
+
+
+def test_a_year_of_windows_is_answered_in_less_than_a_tenth_of_a_second(url: str, reader: Reader) -> None:
+    kind = "sqlite" if url.startswith("sqlite") else "postgres"
+    for minutes in (15, 60):
+        run(url, FILL[kind].format(minutes=minutes, seconds=60 * minutes, zones=ZONES, columns=COLUMNS))
+    if kind == "postgres":
+        run(url, "vacuum analyze mart.zone_window")
+    day = Day.of(datetime(2023, 7, 4, 12, tzinfo=timezone.utc), NEW_YORK)
+    span = (day.since, day.until)
+
+    def page(at: datetime) -> list[Any]:
+        """All that a page asks for."""
+        return [
+            queries.newest(reader),
+            queries.span(reader, 15),
+            queries.zones(reader, 15, at),
+            queries.city(reader, 15, *span),
+            queries.zone(reader, 42, 15, *span),
+            queries.scale(reader, 15, *span),
+            queries.flows(reader, 42, at),
+        ]
+
+    first = page(day.since)
+    assert first[1] == (YEAR, LAST)
+    assert [len(each) for each in first[2:5]] == [ZONES, 96, 96]
+    seconds = []
+    for start in day.starts(15)[:20]:
+        began = time.perf_counter()
+        page(start)
+        seconds.append(time.perf_counter() - began)
+    print(
+        f"{kind}: a page of a year of windows in {1000 * sorted(seconds)[10]:.1f} ms, worst {1000 * max(seconds):.1f}"
+    )
+    assert sorted(seconds)[10] < 0.1
+
+
+def test_it_cannot_write(url: str, reader: Reader) -> None:
+    with pytest.raises(DatabaseError, match=r"read.?only"):
+        reader.rows("delete from mart.zone_window returning 1", {})
+    assert reader.rows("select count(*) from mart.zone_window", {}) == [(0,)]
+
+
+def test_what_is_given_is_a_value_and_never_sql(reader: Reader) -> None:
+    evil = "x' or '1'='1"
+    assert reader.rows("select %(key)s", {"key": evil}) == [(evil,)]
+
+
+def test_tables_that_are_not_there_are_named(tmp_path: Path) -> None:
+    reader = open_reader(load(database_url=f"sqlite:///{tmp_path / 'none.sqlite'}"))
+    with pytest.raises(MissingTableError, match="init-db"):
+        queries.newest(reader)
+    assert not (tmp_path / "none.sqlite").exists()
+
+
+@pytest.mark.postgres
+@pytest.mark.kafka
+def test_a_role_that_may_only_read_is_enough(on_servers: Pipeline, day_of_trips: Path, page: Page) -> None:
+    on_servers.run("init-db")
+    on_servers.produce(day_of_trips)
+    on_servers.assemble()
+    role = f"reader_{urlsplit(on_servers.database).path.strip('/')}"
+    try:
+        for statement in (
+            f"create role {role} login password '{role}'",
+            f"alter role {role} set default_transaction_read_only = on",
+            f"grant usage on schema stg, mart, dim to {role}",
+            f"grant select on all tables in schema stg, mart, dim to {role}",
+        ):
+            run(on_servers.database, statement)
+        parts = urlsplit(on_servers.database)
+        url = parts._replace(netloc=f"{role}:{role}@{parts.hostname}:{parts.port}").geturl()
+        with looking(on_servers, page, DATABASE_URL=url) as looked:
+            looked.wait(lambda: looked.text("total-trips"))
+            ((trips,),) = on_servers.query("select trips from mart.city_now where window_minutes = 15")
+            assert looked.number("total-trips") == trips
+            (key, *_) = on_servers.query("select trip_key from stg.complete_trip limit 1")[0]
+            page.goto(f"{looked.url}trip?key={key}")
+            expect(looked.at("where")).to_contain_text("from the trip's first time")
+            expect(looked.at("problem")).to_have_count(0)
+    finally:
+        run(on_servers.database, f"drop owned by {role}; drop role {role}")
+
+
+def in_a_loop(work: Coroutine[Any, Any, None]) -> None:
+    """Run it in a thread of its own: that of the tests has the loop of the browser."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, work).result(30)
+
+
+def test_many_who_ask_at_once_are_answered_by_one_question() -> None:
+    asked = []
+
+    def question(source: str, value: int) -> tuple[str, int]:
+        asked.append(value)
+        time.sleep(0.05)
+        return source, value
+
+    async def ask() -> None:
+        shared = Shared("source", executor)
+        assert await asyncio.gather(*(shared.ask(question, 1) for _ in range(10))) == [("source", 1)] * 10
+        assert await shared.ask(question, 1) == ("source", 1)
+        assert asked == [1]
+        assert await shared.ask(question, 2) == ("source", 2)
+        await asyncio.sleep(0.1)
+        await shared.ask(question, 1, fresh=0.05)
+        assert asked == [1, 2, 1]
+
+    with ThreadPoolExecutor(1) as executor:
+        in_a_loop(ask())
+
+
+def test_an_error_is_shared_and_not_for_ever() -> None:
+    answers: list[Any] = [DatabaseError("away"), "back"]
+
+    def question(source: None) -> str:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return str(answer)
+
+    async def ask() -> None:
+        shared = Shared(None, executor)
+        for _ in range(3):
+            with pytest.raises(DatabaseError, match="away"):
+                await shared.ask(question)
+        await asyncio.sleep(0.1)
+        assert await shared.ask(question, fresh=0.05) == "back"
+
+    with ThreadPoolExecutor(1) as executor:
+        in_a_loop(ask())
+
+
+@pytest.mark.parametrize(
+    ("date", "minutes", "count"),
+    [
+        ("2024-01-15", 15, 96),
+        ("2024-03-10", 15, 92),
+        ("2024-11-03", 15, 100),
+        ("2024-01-15", 60, 24),
+        ("2024-01-15", 1440, 1),
+    ],
+)
+def test_a_day_has_the_windows_that_begin_in_it(date: str, minutes: int, count: int) -> None:
+    day = Day(datetime.fromisoformat(date).date(), NEW_YORK)
+    starts = day.starts(minutes)
+    assert len(starts) == count
+    assert all(day.since <= start < day.until for start in starts)
+    assert {after - before for before, after in pairwise(starts)} <= {timedelta(minutes=minutes)}
+
+
+def test_a_window_is_named_in_the_time_of_new_york() -> None:
+    moment = datetime(2024, 1, 2, 4, 45, tzinfo=timezone.utc)
+    assert Day.of(moment, NEW_YORK).title(moment, 15) == "Mon 1 Jan 2024, 23:45–00:00"

@@ -1,0 +1,155 @@
+"""A pipeline on servers that want a password, with the roles of docs/security.md and the rights that it gives them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import polars as pl
+import psycopg
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AclBinding, AdminClient  # type: ignore[attr-defined]
+
+from chillflow.synthetic.trips import generate
+from tests.conftest import RunningPostgres, started
+from tests.integration import security_page as page
+from tests.integration.cli import BrokerTopics, Pipeline
+from tests.servers.kafka_secured import SecuredKafkaServer, bindings
+from tests.servers.kafka_topics import KafkaTopics
+from tests.servers.postgres import PostgresServer
+
+OWNER, PRODUCER, ASSEMBLER, READER = ROLES = [
+    f"chillflow-{what}" for what in ("owner", "producer", "assembler", "reader")
+]
+PASSWORD = "Xyzzy/%s:7@q"
+"""Of a role, by its name: with characters that a URL must not hold as they are."""
+
+
+@dataclass(frozen=True)
+class World:
+    """The pipeline, and by what else its servers can be reached."""
+
+    pipeline: Pipeline
+    kafka: SecuredKafkaServer
+    rights: list[AclBinding]
+    """All that the page gives."""
+
+    def by(self, who: str, database: str | None = None) -> dict[str, Any]:
+        """The variables with which a command comes as this one, and to the database as one of its roles."""
+        file = self.pipeline.folder / f"password-{who}"
+        file.write_text(PASSWORD % who + "\n")
+        by_password, _ = page.exports()
+        given = {
+            "KAFKA_BOOTSTRAP_SERVERS": self.kafka.sasl_address,
+            "CHILLFLOW_KAFKA_SSL_CA_LOCATION": str(self.kafka.certificates / "ca.pem"),
+            "CHILLFLOW_KAFKA_SASL_USERNAME": who,
+            "CHILLFLOW_KAFKA_SASL_PASSWORD_FILE": str(file),
+        }
+        assert given.keys() <= by_password.keys()
+        return {**by_password, **given, **({"DATABASE_URL": self.url(database)} if database else {})}
+
+    def url(self, role: str) -> str:
+        """Of the database, for a role of it."""
+        parts = urlsplit(self.pipeline.database)
+        name = self.role(role)
+        return parts._replace(netloc=f"{name}:{quote(PASSWORD % role, safe='')}@127.0.0.1:{parts.port}").geturl()
+
+    def role(self, name: str) -> str:
+        """The database's role of this test: one server has all."""
+        return f"{name}_{self.pipeline.topic.rpartition('-')[2]}".replace("-", "_")
+
+    def grant(self, statements: str, by: str | None = None) -> None:
+        """Do what the page says, as a superuser or as a role."""
+        database = urlsplit(self.pipeline.database).path[1:]
+        statements = statements.replace("on database chillflow ", f"on database {database} ")
+        for name in (OWNER, "chillflow-writer", READER):
+            password = f"'{PASSWORD % name}'"
+            statements = statements.replace(f"'changeme-{name.partition('-')[2]}'", password)
+            statements = statements.replace(name.replace("-", "_"), self.role(name))
+        with psycopg.connect(self.url(by) if by else self.pipeline.database) as connection:
+            connection.execute(statements.encode())
+
+    def empty_results(self) -> None:
+        """As if nothing had been written."""
+        topics = KafkaTopics(self.kafka.bootstrap_servers)
+        read_back = [name for name in self.results if name != self.pipeline.windows]
+        ends = [TopicPartition(name, number, -1) for name in read_back for number in topics._partitions(name)]
+        for future in self.admin.delete_records(ends).values():
+            future.result(timeout=30)
+
+    @property
+    def results(self) -> list[str]:
+        pipeline = self.pipeline
+        return [pipeline.complete, pipeline.incomplete, pipeline.windows, f"{pipeline.topic}.late", pipeline.dlq]
+
+    @property
+    def admin(self) -> AdminClient:
+        return self.kafka._admin
+
+
+@pytest.fixture(scope="session")
+def secured_kafka(servers_folder: Path) -> Iterator[SecuredKafkaServer]:
+    """The broker that lets in only whom it knows."""
+    with started(SecuredKafkaServer(servers_folder / "secured-kafka")) as server:
+        for name in ROLES:
+            server.add_user(name, PASSWORD % name)
+        yield server
+
+
+@pytest.fixture
+def world(
+    secured_kafka: SecuredKafkaServer,
+    postgres_server: PostgresServer | RunningPostgres,
+    database_url: str,
+    tmp_path: Path,
+) -> Iterator[World]:
+    """With its topics and tables made by their owners, and the rights of the page given to the others."""
+    if isinstance(postgres_server, RunningPostgres):
+        pytest.skip("needs a Postgres that asks for passwords: unset CHILLFLOW_TEST_POSTGRES")
+    mark = uuid.uuid4().hex[:12]
+    pipeline = Pipeline(
+        tmp_path,
+        secured_kafka.sasl_address,
+        database_url,
+        BrokerTopics(KafkaTopics(secured_kafka.bootstrap_servers)),
+        topic=f"trip-events-{mark}",
+        complete=f"complete-trips-{mark}",
+        incomplete=f"incomplete-trips-{mark}",
+        windows=f"zone-windows-{mark}",
+    )
+    commands = [_of_this_test(command, mark) for command in page.acl_commands()]
+    made = World(pipeline, secured_kafka, [each for command in commands for each in bindings(command)])
+    secured_kafka.forget_all()
+    secured_kafka.allow(*made.rights)
+    before, after = page.statements()
+    made.grant(before)
+    pipeline.run("init-db", DATABASE_URL=made.url(OWNER))
+    made.grant(after, by=OWNER)
+    pipeline.run("create-topic", "--all", **made.by(OWNER))
+    yield made
+    with psycopg.connect(database_url) as connection:
+        for name in (OWNER, "chillflow-writer", READER):
+            connection.execute(f"drop owned by {made.role(name)} cascade".encode())
+            connection.execute(f"drop role {made.role(name)}".encode())
+
+
+def _of_this_test(command: str, mark: str) -> str:
+    for name in ("trip-events", "complete-trips", "zone-windows"):
+        command = command.replace(name, f"{name}-{mark}")
+    return command
+
+
+@pytest.fixture(scope="session")
+def days_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trips of twelve days, longer than anything is remembered, and one row that is no trip."""
+    path = tmp_path_factory.mktemp("generated") / "days.parquet"
+    generate(path, 600, days=12)
+    trips = pl.read_parquet(path)
+    nowhere = pl.when(pl.int_range(pl.len()) == 0).then(None).otherwise(pl.col("DOLocationID"))
+    trips.with_columns(nowhere.alias("DOLocationID")).write_parquet(path)
+    return path

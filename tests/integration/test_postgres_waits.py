@@ -1,0 +1,137 @@
+"""Nothing waits for Postgres, or for another of its clients, for ever."""
+
+from __future__ import annotations
+
+import random
+import socket
+import threading
+import time
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from chillflow.codec import CompleteTripStruct
+from chillflow.connectors import postgres
+from chillflow.connectors.postgres import PostgresDatabase
+from chillflow.connectors.tables import COMPLETE_TRIP, TABLES, ZONE_WINDOW, Row, Table, to_table_row, window_row
+from chillflow.errors import DatabaseError, DatabaseUnavailableError
+from tests.integration.cli import Pipeline, elapsed
+from tests.integration.test_window_tables import window
+from tests.unit.vocabulary import trip
+
+WAIT = timedelta(seconds=10)
+ROUNDS = 40
+
+
+def rows(revision: int) -> dict[Table, list[Row]]:
+    """The same trips and windows each time, newer ones."""
+    keys = [f"{number:04d}" for number in range(500)]
+    return {
+        COMPLETE_TRIP: [
+            to_table_row(CompleteTripStruct(**trip(trip_key=key, revision=revision).model_dump()), "stream")
+            for key in keys
+        ],
+        ZONE_WINDOW: [window_row(window(zone, changes=revision)) for zone in range(200)],
+    }
+
+
+@pytest.mark.postgres
+def test_two_writers_of_the_same_rows_never_wait_in_a_circle(database_url: str) -> None:
+    database = PostgresDatabase(database_url, WAIT)
+    database.migrate()
+    database.close()
+    failed: list[Exception] = []
+
+    def write(seed: int) -> None:
+        order, mine = random.Random(seed), PostgresDatabase(database_url, WAIT)
+        for number in range(ROUNDS):
+            shuffled = rows(2 * number + seed + 1)
+            for each in shuffled.values():
+                order.shuffle(each)
+            tables = order.sample(sorted(shuffled, key=TABLES.index), len(shuffled))
+            try:
+                mine.upsert({table: shuffled[table] for table in tables})
+            except DatabaseError as error:
+                failed.append(error)
+        mine.close()
+
+    writers = [threading.Thread(target=write, args=[seed]) for seed in range(2)]
+    for each in writers:
+        each.start()
+    for each in writers:
+        each.join(120)
+
+    assert failed == []
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute("select distinct revision from stg.complete_trip").fetchall() == [(2 * ROUNDS,)]
+        assert connection.execute("select distinct changes from mart.zone_window").fetchall() == [(2 * ROUNDS,)]
+        ((deadlocks,),) = connection.execute(
+            "select deadlocks from pg_stat_database where datname = current_database()"
+        ).fetchall()
+    assert deadlocks == 0
+
+
+@pytest.mark.postgres
+def test_a_statement_has_a_limit(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert timedelta(seconds=30) < postgres._STATEMENT_TIMEOUT < timedelta(minutes=5)
+    monkeypatch.setattr(postgres, "_STATEMENT_TIMEOUT", timedelta(seconds=1))
+    database = PostgresDatabase(database_url, WAIT)
+    database.migrate()
+    database.upsert(rows(1))
+    with psycopg.connect(database_url) as other:
+        other.execute("lock table stg.complete_trip")
+
+        def write() -> None:
+            with pytest.raises(DatabaseError, match="canceling statement due to statement timeout"):
+                database.upsert(rows(2))
+
+        assert 0.9 < elapsed(write) < 10
+    database.upsert(rows(2))  # the connection is of use again
+    database.close()
+
+
+@pytest.mark.postgres
+def test_a_writer_that_sleeps_is_let_go_of(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert timedelta(seconds=5) < postgres._SLEEP_TIMEOUT < postgres._STATEMENT_TIMEOUT / 2
+    monkeypatch.setattr(postgres, "_SLEEP_TIMEOUT", timedelta(seconds=1))
+    sleeping, other = PostgresDatabase(database_url, WAIT), PostgresDatabase(database_url, WAIT)
+    sleeping.migrate()
+    sleeping.upsert(rows(1))
+    sleeping._connected().execute("update stg.complete_trip set revision = 1")
+
+    assert 0.5 < elapsed(lambda: other.upsert(rows(2))) < 10
+    sleeping.upsert(rows(3))  # awake again: it makes a new connection
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute("select distinct revision from stg.complete_trip").fetchall() == [(3,)]
+    other.close()
+    sleeping.close()
+
+
+@pytest.mark.postgres
+def test_a_replay_may_be_slow(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres, "_SLEEP_TIMEOUT", timedelta(seconds=1))
+    database = PostgresDatabase(database_url, WAIT)
+    database.migrate()
+    database.upsert(rows(1))
+    trips = database.trips(trip_key=None, since=None, until=None, limit=None)
+    next(trips)
+    time.sleep(2)
+
+    assert len([*trips]) == 499
+    database._connected().execute("select 1")  # the connection is still there
+    database.close()
+
+
+def test_a_server_that_does_not_answer_is_not_waited_for(embedded: Pipeline) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://me:secret@127.0.0.1:{silent.getsockname()[1]}/trips"
+        with pytest.raises(DatabaseUnavailableError, match="timeout"):
+            PostgresDatabase(url, timedelta(seconds=2)).check()
+        changes: dict[str, Any] = {"DATABASE_URL": url, "CHILLFLOW_KAFKA_TIMEOUT": "2"}
+        said: list[str] = []
+        assert elapsed(lambda: said.append(embedded.fail("init-db", **changes))) < 12
+
+    assert said[0].startswith("no Postgres answers: ")
+    assert "secret" not in said[0]

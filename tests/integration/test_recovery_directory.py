@@ -1,0 +1,121 @@
+"""What the recovery directory is relied on for: other numbers of workers, one owner, and its own loss."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.chaos.processes import family
+from tests.integration.cli import Pipeline, Running
+from tests.servers._process import command_line, free_port, wait_until
+
+
+def test_one_three_and_two_workers_keep_everything(pipeline: Pipeline, trips_file: Path) -> None:
+    """Stopped in the middle of many trips."""
+    pipeline.run("init-db")
+    pipeline.run("create-topic")
+    with pipeline.start("produce-from-file", "--file", trips_file, "--rate", 150) as replay:
+        for workers in (1, 3, 2):
+            before = pipeline.rows()
+            with pipeline.start("assemble", "--workers", workers) as assembling:
+                assembling.wait_for(lambda before=before: pipeline.rows() > before)  # type: ignore[misc]
+                assert assembling.stop().code == 0
+        assert replay.result().code == 0
+    summary = pipeline.assemble("--workers", 3)
+
+    assert summary["events"] == 1500
+    assert summary["complete_trips"] == len(pipeline.trips()) == pipeline.rows() == 300
+    assert len({trip["trip_key"] for trip in pipeline.trips()}) == 300
+
+
+def test_a_store_that_was_lost(pipeline: Pipeline, trips_file: Path) -> None:
+    pipeline.run("init-db")
+    pipeline.produce(trips_file, "--limit", 200)
+    with pipeline.start("assemble", "--workers", 2) as assembling:
+        assembling.wait_for(lambda: pipeline.rows() > 0)
+        assembling.process.kill()
+        assembling.result()
+    before = pipeline.topics.read(pipeline.complete)
+    shutil.rmtree(pipeline.folder / "recovery")
+    pipeline.produce(trips_file)
+    done = pipeline.run("assemble", "--exit-at-end", "--json")
+
+    assert done.account["events"] == 2500
+    assert f"the recovery store is new, but there are results in {pipeline.complete}" in done.stderr or not before
+    after = pipeline.topics.read(pipeline.complete)
+    assert {each.offset: each.value for each in before if each.partition == 0}.items() <= {
+        each.offset: each.value for each in after if each.partition == 0
+    }.items()
+    assert len({each.key for each in after}) == len(after) == pipeline.rows() == 300
+
+
+def test_when_a_worker_dies_all_end(pipeline: Pipeline, trips_file: Path) -> None:
+    pipeline.run("init-db")
+    pipeline.produce(trips_file)
+    pipeline.topics.send(pipeline.topic, b"k", b"no event")
+    with pipeline.start("assemble", "--workers", 3) as assembling:
+        assembling.wait_for(lambda: pipeline.rows() == 300)
+        _launcher, *workers = family(assembling.process.pid)
+        (second,) = (each for each in workers if "chillflow.running.worker 1 " in command_line(each))
+        os.kill(second, signal.SIGKILL)
+        ended = assembling.result(within=20)
+
+    assert ended.code == 1
+    lines = ended.stderr.splitlines()
+    assert lines[-1].startswith("error: worker ")
+    assert "failed, all were stopped: " in lines[-1]
+    assert all(line.startswith(("[worker 0] ", "[worker 1] ", "[worker 2] ")) for line in lines[:-1])
+    assert any("dead letter" in line for line in lines[:-1])
+    assert wait_until(lambda: not any(map(command_line, workers)), timeout=5)
+    assert pipeline.assemble()["complete_trips"] == len(pipeline.trips()) == 300
+
+
+def test_two_clusters_under_bytewax_itself(embedded: Pipeline, trips_file: Path) -> None:
+    embedded.run("init-db")
+    embedded.produce(trips_file)
+    store = embedded.folder / "store"
+    store.mkdir()
+    embedded.python(sys.executable, "-m", "bytewax.recovery", store, 2)
+
+    with ExitStack() as stack:
+
+        def cluster() -> list[Running]:
+            addresses = ";".join(f"127.0.0.1:{free_port()}" for _ in range(2))
+            run = ["-m", "bytewax.run", "dataflows.assemble", "-r", store, "-s", 1, "-b", 0, "-a", addresses]
+            return [
+                stack.enter_context(embedded.start(*run, "-i", number, program=sys.executable)) for number in range(2)
+            ]
+
+        first = cluster()
+        first[0].wait_for(lambda: embedded.rows() == 300)
+        for number, each in enumerate(cluster()):
+            refused = each.result(within=30)
+            assert refused.code == 1
+            said = [line for line in refused.stderr.splitlines() if "another `assemble` runs on" in line]
+            assert len(said) == 1, (number, refused.stderr)
+        for each in first:
+            each.process.send_signal(signal.SIGTERM)
+        assert {each.result(within=20).code for each in first} <= {0, 1}
+    assert len(embedded.trips()) == 300
+
+
+def test_bytewax_itself_drains(embedded: Pipeline, trips_file: Path) -> None:
+    embedded.run("init-db")
+    embedded.produce(trips_file)
+    store = embedded.folder / "store"
+    store.mkdir()
+    embedded.python(sys.executable, "-m", "bytewax.recovery", store, 1)
+    run = ["-m", "bytewax.run", "dataflows.assemble", "-r", store, "-s", 1, "-b", 0]
+    with embedded.start(*run, program=sys.executable) as assembling:
+        assembling.wait_for(lambda: embedded.rows() == 300)
+        ended = assembling.stop(within=10)
+
+    assert ended.code == 0, ended.stderr
+    assert ended.stderr == ""
+    embedded.produce(trips_file, "--limit", 10)
+    embedded.python(sys.executable, *run, CHILLFLOW_EXIT_AT_END="1")
+    assert '"events": 1550' in (store / "account.json").read_text()
