@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from functools import cache
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -48,7 +48,7 @@ UNCOUNTED, COUNTED, LEFT_OUT, FIXED = range(4)
 """How a trip stands in the windows. FIXED: with figures that have been corrected since, too late for the windows."""
 
 
-class Result(NamedTuple):
+class Result(msgspec.Struct, frozen=True, gc=False):
     """A trip as it now stands."""
 
     trip: Any

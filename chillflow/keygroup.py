@@ -62,7 +62,7 @@ Tally: TypeAlias = tuple[tuple[str, int], ...]
 """Changes of the account, by name."""
 
 
-class Outcome(NamedTuple):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What an event, or a deadline, came to."""
 
     tally: Tally
@@ -154,7 +154,10 @@ class KeyGroup(Generic[S, E]):
         return len(self._rest) + sum(key not in self._rest for key in self._live)
 
     def process(self, batches: Iterable[Sequence[Record] | Progress]) -> Decided:
-        """Take in records and progress, in the order of the log."""
+        """Take in records and progress, in the order of the log.
+
+        A record may be a plain tuple of its fields, which is made and taken apart in a third of the time.
+        """
         decided = Decided()
         mapper, decode, dump = self._keyed.mapper, self._keyed.decode, self._keyed.dump
         live, rest, deadlines = self._live, self._rest, self._deadlines
@@ -191,13 +194,12 @@ class KeyGroup(Generic[S, E]):
                     if deadline != due and deadline is not None:
                         deadlines.add(deadline, key)
                 if outcome is not None:
-                    tally, result, late, is_at_rest = outcome
-                    count(tally)
-                    if result is not None:
-                        results.append(result)
-                    if late:
-                        decided.late.append(record)
-                    if is_at_rest and state is not None:
+                    count(outcome.tally)
+                    if outcome.result is not None:
+                        results.append(outcome.result)
+                    if outcome.late:
+                        decided.late.append(Record(*record))
+                    if outcome.rest and state is not None:
                         rest[key] = at_rest(state.deadline, dump(state))
                         del live[key]
         decided.count(tallies)
@@ -266,7 +268,7 @@ class KeyGroup(Generic[S, E]):
 
     @staticmethod
     def _reject(record: Record, reason: str, decided: Decided) -> None:
-        decided.dead.append(Dead(record, reason))
+        decided.dead.append(Dead(Record(*record), reason))
         decided.tally["dead_letters"] += 1
 
 

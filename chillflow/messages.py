@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, TypeAlias
+
+import msgspec
 
 __all__ = ["Headers", "Message", "Stage", "dead_letter"]
 
@@ -12,7 +14,7 @@ Stage: TypeAlias = Literal["read", "decode", "write"]
 trip that a table refused."""
 
 
-class Message(NamedTuple):
+class Message(msgspec.Struct, frozen=True, gc=False):
     """One message for a topic. `timestamp` is the event time in ms since 1970, None for the wall clock."""
 
     topic: str

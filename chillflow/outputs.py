@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime
-from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -33,9 +32,6 @@ from chillflow.trips import milliseconds
 from chillflow.windows import Window, group_of_unit, to_time
 
 __all__ = ["Checked", "Outputs", "described", "window_message"]
-
-_to_message: Callable[[tuple[Any, ...]], Message] = partial(tuple.__new__, Message)
-"""Half the cost of a call of the class, which counts once a trip."""
 
 Keyed = tuple[str, list[Message]]
 
@@ -154,7 +150,7 @@ class Outputs:
         trip = result.trip
         key = trip.trip_key.encode()
         if not result.missing:
-            return _to_message((self._complete_topic, key, encode_value(trip), milliseconds(trip.dropoff_ts), ()))
+            return Message(self._complete_topic, key, encode_value(trip), milliseconds(trip.dropoff_ts))
         fields = {name: value for name, value in msgspec.structs.asdict(trip).items() if value is not None}
         times: Iterable[datetime] = (fields[name] for name in ("dropoff_ts", "pickup_ts") if name in fields)
         value = encode_value({**fields, "missing": result.missing})

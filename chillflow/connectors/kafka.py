@@ -545,10 +545,11 @@ class KafkaWriter:
             self._in_transaction = True
         number = -1 if partition is None else partition % count
         produce = self._producer.produce
-        for _, key, value, timestamp, headers in messages:
+        for message in messages:
+            headers: Any = list(message.headers) if message.headers else None
             while True:
                 try:  # no callback; by position, which takes a quarter less
-                    produce(topic, value, key, number, None, None, timestamp or 0, list(headers) if headers else None)
+                    produce(topic, message.value, message.key, number, None, None, message.timestamp or 0, headers)
                     break
                 except BufferError:
                     self._wait(0.1)

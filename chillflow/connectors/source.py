@@ -13,7 +13,6 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +22,6 @@ from chillflow.connectors.failure import keeps_failures
 from chillflow.connectors.inspection import Inspection, body_time
 from chillflow.connectors.log import Log, PartitionReader
 from chillflow.errors import RecoveryError
-from chillflow.keygroup import Record
 from chillflow.monitoring import progress
 from chillflow.operators import CLOCK, ClockBatch, GroupBatch, group_of
 from chillflow.streamtime import NO_TIME, StreamTime
@@ -37,10 +35,6 @@ _BATCH = 4096
 _IDLE = timedelta(milliseconds=10)
 _PROGRESS_STEP = 60_000
 """Quiet groups hear of progress in steps of a minute of stream time: hearing costs them a snapshot."""
-
-
-_to_record: Callable[[tuple[Any, ...]], Record] = partial(tuple.__new__, Record)
-"""Half the cost of a call of the class, which counts once a message."""
 
 
 def partition_name(number: int) -> str:
@@ -155,10 +149,10 @@ class _Partition(StatefulSourcePartition[GroupBatch | ClockBatch, dict[str, Any]
             records = [record for record in records if record.offset < self._end]
             self._position = self._end
         stamps = self._time.observe_all([record[1] for record in records])
-        grouped: defaultdict[int, list[Record]] = defaultdict(list)
+        grouped: defaultdict[int, list[Any]] = defaultdict(list)
         groups = self._source.key_groups
         for stamp, (offset, timestamp, key, value, headers) in zip(stamps, records, strict=True):
-            grouped[group_of(key, groups)].append(_to_record((stamp, offset, key, value, headers, timestamp)))
+            grouped[group_of(key, groups)].append((stamp, offset, key, value, headers, timestamp))
         self._reading.read(len(records), self._position, self._time.now)
         return batch + [(self._groups[number], Timed(some, read_at)) for number, some in grouped.items()]
 

@@ -12,6 +12,7 @@ from bytewax.inputs import AbortExecution
 
 from chillflow.connectors.filelog import FileLog
 from chillflow.connectors.source import LogSource
+from chillflow.keygroup import Record
 from chillflow.messages import Message
 from chillflow.operators import CLOCK
 from chillflow.streamtime import NO_TIME
@@ -38,7 +39,7 @@ def send(log: FileLog, *values: bytes) -> None:
 
 
 def values_of(batch: list[tuple[str, Any]]) -> list[bytes | None]:
-    return [record.value for _, records in batch if isinstance(records, list) for record in records]
+    return [Record(*record).value for _, records in batch if isinstance(records, list) for record in records]
 
 
 def read_to_the_end(part: Any) -> tuple[list[bytes | None], Any]:

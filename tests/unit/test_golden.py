@@ -83,7 +83,7 @@ def source_snapshot(folder: Path) -> Any:
 def records_of(part: Any) -> list[keygroup.Record]:
     """The records of the next batch."""
     lists = [some for _, some in part.next_batch() if isinstance(some, list)]
-    return sorted((record for some in lists for record in some), key=lambda record: record.offset)
+    return sorted((keygroup.Record(*record) for some in lists for record in some), key=lambda record: record.offset)
 
 
 @pytest.mark.parametrize("snapshot", golden("source"))
