@@ -16,6 +16,8 @@ from statistics import median
 
 import pytest
 
+from chillflow.account import difference, read_account
+from chillflow.running.recovery import ACCOUNT_FILE
 from tests.chaos.processes import family
 from tests.chaos.results import DISORDER, assert_undisturbed, undisturbed
 from tests.chaos.witness import AnyWitness, FileWitness, Witness
@@ -64,6 +66,7 @@ def test_killed_workers_write_everything_once(pipeline: Pipeline, data_dir: Path
         for _ in range(KILLS):
             _start_and_kill(pipeline, witness, chance, toll)
             witness.assert_saw_nothing_twice()
+            assert difference(read_account(pipeline.folder / "recovery" / ACCOUNT_FILE)) == 0
             assert replay.process.poll() is None, replay.stderr.read_text()
         replay.process.kill()
         replay.process.wait()
