@@ -519,6 +519,8 @@ class KafkaWriter:
         self._timeout = timeout
         self._outage_limit = outage_limit
         self._in_transaction = False
+        self._topics: set[str] = set()
+        """Of the transaction."""
         self._error: ChillFlowError | None = None
         self._producer = KafkaLog._client(
             lambda: Producer({**config, "on_delivery": self._on_failure, "error_cb": self._on_error})
@@ -543,6 +545,7 @@ class KafkaWriter:
         if self._transactional and not self._in_transaction:
             self._patiently(self._producer.begin_transaction)
             self._in_transaction = True
+        self._topics.add(topic)
         number = -1 if partition is None else partition % count
         produce = self._producer.produce
         for message in messages:
@@ -565,6 +568,7 @@ class KafkaWriter:
         if self._in_transaction:
             self._patiently(lambda: self._producer.commit_transaction(self._timeout))
             self._in_transaction = False
+            self._topics.clear()
 
     def close(self) -> None:
         # After a flush there is nothing left; without one the flow has failed, and this is best effort: what is
@@ -594,7 +598,12 @@ class KafkaWriter:
                 DELIVERY_ERRORS.labels("topics").inc()
                 may_help = error.retriable() or error.code() == _BROKER_GONE
                 if not may_help or time.monotonic() > deadline:
-                    raise self._reason(error, "transaction failed") from failure
+                    raise self._reason(error, self._transaction_failed) from failure
+
+    @property
+    def _transaction_failed(self) -> str:
+        """The broker does not say which topic it was."""
+        return "transaction failed" + (f" ({', '.join(sorted(self._topics))})" if self._topics else "")
 
     def _call(self, call: Callable[[], T]) -> T:
         """Call the client. A fatal error is raised from within its callbacks; where one of these writes to the log it
@@ -621,7 +630,7 @@ class KafkaWriter:
             try:
                 self._producer.commit_transaction(self._timeout)
             except KafkaException as refusal:
-                error, what = refusal.args[0], "transaction failed"
+                error, what = refusal.args[0], self._transaction_failed
         if error is not None and error.code() in _FENCED:
             return _fenced()
         return self._error or DeliveryError(f"{what}: {_message(error)}")

@@ -79,6 +79,7 @@ def test_asked_twice_it_stops_at_once(
     ):
         assembling.wait_for(lambda: bool(pipeline.trips()))
         with frozen(own_kafka):
+            time.sleep(1)  # something is under way
             both = (assembling, replay)
             for running in both:
                 running.process.send_signal(signal.SIGTERM)

@@ -272,7 +272,7 @@ def test_the_topic_of_the_trips_goes_while_it_runs(on_kafka: Pipeline, trips_fil
 
     assert done.code == 1
     assert "Traceback" not in done.stderr
-    # The transaction as a whole cannot go on, so the message that is told of may be for another of its topics.
+    # The transaction as a whole cannot go on: the message that is told of may be for another of its topics, or for all.
     last = done.stderr.splitlines()[-1]
     assert last.startswith("error: ")
     assert any(topic in last for topic in (on_kafka.complete, on_kafka.windows))
