@@ -173,7 +173,7 @@ class KafkaLog:
         resource = ConfigResource(ResourceType.TOPIC, topic)
         admin = self._admin
         config = self._call(
-            lambda: admin.describe_configs([resource], request_timeout=self._timeout)[resource].result(self._timeout)
+            lambda: admin.describe_configs([resource], request_timeout=self._timeout)[resource].result()
         )
         replicas = len(metadata.partitions[0].replicas)
         return Description(partitions, replicas, {name: entry.value for name, entry in config.items()})
@@ -216,7 +216,7 @@ class KafkaLog:
                 isolation_level=IsolationLevel.READ_COMMITTED,  # what a reader of ours can come to
                 request_timeout=self._timeout,
             )
-            return [future.result(self._timeout) for future in found.values()]
+            return [future.result() for future in found.values()]
 
         latest, newest = self._call(lambda: (ask(OffsetSpec.latest()), ask(OffsetSpec.max_timestamp())))
         return [

@@ -61,7 +61,9 @@ def install(seconds: float | None = None) -> None:
 
 def done() -> None:
     """Nothing is to be drained any more."""
+    global _limit
     with _lock:
+        _limit = None
         if _alarm is not None:
             _alarm.cancel()
 

@@ -27,7 +27,7 @@ from tests.integration.conftest import embedded, on_servers, pipeline  # noqa: F
 KILLS = int(os.environ.get("CHILLFLOW_KILLS", "10"))
 SEED = int(os.environ.get("CHILLFLOW_SEED", "1"))
 EVENTS = 282_755
-SECONDS_A_KILL = 10
+SECONDS_A_KILL = 20
 """More than it takes with the start before it: the replay, which is to last for all of them, is so slow."""
 
 

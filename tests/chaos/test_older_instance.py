@@ -60,10 +60,10 @@ def test_an_older_instance_writes_nothing_more(on_servers: Pipeline, data_dir: P
 
             ended = older.result(within=60)
             assert ended.code == 1
-            line = ended.stderr.splitlines()[-1]
+            *others, line = ended.stderr.splitlines()
             assert line.startswith("error: ")
             assert line.endswith("another instance has taken over this pipeline's output; this one stops")
-            assert workers > 1 or len(ended.stderr.splitlines()) == 1
+            assert workers > 1 or all("Postgres is " in each for each in others)  # both write to the same rows
             older = successor
         replay.process.kill()
         replay.process.wait()

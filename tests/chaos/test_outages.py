@@ -189,6 +189,8 @@ def test_outages_are_ridden_out(world: World, data_dir: Path) -> None:
                 witness.assert_saw_nothing_twice()
                 assert assembling.process.poll() is None, assembling.stderr.read_text()
                 assert replay.process.poll() in (None, 0), replay.stderr.read_text()
+            before = witness.count()  # a drain has 10 s: the last fault is to be over
+            assembling.wait_for(lambda: witness.count() > before or replay.process.poll() == 0, timeout=60)
             produced = replay.stop()
             assert produced.code == 0, produced.stderr
             account = pipeline.folder / "recovery" / "account.json"
@@ -205,7 +207,7 @@ def test_outages_are_ridden_out(world: World, data_dir: Path) -> None:
 def test_a_long_outage_of_both_servers_is_ridden_out(world: World, data_dir: Path) -> None:
     pipeline = world.pipeline
     pipeline.run("init-db")
-    pipeline.produce(data_dir / "green_tripdata_2024-01.parquet", "--limit", 15_000, *DISORDER)
+    pipeline.produce(data_dir / "green_tripdata_2024-01.parquet", "--limit", 40_000, *DISORDER)
     with pipeline.start("assemble", "--workers", 2) as assembling:
         assembling.wait_for(lambda: world.topics.exists(pipeline.windows))
         with Witness(world.kafka.bootstrap_servers, [pipeline.complete, pipeline.incomplete]) as witness:
@@ -214,10 +216,10 @@ def test_a_long_outage_of_both_servers_is_ridden_out(world: World, data_dir: Pat
             world.kafka.kill()
             world.postgres.kill()
             time.sleep(OUTAGE_SECONDS)
+            before = witness.count()
             world.kafka.start()
             world.postgres.start()
             print(f"both were away for {time.monotonic() - start:.0f} s")
-            before = witness.count()
             assembling.wait_for(lambda: witness.count() > before, timeout=60)
             witness.assert_saw_nothing_twice()
             assert assembling.stop().code == 0

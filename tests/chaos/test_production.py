@@ -37,17 +37,16 @@ def test_killed_production_begins_again(pipeline: Pipeline, file: Path) -> None:
     assert len(expected) == len({*expected}) == 5 * TRIPS
     ends = [0]
     for _ in range(3):
-        with pipeline.start("produce-from-file", "--file", file, "--rate", 5 * TRIPS / 4) as replay:
+        with pipeline.start("produce-from-file", "--file", file, "--rate", TRIPS / 4) as replay:
             replay.wait_for(lambda: len(pipeline.events()) > ends[-1])
             time.sleep(chance.uniform(0.1, 2))
-            replay.process.send_signal(signal.SIGKILL)
-            replay.result()
+            assert replay.stop(signal.SIGKILL).code == -signal.SIGKILL
         ends.append(len(pipeline.events()))
     whole = pipeline.produce(file)
 
     found = Counter(event.json["event_id"] for event in pipeline.events())
     assert found.keys() == {*expected}
-    assert found.total() == ends[-1] + whole["delivered"] > len(expected)
+    assert found.total() >= ends[-1] + whole["delivered"] > len(expected)  # the broker may take what was on its way
     summary = pipeline.assemble()
     assert summary["events"] == found.total()
     assert summary["duplicates"] + summary["late"] == found.total() - len(expected)
