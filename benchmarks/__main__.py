@@ -1,6 +1,6 @@
-"""Measure, on a broker of its own, and write benchmarks/RESULTS.md.
+"""Measure, on a broker of its own.
 
-    python -m benchmarks                       (make bench: 2.5 M events, a quarter of an hour)
+    python -m benchmarks                       (make bench: 2.5 M events and a log of 20 M, half an hour)
     python -m benchmarks --trips 100000 --repeat 1 --only job
 
 Figures of one machine are ratios. Nothing else should use the machine meanwhile.
@@ -15,9 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import stages
+from benchmarks.budget import budget
 from benchmarks.latency import latency
+from benchmarks.long_log import long_log
 from benchmarks.measuring import Table, machine
 from benchmarks.pipeline import Bench, compare, events_topic
+from benchmarks.state import sizes
 from chillflow.connectors.kafka import KafkaLog
 from chillflow.settings import load
 from chillflow.synthetic.trips import generate
@@ -25,7 +28,7 @@ from tests.servers.kafka import KafkaServer
 from tests.servers.postgres import PostgresServer
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-PARTS = ("production", "job", "database", "partitions", "open", "latency")
+PARTS = ("production", "job", "budget", "database", "partitions", "open", "state", "long", "latency")
 
 
 def main() -> None:
@@ -34,7 +37,8 @@ def main() -> None:
     parser.add_argument("--trips", type=int, default=500_000, help="generated trips, five events each")
     parser.add_argument("--repeat", type=int, default=3, help="rounds of the whole job")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--open", type=int, nargs="+", default=[1_000, 100_000], help="how many trips lie open")
+    parser.add_argument("--open", type=int, nargs="+", default=[1_000, 100_000, 1_000_000], help="trips that lie open")
+    parser.add_argument("--long", type=int, default=20_000_000, help="events of the long log")
     parser.add_argument("--without-stock", action="store_true", help="leave Bytewax as it comes out: it is slow")
     parser.add_argument("--write", type=Path, help=f"write the tables there, such as {RESULTS.name}")
     chosen = parser.parse_args()
@@ -60,12 +64,15 @@ def measure(chosen: argparse.Namespace, folder: Path, servers: str, database: st
         "database": lambda: stages.database(bench, database),
         "partitions": lambda: stages.partitions(servers, log, folder, file, chosen.trips, topic),
         "open": lambda: stages.open_trips(servers, log, folder, topic, chosen.open),
+        "budget": lambda: budget(bench),
+        "state": lambda: sizes(folder),
+        "long": lambda: long_log(bench, chosen.long),
         "latency": lambda: _latency(bench, log, file),
     }
     produced = stages.production(servers, log, file, chosen.trips, topic)
     return [
         *([produced] if "production" in chosen.only else []),
-        *(part() for name, part in parts.items() if name in chosen.only),
+        *(parts[name]() for name in PARTS if name in parts and name in chosen.only),
     ]
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +25,8 @@ class Run(NamedTuple):
     events: int
     seconds: float
     cpu: float
+    memory: float
+    """The most resident memory of one of its processes, MB."""
 
     @property
     def rate(self) -> float:
@@ -53,15 +55,23 @@ class Table:
         return f"## {self.title}\n\n{f'{self.note}{chr(10) * 2}' if self.note else ''}{body}\n"
 
 
+def environment_with(**names: str) -> dict[str, str]:
+    """Ours, with these names. Nothing is written to a database unless they say so."""
+    return {name: value for name, value in os.environ.items() if name != "DATABASE_URL"} | names
+
+
 def measured(events: int, command: Sequence[str], environment: Mapping[str, str]) -> Run:
-    """Run a command to its end. Nothing is written to a database unless the environment says so."""
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    ours = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
-    done = subprocess.run(command, env={**ours, **environment}, capture_output=True, text=True, check=False)
-    seconds, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}\n{done.stderr[-2000:]}")
-    return Run(events, seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    """Run a command to its end."""
+    start = time.monotonic()
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(command, env=environment_with(**environment), stdout=subprocess.DEVNULL, stderr=said)
+        _, status, used = os.wait4(process.pid, 0)  # with what the processes used that it waited for
+        seconds = time.monotonic() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            said.seek(0)
+            raise SystemExit(f"{' '.join(command)}\n{said.read()[-2000:]}")
+    return Run(events, seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1e3)
 
 
 def spread(values: Sequence[float], form: str) -> str:

@@ -22,8 +22,8 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+from benchmarks.long_log import TRIPS_A_DAY
 from benchmarks.measuring import COMMAND
-from benchmarks.state import TRIPS_A_DAY
 from chillflow.account import read_account
 from chillflow.connectors import open_log
 from chillflow.connectors.log import Log

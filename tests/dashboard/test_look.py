@@ -71,6 +71,8 @@ def test_a_lost_connection_is_shown_and_heals(assembled: Pipeline, page: Page) -
         page.goto(url)
         looked = Looked(assembled, page, url)
         looked.wait(lambda: looked.text("total-trips"))
+        page.wait_for_function("window.did_handshake")  # the text comes with the page, before there is a connection
+        page.wait_for_load_state("networkidle")
         lost = page.get_by_text("Connection lost", exact=False)
         expect(lost).to_be_hidden()
         running.process.send_signal(signal.SIGSTOP)

@@ -1,0 +1,121 @@
+"""Where the time of one event goes: the real dataflow in this process, with a stopwatch around its steps.
+
+    python -m benchmarks --only budget
+
+What a step calls is taken off it, so the figures add up. They are CPU time of the thread that runs the flow: reading
+from the broker, compression and sending have threads of their own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import wraps
+from typing import Any
+from unittest.mock import patch
+
+from bytewax.recovery import RecoveryConfig, init_db_dir
+
+from benchmarks.measuring import Table
+from benchmarks.pipeline import Bench
+from chillflow import operators
+from chillflow.connectors import sink, source
+from chillflow.connectors.kafka import KafkaReader, KafkaWriter
+from chillflow.outputs import Outputs
+from chillflow.running import runner
+from chillflow.settings import load
+from dataflows.assemble import from_settings
+
+STEPS: dict[str, list[tuple[Any, str]]] = {
+    "read: `consume`, a record each": [(KafkaReader, "read")],
+    "stamps, key groups": [(source._Partition, "next_batch"), (source._Partition, "snapshot")],
+    "decode, assemble, put to rest": [(operators._Group, "on_batch")],
+    "encode trips": [(Outputs, "trips")],
+    "windows": [
+        (Outputs, "changes"),
+        (operators, "spread"),
+        (operators._Unit, "on_batch"),
+        (operators._Unit, "on_notify"),
+        (operators._Clock, "on_batch"),
+    ],
+    "encode windows": [(Outputs, "windows"), (Outputs, "window_messages")],
+    "send, commit": [
+        (sink._ExactlyOnce, "write_batch"),
+        (sink._ExactlyOnce, "snapshot"),
+        (KafkaWriter, "send_all"),
+    ],
+    "snapshots": [
+        (operators._Group, "snapshot"),
+        (operators._Unit, "snapshot"),
+        (operators._Clock, "snapshot"),
+    ],
+}
+REST = "Bytewax: channels, pickles, SQLite"
+
+
+def budget(bench: Bench) -> Table:
+    """One run in this process."""
+    trips, windows = bench.outputs()
+    folder = bench.folder / f"recovery-{trips}"
+    folder.mkdir()
+    init_db_dir(folder, 1)
+    settings = load(
+        kafka_bootstrap_servers=bench.servers,
+        topic=bench.topic,
+        complete_topic=trips,
+        incomplete_topic=f"{trips}-incomplete",
+        windows_topic=windows,
+        exit_at_end=True,
+    ).model_copy(update={"database_url": None})
+    spent: defaultdict[str, float] = defaultdict(float)
+    with stopwatches(spent):
+        start, cpu = time.thread_time(), time.process_time()
+        runner.run_flow(
+            from_settings(settings, None),
+            epoch_interval=timedelta(seconds=2),
+            recovery=RecoveryConfig(str(folder), timedelta(0)),
+        )
+        thread, process = time.thread_time() - start, time.process_time() - cpu
+    spent[REST] = thread - sum(spent.values())
+    spent["**the thread of the flow**"] = thread
+    spent["other threads: librdkafka's, the committers"] = process - thread
+    rows = [[step, f"{seconds / bench.events * 1e6:.2f}"] for step, seconds in spent.items()]
+    return Table("Where the time of one event goes", ["", "CPU µs an event"], rows)
+
+
+@contextmanager
+def stopwatches(spent: defaultdict[str, float]) -> Iterator[None]:
+    """Note what each step takes while the body runs."""
+    inner: list[float] = []
+    """Of each step under way, the time of those that it has called."""
+
+    def timed(step: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def run(*arguments: Any) -> Any:
+            start = time.thread_time()
+            inner.append(0.0)
+            try:
+                return function(*arguments)
+            finally:
+                taken = time.thread_time() - start
+                spent[step] += taken - inner.pop()
+                if inner:
+                    inner[-1] += taken
+
+        return run
+
+    patches = [
+        patch.object(owner, name, timed(step, getattr(owner, name)))
+        for step, methods in STEPS.items()
+        for owner, name in methods
+    ]
+    for each in patches:
+        each.start()
+    try:
+        yield
+    finally:
+        for each in patches:
+            each.stop()

@@ -1,0 +1,106 @@
+"""Whether an event costs the same after millions of them: one process over a long log, looked at on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from datetime import date
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.measuring import COMMAND, Table, environment_with
+from benchmarks.pipeline import Bench, events_topic
+from chillflow.account import read_account
+from chillflow.running.recovery import ACCOUNT_FILE
+from chillflow.synthetic.trips import generate
+
+TRIPS_A_DAY = 16_700
+"""So 1 M events are 12 days, more than the longest horizon."""
+LOST = 0.02
+LOOKS = 10
+
+
+class Seen(NamedTuple):
+    """What an assembly had come to when it was looked at."""
+
+    events: int
+    open_trips: int
+    memory: int
+    """Resident bytes."""
+    store: int
+    """Bytes of the recovery store."""
+    cpu: float
+    """CPU seconds of the process so far."""
+    at: float
+    """On the monotonic clock."""
+
+
+def long_log(bench: Bench, events: int) -> Table:
+    """Assemble a generated log of so many events, of which some are lost, from its beginning."""
+    topic, trips = f"{bench.topic}-long", events // 5
+    file, recovery = bench.folder / "long.parquet", bench.folder / "recovery-long"
+    events_topic(bench.log, topic, 4)
+    environment = environment_with(
+        KAFKA_BOOTSTRAP_SERVERS=bench.servers,
+        CHILLFLOW_TOPIC=topic,
+        CHILLFLOW_COMPLETE_TOPIC=f"{topic}-trips",
+        CHILLFLOW_INCOMPLETE_TOPIC=f"{topic}-incomplete",
+        CHILLFLOW_WINDOWS_TOPIC=f"{topic}-windows",
+        CHILLFLOW_RECOVERY_DIR=str(recovery),
+    )
+    generate(file, trips, start=date(2024, 1, 1), days=max(1, trips // TRIPS_A_DAY))
+    produce = [COMMAND, "produce-from-file", "--file", str(file), "--drop", str(LOST), "--json"]
+    produced = json.loads(subprocess.run(produce, env=environment, check=True, capture_output=True).stdout)["events"]
+    file.unlink()
+    running = subprocess.Popen([COMMAND, "assemble"], env=environment, stderr=subprocess.DEVNULL)
+    try:
+        seen = [*_looks(running.pid, produced, recovery)]
+    finally:
+        running.send_signal(signal.SIGTERM)
+        running.wait()
+    rows = [
+        [
+            f"{now.events:,}",
+            f"{now.events / 5 / TRIPS_A_DAY:,.0f}",
+            f"{now.open_trips:,}",
+            f"{now.memory / 1e6:,.0f}",
+            f"{now.store / 1e6:,.1f}",
+            f"{(now.events - before.events) / (now.at - before.at):,.0f}",
+            f"{(now.cpu - before.cpu) / (now.events - before.events) * 1e6:.1f}",
+        ]
+        for before, now in pairwise(seen)
+    ]
+    note = (
+        f"{TRIPS_A_DAY:,} trips a day in 4 partitions, {LOST:.0%} of the events lost; one worker, recovery, windows and"
+        " exactly-once on. Rate and CPU time are of the stretch since the line before."
+    )
+    head = ["events", "days", "open trips", "memory, MB", "store, MB", "events/s", "CPU µs an event"]
+    return Table("A long log", head, rows, note)
+
+
+def _looks(process: int, events: int, recovery: Path) -> Iterator[Seen]:
+    """The process when it has begun, and at each tenth of so many events."""
+    marks = [1, *(events * number // LOOKS for number in range(1, LOOKS + 1))]
+    while marks:
+        time.sleep(0.05)
+        account = read_account(recovery / ACCOUNT_FILE)
+        if account["events"] >= marks[0]:
+            marks = [mark for mark in marks if mark > account["events"]]
+            store = sum(path.stat().st_size for path in recovery.glob("part-*"))
+            yield Seen(
+                account["events"], account["open_trips"], _memory(process), store, _cpu(process), time.monotonic()
+            )
+
+
+def _memory(process: int) -> int:
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _cpu(process: int) -> float:
+    user, system = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
