@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.measuring import Table
 from chillflow.assembly import Assembly
-from chillflow.codec import decode_keyed
+from chillflow.codec import decode_all, decode_keyed
 from chillflow.compression import compress
 from chillflow.connectors.log import LogRecord
 from chillflow.connectors.parquet import ParquetTrips
@@ -40,7 +40,16 @@ def rules() -> Assembly:
 def group(snapshot: Any = None) -> KeyGroup[Any, Any]:
     """A key group of trips, as the dataflow has them."""
     assembly = rules()
-    keyed = Keyed(assembly.assemble, assembly.expire, decode_keyed, assembly.dump, assembly.load, assembly.forgets)
+    keyed = Keyed(
+        assembly.assemble,
+        assembly.expire,
+        decode_keyed,
+        assembly.dump,
+        assembly.load,
+        assembly.forgets,
+        decode_all,
+        assembly.together,
+    )
     return KeyGroup(keyed, snapshot)
 
 
@@ -59,6 +68,6 @@ def sizes(folder: Path) -> Table:
         one.snapshot()
         held, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        stored = len(compress(one.snapshot()["states"])[1])
+        stored = len(compress(one.snapshot())[1])
         rows.append([name, *(f"{size / len(one):,.0f}" for size in (live - before, held - before, stored))])
     return Table("State, bytes a trip", ["", "touched in this epoch", "at rest", "in the snapshot"], rows)

@@ -8,16 +8,17 @@ event is counted once, under what its trip is now or as what it is itself: see `
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from operator import attrgetter
 from typing import Any
 
 import msgspec
+from msgspec.structs import astuple
 
 from chillflow.analytics import Change, change_of, taken_out
 from chillflow.codec import KINDS, CompleteTripStruct, DecodedEvent
-from chillflow.events import EVENT_CLASSES, EVENT_TYPES
+from chillflow.events import EVENT_CLASSES, EVENT_TYPES, SCHEMA_VERSION
 from chillflow.keygroup import Outcome, Tally
 from chillflow.trips import DERIVED_FIELDS, TRIP_FIELDS, CompleteTrip, derived, milliseconds
 
@@ -70,6 +71,8 @@ class TripState(msgspec.Struct, gc=False):
     events: list[Any]
     """A DecodedEvent or None, for each of the five."""
     counted: int = UNCOUNTED
+    trip: Any = None
+    """Of a complete one, the trip as it was last sent."""
 
     @property
     def is_complete(self) -> bool:
@@ -84,11 +87,13 @@ class TripState(msgspec.Struct, gc=False):
 
 
 _LATE = Outcome((("late", 1),), late=True)
-_DUPLICATE = Outcome((("duplicates", 1),))
-_SUPERSEDED = Outcome((("superseded", 1),))
-_OPENED = Outcome((("open_trips", 1), ("events_in_open", 1)))
+_DUPLICATE = Outcome((("duplicates", 1),), same=True)
+_SUPERSEDED = Outcome((("superseded", 1),), same=True)
+_TAKES_OVER = Outcome((("superseded", 1),))
+_OPENED = tuple(Outcome((("open_trips", 1), ("events_in_open", count))) for count in range(1 + len(EVENT_CLASSES)))
 _NOT_IN = (LEFT_OUT, FIXED)
 _JOINED = tuple(Outcome(((f"events_in_{name}", 1),)) for name in _NAMES)
+_JOINED_OPEN = tuple(Outcome((("events_in_open", count),)) for count in range(1 + len(EVENT_CLASSES)))
 
 
 class Assembly:
@@ -128,7 +133,7 @@ class Assembly:
                 return None, _LATE
             events: list[DecodedEvent | None] = [None, None, None, None, None]
             events[kind] = event
-            return TripState((time if time > stamp else stamp) + self._timeout, OPEN, 0, events), _OPENED
+            return TripState((time if time > stamp else stamp) + self._timeout, OPEN, 0, events), _OPENED[1]
         events = state.events
         held = events[kind]
         if held is not None:
@@ -136,30 +141,78 @@ class Assembly:
                 return state, _DUPLICATE
             if (event.event_version, event.event_id) < (held.event_version, held.event_id):
                 return state, _SUPERSEDED
-        before, was = state.status, None
-        if before == OPEN:
+        joined = 1 if held is None else 0
+        if state.status == OPEN:
             events[kind] = event
-            if events[STARTED] is None or events[PAYMENT] is None or events[ENDED] is None:
-                return state, _JOINED[OPEN] if held is None else _SUPERSEDED
-        elif before == COMPLETE and kind not in _NEEDED:  # says nothing that is not known already
+            if not state.is_complete:
+                return state, _JOINED[OPEN] if joined else _TAKES_OVER
+            return state, self._completed(state, stamp, joined)
+        if state.status == COMPLETE:
             events[kind] = event
-            return state, _JOINED[COMPLETE] if held is None else _SUPERSEDED
-        else:
-            was = _incomplete(state) if before == INCOMPLETE else Result(_complete(state), ())
-            events[kind] = event
+            if kind not in _NEEDED:  # says nothing that is not known already
+                return state, _JOINED[COMPLETE] if joined else _TAKES_OVER
+            return state, self._completed(state, stamp, joined)
+        was = _incomplete(state)
+        events[kind] = event
+        if state.is_complete:
+            return state, self._completed(state, stamp, joined, was)
         state.revision += 1
-        size, joined = state.size, 1 if held is None else 0
-        if not state.is_complete:
-            return state, Outcome(_moved(before, before, size, joined), _incomplete(state))
+        return state, Outcome(_moved(INCOMPLETE, INCOMPLETE, state.size, joined), _incomplete(state))
+
+    def together(
+        self, state: TripState | None, events: Sequence[DecodedEvent], first: int, last: int
+    ) -> tuple[TripState, Outcome] | None:
+        """Take in events of a trip that follow one another, as `assemble` would one by one; the stamps are those of the
+        first and the last. None, and nothing is done, where they are not as usual: all new, of a trip that is open or
+        opens and lives to the last of them, which alone can complete it.
+        """
+        kinds = [KINDS[type(event)] for event in events]
+        count = len(kinds)
+        if state is None:
+            time = milliseconds(events[0].event_time)
+            if time < first - self._correction:
+                return None
+            trip = TripState((time if time > first else first) + self._timeout, OPEN, 0, [None, None, None, None, None])
+        else:
+            trip = state
+        slots: list[Any] = trip.events
+        if trip.status != OPEN or (trip.deadline or 0) < last or len({*kinds}) < count:
+            return None
+        filled = slots.copy()
+        for kind, event in zip(kinds, events, strict=True):
+            if slots[kind] is not None:
+                return None
+            filled[kind] = event
+        is_complete = filled[STARTED] is not None and filled[PAYMENT] is not None and filled[ENDED] is not None
+        if is_complete and kinds[-1] not in _NEEDED:
+            return None
+        for kind in kinds:
+            self.taken[kind] += 1
+        trip.events = filled
+        if not is_complete:
+            return trip, (_OPENED if state is None else _JOINED_OPEN)[count]
+        outcome = self._completed(trip, last, count)
+        if state is None:
+            outcome = msgspec.structs.replace(outcome, tally=(("open_trips", 1), *outcome.tally))
+        return trip, outcome
+
+    def _completed(self, state: TripState, stamp: int, joined: int, was: Result | None = None) -> Outcome:
+        """The trip is complete, or has changed since it was; `was` is what it was if it was incomplete before."""
+        before, old, events = state.status, state.trip, state.events
         state.status = COMPLETE
-        latest = milliseconds(max([each.event_time for each in state.events if each is not None]))
-        state.deadline = (latest if latest > stamp else stamp) + self._correction
-        tally, left_out, trip = _moved(before, COMPLETE, size, joined), state.counted in _NOT_IN, _complete(state)
-        changes = self._count(state, was.trip if was and before == COMPLETE else None, trip, stamp)
+        state.revision += 1
+        started, ended = events[STARTED], events[ENDED]
+        figures = derived(ended.trip_distance, started.pickup_ts, ended.dropoff_ts)
+        state.trip = trip = _trip(events, figures, state.revision)
+        size = 5 if None not in events else state.size
+        tally = _moved(before, COMPLETE, size, joined)
+        left_out = state.counted in _NOT_IN
+        changes = self._count(state, old, trip, stamp)
         if left_out != (state.counted in _NOT_IN):
             tally += (("left_out_trips", -1 if left_out else 1),)
-        result = Result(trip, (), was if before == INCOMPLETE else None, changes)
-        return state, Outcome(tally, result, False, size == len(EVENT_CLASSES))
+        latest = milliseconds(max([event.event_time for event in events if event is not None]))
+        state.deadline = (latest if latest > stamp else stamp) + self._correction
+        return Outcome(tally, Result(trip, (), was, changes), False, False, size == len(EVENT_CLASSES))
 
     def _count(self, state: TripState, was: Any, trip: Any, stamp: int) -> tuple[Change, ...]:
         """Count the trip into the windows, as the revision it now is; `was` is its last one."""
@@ -195,24 +248,40 @@ class Assembly:
 
     @staticmethod
     def dump(state: TripState) -> bytes:
-        """The state as plain values in MessagePack: about 380 bytes. Its deadline is kept beside it."""
+        """The state as plain values in MessagePack: about 380 bytes. Its deadline is kept beside it.
+
+        Of a complete trip that is the trip and, of each event, what tells it from another one.
+        """
         events = state.events
+        if state.status == COMPLETE:
+            marks = [event and _mark(event) for event in events]
+            return _pack((COMPLETE, state.counted, astuple(state.trip), *marks))
         rows = [event and row(event) for row, event in zip(_ROWS, events, strict=True)]
         return _pack((state.status, state.revision, _key_of(events), rows, state.counted))
 
     @staticmethod
     def forgets(data: bytes) -> bool:
-        """Whether nothing is left of a dumped state when it expires: so it is with closed trips."""
+        """Whether nothing is left of a dumped state when it ends: so it is with closed trips."""
         return data[1] != OPEN  # the first item of the array, a small number
 
     @staticmethod
     def load(data: bytes) -> TripState:
         """The state that `dump` made these bytes of, in this version or an older one."""
-        status, revision, trip_key, rows, counted = msgspec.structs.astuple(_unpack(data))
+        if data[0] == _COMPLETE_HEAD:
+            status, counted, values, *marks = astuple(_unpack_complete(data))
+            trip = CompleteTripStruct(*values)
+            known = [mark and event(trip, *mark) for event, mark in zip(_OF_TRIP, marks, strict=True)]
+            return TripState(None, status, trip.revision, known, counted, trip)
+        status, revision, trip_key, rows, counted = astuple(_unpack(data))
         events: list[Any] = [
             row and cls.struct(*row[:_KEY], trip_key, *row[_KEY:]) for cls, row in zip(EVENT_CLASSES, rows, strict=True)
         ]
-        return TripState(None, status, revision, events, counted)
+        state = TripState(None, status, revision, events, counted)
+        if status == COMPLETE:
+            started, ended = events[STARTED], events[ENDED]
+            figures = derived(ended.trip_distance, started.pickup_ts, ended.dropoff_ts)
+            state.trip = _trip(events, figures, revision)
+        return state
 
 
 _KEY = 1
@@ -223,8 +292,20 @@ def _row_fields(struct: type[msgspec.Struct]) -> list[Any]:
     return [field for field in msgspec.structs.fields(struct) if field.name != "trip_key"]
 
 
-def _row_type(struct: type[msgspec.Struct]) -> Any:
-    return tuple[tuple(field.type for field in _row_fields(struct))] | None  # type: ignore[misc]
+def _row_type(fields: Iterable[Any]) -> Any:
+    return tuple[tuple(field.type for field in fields)]  # type: ignore[misc]
+
+
+def _of_trip(kind: int) -> Callable[..., Any]:
+    """Makes an event of its trip again. A zone event, of which the trip says nothing, repeats what the start or the
+    end says: so it does here, whatever it said.
+    """
+    made: Callable[..., Any] = eval(
+        f"lambda trip, event_id, event_time, event_version: Event(event_id, trip.trip_key, event_time,"
+        f" {SCHEMA_VERSION}, event_version, {', '.join(f'trip.{name}' for name in _CARRIED[kind])})",
+        {"Event": EVENT_CLASSES[kind].struct},
+    )
+    return made
 
 
 def _key_of(events: Iterable[Any]) -> str:
@@ -234,7 +315,11 @@ def _key_of(events: Iterable[Any]) -> str:
     raise AssertionError("a state holds an event")
 
 
+_CARRIED = tuple(tuple(name for name in cls.struct.__struct_fields__ if name in TRIP_FIELDS) for cls in EVENT_CLASSES)
+_MARK = ("event_id", "event_time", "event_version")
+_mark = attrgetter(*_MARK)
 _ROWS = [attrgetter(*(field.name for field in _row_fields(cls.struct))) for cls in EVENT_CLASSES]
+_OF_TRIP = tuple(map(_of_trip, range(len(EVENT_CLASSES))))
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack: Callable[[bytes], Any] = msgspec.msgpack.Decoder(
@@ -244,12 +329,26 @@ _unpack: Callable[[bytes], Any] = msgspec.msgpack.Decoder(
             ("status", int),
             ("revision", int),
             ("trip_key", str),
-            ("events", tuple[tuple(_row_type(cls.struct) for cls in EVENT_CLASSES)]),  # type: ignore[misc]
+            ("events", tuple[tuple(_row_type(_row_fields(cls.struct)) | None for cls in EVENT_CLASSES)]),  # type: ignore[misc]
             ("counted", int, UNCOUNTED),  # not in version 1, when there were no windows
         ],
         array_like=True,
     )
 ).decode
+_unpack_complete: Callable[[bytes], Any] = msgspec.msgpack.Decoder(
+    msgspec.defstruct(
+        "_KeptComplete",
+        [
+            ("status", int),
+            ("counted", int),
+            ("trip", _row_type(msgspec.structs.fields(CompleteTripStruct))),
+            *((name, tuple[str, datetime, int] | None) for name in EVENT_TYPES),
+        ],
+        array_like=True,
+    )
+).decode
+_COMPLETE_HEAD = 0x90 + 3 + len(EVENT_CLASSES)
+"""The first byte of an array of so many values: other states have fewer."""
 assert all(cls.struct.__struct_fields__[_KEY] == "trip_key" for cls in EVENT_CLASSES)
 
 
@@ -257,7 +356,7 @@ assert all(cls.struct.__struct_fields__[_KEY] == "trip_key" for cls in EVENT_CLA
 def _moved(before: int, now: int, size: int, joined: int) -> Tally:
     """The change of the account when a trip of so many events goes from one status to another, or stays what it is.
 
-    `joined` is 1 where one of the events is new to it, 0 where one took another's place, -1 where none has come.
+    `joined` is how many of the events are new to it, 0 where one took another's place, -1 where none has come.
     """
     superseded: Tally = (("superseded", 1),) if joined == 0 else ()
     new = max(joined, 0)
@@ -273,7 +372,6 @@ def _moved(before: int, now: int, size: int, joined: int) -> Tally:
 
 
 assert (*CompleteTrip.model_fields,) == ("trip_key", *TRIP_FIELDS, *DERIVED_FIELDS, "revision")
-_CARRIED = tuple(tuple(name for name in cls.struct.__struct_fields__ if name in TRIP_FIELDS) for cls in EVENT_CLASSES)
 _SUPPLIER = {name: f"events[{kind}].{name}" for kind in _NEEDED for name in _CARRIED[kind]}
 _trip: Callable[[Sequence[Any], Sequence[Any], int], Any] = eval(
     # Written out, as one would by hand, this takes a third of what collecting the fields by their names would.
@@ -281,13 +379,6 @@ _trip: Callable[[Sequence[Any], Sequence[Any], int], Any] = eval(
     f" {', '.join(_SUPPLIER[name] for name in TRIP_FIELDS)}, *extra, revision)",
     {"Trip": CompleteTripStruct},
 )
-
-
-def _complete(state: TripState) -> Any:
-    """The trip of the events, which are all there."""
-    events = state.events
-    ended = events[ENDED]
-    return _trip(events, derived(ended.trip_distance, events[STARTED].pickup_ts, ended.dropoff_ts), state.revision)
 
 
 def _incomplete(state: TripState) -> Result:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from functools import reduce
-from operator import or_
+from operator import attrgetter, or_
 from typing import Any, Protocol
 
 import msgspec
@@ -21,6 +21,7 @@ __all__ = [
     "CompleteTripStruct",
     "DecodedEvent",
     "decode",
+    "decode_all",
     "decode_keyed",
     "decode_model",
     "decode_value",
@@ -60,6 +61,7 @@ def _is_usual(struct: type[msgspec.Struct]) -> Callable[[Any], bool]:
 
 _IS_USUAL: dict[Any, Callable[[Any], bool]] = {struct: _is_usual(struct) for struct in _STRUCTS}
 _decode: Callable[[bytes], Any] = msgspec.json.Decoder(reduce(or_, _STRUCTS)).decode
+_trip_key = attrgetter("trip_key")
 _encoder = msgspec.json.Encoder()
 
 encode_value = _encoder.encode
@@ -103,6 +105,23 @@ def decode_keyed(key: bytes | None, value: bytes | None) -> DecodedEvent:
     if key is not None and event.trip_key.encode() != key:
         raise DecodeError(f"the message key {key.decode(errors='replace')!r} is not the trip_key of the event")
     return event
+
+
+def decode_all(keys: Sequence[bytes | None], values: Sequence[bytes | None]) -> Sequence[DecodedEvent] | None:
+    """The events of many messages, or None if one of them is not what `decode_keyed` reads without a second look: two
+    thirds of its time.
+    """
+    try:
+        events = list(map(_decode, values))
+        if (
+            all(map(bytes.isascii, values))
+            and all([_IS_USUAL[type(event)](event) for event in events])
+            and list(map(str.encode, map(_trip_key, events))) == list(keys)
+        ):
+            return events
+    except (msgspec.MsgspecError, RecursionError, UnicodeError, TypeError):
+        pass
+    return None
 
 
 def decode_model(value: bytes) -> Event:

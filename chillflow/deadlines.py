@@ -1,12 +1,12 @@
 """What is due when, of very many keys: in order of time, at a cost that does not grow with their number. Pure.
 
 Deadlines far ahead lie in buckets of about a minute, unsorted; only the bucket that time has come to is sorted. A heap
-of all would cost 17 steps through cold memory for each of 100,000 trips that are remembered for a day.
+of all would cost 17 steps through cold memory for each of 100,000 trips.
 """
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Iterator
 from heapq import heappop, heappush
 from itertools import chain, islice
@@ -20,11 +20,12 @@ _BUCKET = 16
 
 
 class Deadlines:
-    """Times with their keys. An entry stays until its time has passed, also when its key has another deadline by then.
+    """Keys with the one time that each is due at.
 
     >>> deadlines = Deadlines()
-    >>> deadlines.add(5, b"b"), deadlines.add(5, b"a"), deadlines.add(7, b"c")
-    (None, None, None)
+    >>> deadlines.add(5, b"b"), deadlines.add(5, b"a"), deadlines.add(6, b"x"), deadlines.add(7, b"c")
+    (None, None, None, None)
+    >>> deadlines.remove(6, b"x")
     >>> list(deadlines.before(7))
     [(5, b'a'), (5, b'b')]
     """
@@ -32,9 +33,9 @@ class Deadlines:
     def __init__(self) -> None:
         self.next = NEVER
         """Nothing is due before this time."""
-        self._buckets: dict[int, list[tuple[int, bytes]]] = {}
+        self._buckets: dict[int, dict[bytes, int]] = {}
         self._numbers: list[int] = []
-        """A heap of the buckets there are."""
+        """A heap of the buckets there are, and of some that are gone."""
         self._current: list[tuple[int, bytes]] = []
         """What is due in the bucket that time has come to, or was due earlier, in order."""
         self._taken = 0
@@ -44,21 +45,35 @@ class Deadlines:
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
         """All entries, in no order."""
-        return chain(islice(self._current, self._taken, None), *self._buckets.values())
+        ahead = ((due, key) for bucket in self._buckets.values() for key, due in bucket.items())
+        return chain(islice(self._current, self._taken, None), ahead)
 
     def add(self, due: int, key: bytes) -> None:
-        """Note a deadline."""
+        """Note the deadline of a key that has none."""
         number = due >> _BUCKET
         bucket = self._buckets.get(number)
         if bucket is not None:
-            bucket.append((due, key))
+            bucket[key] = due
         elif number <= self._number:
             insort(self._current, (due, key), self._taken)
             self.next = min(self.next, due)
         else:
-            self._buckets[number] = [(due, key)]
+            self._buckets[number] = {key: due}
             heappush(self._numbers, number)
             self.next = min(self.next, number << _BUCKET)
+
+    def remove(self, due: int, key: bytes) -> None:
+        """Take the deadline of a key back, unless it has been taken out."""
+        number = due >> _BUCKET
+        bucket = self._buckets.get(number)
+        if bucket is not None:
+            bucket.pop(key, None)
+            if not bucket:
+                del self._buckets[number]
+        elif number <= self._number:
+            place = bisect_left(self._current, (due, key), self._taken)
+            if self._current[place : place + 1] == [(due, key)]:
+                del self._current[place]
 
     def before(self, stamp: int) -> Iterator[tuple[int, bytes]]:
         """Take out what is due before `stamp`, in the order of time and then of keys.
@@ -75,8 +90,8 @@ class Deadlines:
                 yield entry
             elif self._numbers and self._numbers[0] << _BUCKET < stamp:
                 self._number = heappop(self._numbers)
-                self._current, self._taken = self._buckets.pop(self._number), 0
-                self._current.sort()
+                bucket = self._buckets.pop(self._number, None) or {}
+                self._current, self._taken = sorted([(due, key) for key, due in bucket.items()]), 0
             else:
                 self.next = self._numbers[0] << _BUCKET if self._numbers else NEVER
                 return

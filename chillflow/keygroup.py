@@ -20,15 +20,14 @@ import msgspec
 from chillflow.deadlines import NEVER, Deadlines
 from chillflow.errors import RecoveryError
 from chillflow.messages import Headers
+from chillflow.remembered import HEAD, Piece, Remembered, due_of, held
+from chillflow.streamtime import NO_TIME
 
 __all__ = ["Dead", "Decided", "KeyGroup", "Keyed", "Outcome", "Progress", "Record", "State"]
 
-VERSION = 3
-"""3: all states are one piece of bytes, which costs pickle nothing. 2: states know how they stand in the windows.
-Stores of older versions are read."""
-_DUE, _HEAD = 8, 9
-"""A state at rest begins with its deadline, in so many bytes, and a byte that says whether it is then forgotten without
-being loaded. So each is one object, and all are packed in one go."""
+VERSION = 4
+"""4: what is only remembered is in pieces that stay as they are. 3: all states are one piece of bytes, which costs
+pickle nothing. 2: states know how they stand in the windows. Stores of older versions are read."""
 
 
 class Record(NamedTuple):
@@ -70,6 +69,8 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What is sent on, if not None."""
     late: bool = False
     """The record goes to the late stream."""
+    same: bool = False
+    """The state is as it was."""
     rest: bool = False
     """Nothing more is expected of the key: its state may be put to rest at once."""
 
@@ -95,6 +96,11 @@ class Keyed(Generic[S, E]):
     load: Callable[[bytes], S]
     forgets: Callable[[bytes], bool] = lambda data: False
     """Whether of a state as `dump` left it `expire` would leave nothing at all: then it is not loaded for that."""
+    decode_all: Callable[[Sequence[Any], Sequence[Any]], Sequence[E] | None] = lambda keys, values: None
+    """(keys, values) -> their events, or None: then each is decoded by itself."""
+    together: Callable[[S | None, Sequence[E], int, int], tuple[S, Outcome] | None] = lambda *_: None
+    """(state, events, stamp of the first, stamp of the last) -> what `mapper` would make of events of one key that
+    follow one another, or None, with the state as it was: then each is mapped by itself."""
 
 
 @dataclass
@@ -117,41 +123,66 @@ class Decided:
 class KeyGroup(Generic[S, E]):
     """The keys of one group. Work per record does not depend on how many keys there are.
 
-    A state is held as an object only between two snapshots that it was touched in, and not even so long if its
+    A state is an object only between two snapshots that it was touched in, and not even so long if its
     outcome says so: the memory of its parts is then soon used again, while it is still in the cache, which makes
-    all steps faster by a tenth. The rest are bytes, which cost little memory and no work in a snapshot.
+    all steps faster by a tenth. The rest are bytes, which cost little memory.
     """
 
-    def __init__(self, keyed: Keyed[S, E], snapshot: Any = None) -> None:
+    def __init__(
+        self,
+        keyed: Keyed[S, E],
+        snapshot: Any = None,
+        seal: Callable[[bytes], Piece] = lambda data: data,
+        unseal: Callable[[Piece], bytes] = lambda piece: piece,
+    ) -> None:
+        """`seal` makes bytes a plain value for the snapshot, such as a smaller one, and `unseal` takes it back."""
         self._keyed = keyed
+        self._seal = seal
         self._live: dict[bytes, S] = {}
-        self._rest: dict[bytes, bytes] = {}
+        self._waiting: dict[bytes, bytes] = {}
+        """At rest until their deadline, when they have to be loaded."""
+        self._stamp = NO_TIME
+        """The last one."""
+        version, states, pieces = VERSION, {}, None
         if snapshot is not None:
-            if snapshot["version"] > VERSION:
+            version = snapshot["version"]
+            if version > VERSION:
                 raise RecoveryError(
-                    f"the recovery store holds key groups of version {snapshot['version']}, this release"
+                    f"the recovery store holds key groups of version {version}, this release"
                     f" knows {VERSION}: use the release that wrote it, or a newer one"
                 )
             states = snapshot["states"]
-            if snapshot["version"] < 3:
-                self._rest = {key: self._at_rest(due, data) for key, (due, data) in states.items()}
-            else:
-                self._rest = _unpack(states)
+        if version == VERSION and snapshot is not None:
+            self._stamp, states, pieces = snapshot["stamp"], _unpack(unseal(states)), snapshot["remembered"]
+        elif version == 3:
+            states = {
+                key: held(int.from_bytes(was[:8], "big", signed=True), was[9:])
+                for key, was in _unpack(unseal(states)).items()
+            }
+        elif snapshot is not None:
+            states = {key: held(NEVER if due is None else due, data) for key, (due, data) in states.items()}
+        self._remembered = Remembered(seal, unseal, pieces, self._stamp)
+        """At rest until their deadline, when nothing is left of them."""
         self._deadlines = Deadlines()
-        for key, held in self._rest.items():
-            if (due := _due(held)) != NEVER:
-                self._deadlines.add(due, key)
+        """Of all but those that are remembered."""
+        for key, at_rest in states.items():
+            self._put(key, due_of(at_rest), at_rest[HEAD:])
 
     def snapshot(self) -> dict[str, Any]:
         """The group as plain, versioned values."""
-        rest, dump = self._rest, self._keyed.dump
         for key, state in self._live.items():
-            rest[key] = self._at_rest(state.deadline, dump(state))
+            self._put(key, state.deadline, self._keyed.dump(state), is_noted=True)
         self._live.clear()
-        return {"version": VERSION, "states": _pack(rest)}
+        return {
+            "version": VERSION,
+            "stamp": self._stamp,
+            "states": self._seal(_pack(self._waiting)),
+            "remembered": self._remembered.snapshot(),
+        }
 
     def __len__(self) -> int:
-        return len(self._rest) + sum(key not in self._rest for key in self._live)
+        remembered = {key for key, _ in self._remembered.items(self._stamp)}
+        return len(remembered | self._waiting.keys() | self._live.keys())
 
     def process(self, batches: Iterable[Sequence[Record] | Progress]) -> Decided:
         """Take in records and progress, in the order of the log.
@@ -159,49 +190,13 @@ class KeyGroup(Generic[S, E]):
         A record may be a plain tuple of its fields, which is made and taken apart in a third of the time.
         """
         decided = Decided()
-        mapper, decode, dump = self._keyed.mapper, self._keyed.decode, self._keyed.dump
-        live, rest, deadlines = self._live, self._rest, self._deadlines
         tallies: list[Tally] = []
-        results, count = decided.results, tallies.append
-        at_rest = self._at_rest
         for batch in batches:
             if isinstance(batch, Progress):
                 self._advance(batch, decided, tallies)
-                continue
-            decided.tally["events"] += len(batch)
-            for record in batch:
-                stamp, _, key, value, _, _ = record
-                if deadlines.next < stamp:
-                    self._advance(stamp, decided, tallies)
-                if key is None:
-                    self._reject(record, "no message key", decided)
-                    continue
-                try:
-                    event = decode(key, value)
-                except ValueError as error:
-                    self._reject(record, str(error), decided)
-                    continue
-                state = live.get(key)
-                if state is None and key in rest:
-                    state = self._recall(key)
-                due = state.deadline if state is not None else None
-                state, outcome = mapper(state, event, stamp)
-                if state is None:
-                    self._forget(key)
-                else:
-                    live[key] = state
-                    deadline = state.deadline
-                    if deadline != due and deadline is not None:
-                        deadlines.add(deadline, key)
-                if outcome is not None:
-                    count(outcome.tally)
-                    if outcome.result is not None:
-                        results.append(outcome.result)
-                    if outcome.late:
-                        decided.late.append(Record(*record))
-                    if outcome.rest and state is not None:
-                        rest[key] = at_rest(state.deadline, dump(state))
-                        del live[key]
+            elif batch:
+                decided.tally["events"] += len(batch)
+                self._take(batch, decided, tallies)
         decided.count(tallies)
         return decided
 
@@ -209,37 +204,142 @@ class KeyGroup(Generic[S, E]):
         """Let `expire` end each state, in the order of the keys: the log has ended for good."""
         decided = Decided()
         tallies: list[Tally] = []
-        for key in sorted({*self._rest, *self._live}):
+        for key in sorted(self._live.keys() | self._waiting.keys()):
             self._end(key, expire, decided, tallies)
         decided.count(tallies)
         return decided
 
-    def _recall(self, key: bytes) -> S:
-        if key in self._live:
-            return self._live[key]
-        held = self._rest[key]
-        state = self._keyed.load(held[_HEAD:])
-        due = _due(held)
+    def _take(self, batch: Sequence[Record], decided: Decided, tallies: list[Tally]) -> None:
+        """Map records, those of one key that follow one another together where that comes to the same: a trip then is
+        two steps, not five.
+        """
+        stamps, _, keys, values, _, _ = zip(*batch, strict=True)
+        events = self._keyed.decode_all(keys, values)
+        together, deadlines = self._keyed.together, self._deadlines
+        start, count = 0, len(batch)
+        while start < count:
+            key, end = keys[start], start + 1
+            while end < count and keys[end] == key:
+                end += 1
+            if deadlines.next < stamps[start]:
+                self._advance(stamps[start], decided, tallies)
+            if events is None or end == start + 1 or deadlines.next < stamps[end - 1]:
+                mapped = None
+            else:
+                state, due, is_woken = self._state(key, stamps[start])
+                mapped = together(state, events[start:end], stamps[start], stamps[end - 1])
+            if mapped is not None:
+                self._apply(batch[start], due, is_woken, *mapped, decided, tallies)
+            else:
+                for at in range(start, end):
+                    self._map(batch[at], events and events[at], decided, tallies)
+            start = end
+        self._stamp = stamps[-1]
+        self._remembered.sweep(self._stamp)
+
+    def _map(self, record: Record, event: E | None, decided: Decided, tallies: list[Tally]) -> None:
+        """Map one record, whose event may not be decoded yet."""
+        stamp, _, key, value, _, _ = record
+        if self._deadlines.next < stamp:
+            self._advance(stamp, decided, tallies)
+        if key is None:
+            self._reject(record, "no message key", decided)
+            return
+        if event is None:
+            try:
+                event = self._keyed.decode(key, value)
+            except ValueError as error:
+                self._reject(record, str(error), decided)
+                return
+        state, due, is_woken = self._state(key, stamp)
+        self._apply(record, due, is_woken, *self._keyed.mapper(state, event, stamp), decided, tallies)
+
+    def _state(self, key: bytes, stamp: int) -> tuple[S | None, int | None, bool]:
+        """The state of a key, its deadline, and whether it is at rest (which it stays)."""
+        state = self._live.get(key)
+        if state is not None:
+            return state, state.deadline, False
+        at_rest = self._waiting.get(key) or self._remembered.get(key, stamp)
+        if at_rest is None:
+            return None, None, False
+        state = self._load(at_rest)
+        return state, state.deadline, True
+
+    def _apply(
+        self,
+        record: Record,
+        due: int | None,
+        is_woken: bool,
+        state: S | None,
+        outcome: Outcome | None,
+        decided: Decided,
+        tallies: list[Tally],
+    ) -> None:
+        """Take in what a record has come to; of several that were mapped together, the first is given."""
+        rests = False
+        if outcome is not None:
+            tallies.append(outcome.tally)
+            if outcome.result is not None:
+                decided.results.append(outcome.result)
+            if outcome.late:
+                decided.late.append(Record(*record))
+            if outcome.same:
+                return
+            rests = outcome.rest
+        key: Any = record[2]
+        if is_woken:
+            self._wake(key, due)
+        if state is None:
+            self._live.pop(key, None)
+            if due is not None:
+                self._deadlines.remove(due, key)
+            return
+        deadline = state.deadline
+        if rests:
+            if due is not None:
+                self._deadlines.remove(due, key)
+            self._live.pop(key, None)
+            self._put(key, deadline, self._keyed.dump(state))
+            return
+        self._live[key] = state
+        if deadline != due:
+            if due is not None:
+                self._deadlines.remove(due, key)
+            if deadline is not None:
+                self._deadlines.add(deadline, key)
+
+    def _wake(self, key: bytes, due: int | None) -> None:
+        """Take a state out of its rest."""
+        if self._waiting.pop(key, None) is None:
+            self._remembered.pop(key)
+            if due is not None:
+                self._deadlines.add(due, key)
+
+    def _put(self, key: bytes, due: int | None, data: bytes, *, is_noted: bool = False) -> None:
+        """Put a state to rest, whose deadline may have been noted before."""
+        if due is None or due >= NEVER:
+            self._waiting[key] = held(NEVER, data)
+        elif self._keyed.forgets(data):
+            self._remembered.put(key, held(due, data))
+            if is_noted:
+                self._deadlines.remove(due, key)
+        else:
+            self._waiting[key] = held(due, data)
+            if not is_noted:
+                self._deadlines.add(due, key)
+
+    def _load(self, at_rest: bytes) -> S:
+        state = self._keyed.load(at_rest[HEAD:])
+        due = due_of(at_rest)
         state.deadline = due if due != NEVER else None
         return state
 
-    def _forget(self, key: bytes) -> None:
-        self._live.pop(key, None)
-        self._rest.pop(key, None)
-
     def _advance(self, stamp: int, decided: Decided, tallies: list[Tally]) -> None:
-        """Expire what is due before `stamp`. An entry that is not its key's deadline any more is passed over."""
-        live, rest = self._live, self._rest
-        for due, key in self._deadlines.before(stamp):
-            state = live.get(key)
-            if state is not None:
-                if state.deadline == due:
-                    self._end(key, self._keyed.expire, decided, tallies)
-            elif (held := rest.get(key)) is not None and _due(held) == due:
-                if held[_DUE]:
-                    del rest[key]
-                else:
-                    self._end(key, self._keyed.expire, decided, tallies)
+        """Expire what is due before `stamp`."""
+        for _, key in self._deadlines.before(stamp):
+            self._end(key, self._keyed.expire, decided, tallies)
+        self._stamp = stamp
+        self._remembered.sweep(stamp)
 
     def _end(
         self,
@@ -248,32 +348,26 @@ class KeyGroup(Generic[S, E]):
         decided: Decided,
         tallies: list[Tally],
     ) -> None:
-        before = self._recall(key)
+        before = self._live.pop(key, None)
+        if before is None:
+            before = self._load(self._waiting.pop(key))
         due = before.deadline
         state, outcome = expire(before)
-        if state is None:
-            self._forget(key)
-        else:
+        if due is not None:
+            self._deadlines.remove(due, key)
+        if state is not None:
             self._live[key] = state
-            if state.deadline is not None and state.deadline != due:
+            if state.deadline is not None:
                 self._deadlines.add(state.deadline, key)
         if outcome is not None:
             tallies.append(outcome.tally)
             if outcome.result is not None:
                 decided.results.append(outcome.result)
 
-    def _at_rest(self, due: int | None, data: bytes) -> bytes:
-        due = NEVER if due is None or due > NEVER else due
-        return b"%b%c%b" % (due.to_bytes(_DUE, "big", signed=True), self._keyed.forgets(data), data)
-
     @staticmethod
     def _reject(record: Record, reason: str, decided: Decided) -> None:
         decided.dead.append(Dead(Record(*record), reason))
         decided.tally["dead_letters"] += 1
-
-
-def _due(held: bytes) -> int:
-    return int.from_bytes(held[:_DUE], "big", signed=True)
 
 
 _pack = msgspec.msgpack.Encoder().encode

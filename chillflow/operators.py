@@ -7,7 +7,7 @@ Bytewax key, their *group* or *unit*: the work is in `keygroup` and `windows`, t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any, Callable, TypeAlias, TypeVar, cast  # noqa: UP035  Bytewax 0.21 fails on abc's under 3.10
@@ -79,11 +79,17 @@ def is_progress(item: tuple[str, Any]) -> bool:
     return item[0] == CLOCK
 
 
+def _seal(data: bytes) -> tuple[int, bytes]:
+    sealed = compress(data)
+    SNAPSHOT_BYTES.labels("trips").inc(len(sealed[1]))
+    return sealed
+
+
 class _Group(StatefulBatchLogic[Any, Decided, Any]):
     def __init__(self, keyed: Keyed[Any, Any], close: Any, snapshot: Any) -> None:
-        if snapshot is not None and "compressed" in snapshot:
-            snapshot = {"version": snapshot["version"], "states": decompress(snapshot["compressed"])}
-        self._group = KeyGroup(keyed, snapshot)
+        if snapshot is not None and "compressed" in snapshot:  # of version 3
+            snapshot = {"version": snapshot["version"], "states": snapshot["compressed"]}
+        self._group = KeyGroup(keyed, snapshot, _seal, decompress)
         self._close = close
 
     def on_batch(self, values: list[Any]) -> tuple[Iterable[Decided], bool]:
@@ -97,10 +103,7 @@ class _Group(StatefulBatchLogic[Any, Decided, Any]):
         return [self._group.close(self._close)] if self._close else [], StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> Any:
-        state = self._group.snapshot()
-        length, data = compress(state["states"])
-        SNAPSHOT_BYTES.labels("trips").inc(len(data))
-        return {"version": state["version"], "compressed": (length, data)}
+        return self._group.snapshot()
 
 
 @operator
@@ -144,6 +147,8 @@ def stateful_map(
     dump: Callable[[Any], bytes],
     load: Callable[[bytes], Any],
     forgets: Callable[[bytes], bool] = lambda data: False,
+    decode_all: Callable[[Sequence[Any], Sequence[Any]], Sequence[Any] | None] = lambda keys, values: None,
+    together: Callable[[Any, Sequence[Any], int, int], tuple[Any, Outcome] | None] = lambda *_: None,
     close: Callable[[Any], tuple[Any, Outcome | None]] | None = None,
 ) -> KeyGroupsOut:
     """Map records with a state per key and deadlines in stream time.
@@ -159,7 +164,7 @@ def stateful_map(
     :arg close: At the end of a bounded run each state is ended by `close(state) -> (state, outcome)`;
         without it states stay as they are in the recovery store.
     """
-    keyed = Keyed(mapper, expire, decode, dump, load, forgets)
+    keyed = Keyed(mapper, expire, decode, dump, load, forgets, decode_all, together)
     decided = op.stateful_batch("groups", up, lambda snapshot: _Group(keyed, close, snapshot))
 
     def pick(name: str) -> KeyedStream[Any]:

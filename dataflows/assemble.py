@@ -18,7 +18,7 @@ from chillflow import account
 from chillflow import operators as cf_op
 from chillflow.account import AccountFile
 from chillflow.assembly import Assembly
-from chillflow.codec import decode_keyed
+from chillflow.codec import decode_all, decode_keyed
 from chillflow.connectors import ensure_topics, open_database, open_log
 from chillflow.connectors.sink import ExactlyOnceSink
 from chillflow.connectors.source import LogSource
@@ -96,6 +96,8 @@ def build(
         dump=assembly.dump,
         load=assembly.load,
         forgets=assembly.forgets,
+        decode_all=decode_all,
+        together=assembly.together,
         close=assembly.close if settings.close_all else None,
     )
     changes = op.map("take_changes", assembled.results, outputs.changes)

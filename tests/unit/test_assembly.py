@@ -33,6 +33,7 @@ from tests.unit.vocabulary import (
     exit_event,
     five,
     group,
+    nothing,
     payment_event,
     records,
     start_event,
@@ -76,7 +77,8 @@ class Stream:
 
     def assert_nothing_is_left(self) -> None:
         assert len(self.group) == 0
-        assert self.group.snapshot() == group().snapshot()
+        self.group.process([self.group._stamp + 2 * HOUR])  # what has ended is let go of by the hour
+        assert nothing(self.group)
         assert self.account["open_trips"] == self.account["events_in_open"] == 0
 
 
@@ -240,7 +242,7 @@ def test_the_highest_version_counts_in_any_order(kind: int, order: tuple[int, ..
         stream = Stream()
         corrections = [versions[at] for at in order]
         stream.read(*(corrections + others if first else others + corrections))
-        state = stream.group._recall(KEY.encode())
+        state = stream.group._state(KEY.encode(), NOW)[0]
         assert state is not None
         assert state.events[kind].event_version == 2
         assert stream.account["superseded"] == 2
@@ -408,7 +410,7 @@ def test_what_cannot_be_decoded_is_a_dead_letter() -> None:
     stream.assert_nothing_is_left()
 
 
-@given(events(), events(), events(), st.sampled_from([0, 1, 2]), st.integers(0, 2**31 - 1))
+@given(events(), events(), events(), st.sampled_from([0, 1]), st.integers(0, 2**31 - 1))
 @settings(max_examples=150, deadline=None)
 def test_a_state_comes_back_as_it_was(one: Event, two: Event, three: Event, status: int, revision: int) -> None:
     held: list[Any] = [None] * 5
@@ -420,6 +422,21 @@ def test_a_state_comes_back_as_it_was(one: Event, two: Event, three: Event, stat
     again = assembly().load(dumped)
     assert (again.status, again.revision, again.events) == (status, revision, held)
     assert assembly().dump(again) == dumped
+
+
+@given(trips(), st.permutations(range(5)), st.integers(3, 5), st.integers(0, 2))
+@settings(max_examples=150, deadline=None)
+def test_a_complete_state_comes_back_as_it_was(one: CompleteTrip, order: list[int], count: int, version: int) -> None:
+    rules, state = assembly(), None
+    made = [event.model_copy(update={"event_version": version, "event_id": ""}) for event in split(one)]
+    for kind in order[:count]:
+        state, _ = rules.assemble(state, decode(encode(made[kind])), NO_TIME)
+    assert state is not None
+    dumped = rules.dump(state)
+    again = rules.load(dumped)
+    assert (again.status, again.revision, again.events) == (state.status, state.revision, state.events)
+    assert (again.counted, again.trip) == (state.counted, state.trip)
+    assert rules.dump(again) == dumped
 
 
 def states() -> list[TripState]:
@@ -440,7 +457,7 @@ def states() -> list[TripState]:
     ]
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_states_in_recovery_stores_are_read(version: int) -> None:
     # If one of these files cannot be read any more, states of that version are lost to whoever has them.
     lines = (GOLDEN / f"trip_states_v{version}.hex").read_text().split()
@@ -449,8 +466,8 @@ def test_states_in_recovery_stores_are_read(version: int) -> None:
         counted = state.counted if version > 1 else UNCOUNTED
         assert (again.status, again.revision, again.events) == (state.status, state.revision, state.events)
         assert again.counted == counted
-        if version == 2:
-            assert assembly().dump(state).hex() == line
+        if version == 3:
+            assert assembly().dump(again).hex() == line
 
 
 @given(trips())

@@ -34,10 +34,12 @@ from tests.unit.vocabulary import (
     MINUTE,
     NOW,
     assembly,
+    deadlines,
     end_event,
     enter_event,
     exit_event,
     group,
+    nothing,
     payment_event,
     records,
     start_event,
@@ -231,12 +233,12 @@ class AssemblyMachine(RuleBasedStateMachine):
         """Stream time goes on; the group may hear of it at once, or by its next record."""
         self._go_to(max(self.now, NOW) + step, is_heard)
 
-    @precondition(lambda self: any(True for _ in self.group._deadlines))
+    @precondition(lambda self: deadlines(self.group))
     @rule(pick=st.integers(0, 1000), past=st.sampled_from([0, 1]), is_heard=st.booleans())
     def go_to_a_deadline(self, pick: int, past: int, is_heard: bool) -> None:
         """To the millisecond of one of the deadlines, or to the next."""
-        deadlines = sorted(self.group._deadlines)
-        self._go_to(max(self.now, deadlines[pick % len(deadlines)][0] + past), is_heard)
+        ends = deadlines(self.group)
+        self._go_to(max(self.now, ends[pick % len(ends)] + past), is_heard)
 
     @rule()
     def snapshot(self) -> None:
@@ -276,8 +278,8 @@ class AssemblyMachine(RuleBasedStateMachine):
         self._go_to(max(self.now, NOW) + FOR_EVER, is_heard=True)
         self.the_model_says_the_same()
         assert len(self.group) == self.account["open_trips"] == self.account["events_in_open"] == 0
-        assert self.group.snapshot() == group().snapshot()
-        assert not [*self.group._deadlines]
+        assert nothing(self.group)
+        assert not deadlines(self.group)
 
     def _read(self, events: Iterable[TripEvent], at_once: bool) -> None:
         batch = []

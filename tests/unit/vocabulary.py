@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from chillflow.assembly import Assembly, TripState
-from chillflow.codec import DecodedEvent, decode_keyed, encode
+from chillflow.codec import DecodedEvent, decode_all, decode_keyed, encode
 from chillflow.events import (
     Event,
     PaymentProcessedEvent,
@@ -18,6 +18,8 @@ from chillflow.events import (
     ZoneExitedEvent,
 )
 from chillflow.keygroup import Keyed, KeyGroup, Record
+from chillflow.remembered import due_of
+from chillflow.streamtime import NO_TIME
 from chillflow.splitting import split
 from chillflow.trips import CompleteTrip, milliseconds
 
@@ -131,12 +133,26 @@ def assembly() -> Assembly:
 def keyed() -> Keyed[TripState, DecodedEvent]:
     """Assembly as a key group runs it."""
     rules = assembly()
-    return Keyed(rules.assemble, rules.expire, decode_keyed, rules.dump, rules.load, rules.forgets)
+    return Keyed(
+        rules.assemble, rules.expire, decode_keyed, rules.dump, rules.load, rules.forgets, decode_all, rules.together
+    )
 
 
 def group(snapshot: Any = None) -> KeyGroup[TripState, DecodedEvent]:
     """A key group of trips."""
     return KeyGroup(keyed(), snapshot)
+
+
+def nothing(one: KeyGroup[Any, Any]) -> bool:
+    """Whether the group holds nothing but its time."""
+    return len(one) == 0 and {**one.snapshot(), "stamp": None} == {**group().snapshot(), "stamp": None}
+
+
+def deadlines(one: KeyGroup[Any, Any]) -> list[int]:
+    """When its states end."""
+    return sorted(
+        [*(due for due, _ in one._deadlines), *(due_of(state) for _, state in one._remembered.items(NO_TIME))]
+    )
 
 
 def records(events: Iterable[TripEvent], stamps: int | Sequence[int] = NOW) -> list[Record]:
