@@ -48,7 +48,7 @@ def group(snapshot: Any = None) -> KeyGroup[Any, Any]:
         assembly.load,
         assembly.forgets,
         decode_all,
-        assembly.together,
+        assembly.shortcut,
     )
     return KeyGroup(keyed, snapshot)
 

@@ -19,7 +19,7 @@ from msgspec.structs import astuple
 from chillflow.analytics import Change, change_of, taken_out
 from chillflow.codec import KINDS, CompleteTripStruct, DecodedEvent
 from chillflow.events import EVENT_CLASSES, EVENT_TYPES, SCHEMA_VERSION
-from chillflow.keygroup import Outcome, Tally
+from chillflow.keygroup import Outcome, Stretch, Tally
 from chillflow.trips import DERIVED_FIELDS, TRIP_FIELDS, CompleteTrip, derived, milliseconds
 
 __all__ = ["ACCOUNT", "Assembly", "Result", "TripState"]
@@ -81,6 +81,12 @@ class TripState(msgspec.Struct, gc=False):
         return events[STARTED] is not None and events[PAYMENT] is not None and events[ENDED] is not None
 
     @property
+    def latest(self) -> datetime:
+        """When the last of its events happened."""
+        latest: datetime = max(event.event_time for event in self.events if event is not None)
+        return latest
+
+    @property
     def size(self) -> int:
         """How many events are held."""
         return len(self.events) - self.events.count(None)
@@ -93,7 +99,8 @@ _TAKES_OVER = Outcome((("superseded", 1),))
 _OPENED = tuple(Outcome((("open_trips", 1), ("events_in_open", count))) for count in range(1 + len(EVENT_CLASSES)))
 _NOT_IN = (LEFT_OUT, FIXED)
 _JOINED = tuple(Outcome(((f"events_in_{name}", 1),)) for name in _NAMES)
-_JOINED_OPEN = tuple(Outcome((("events_in_open", count),)) for count in range(1 + len(EVENT_CLASSES)))
+_Started, _Exited, _Entered, _Paid, _Ended = (cls.struct for cls in EVENT_CLASSES)
+_NO_DROPOFF = [None, None, None]
 
 
 class Assembly:
@@ -146,77 +153,100 @@ class Assembly:
             events[kind] = event
             if not state.is_complete:
                 return state, _JOINED[OPEN] if joined else _TAKES_OVER
-            return state, self._completed(state, stamp, joined)
+            return state, self._completed(state, stamp, state.latest, state.size, joined)
         if state.status == COMPLETE:
             events[kind] = event
             if kind not in _NEEDED:  # says nothing that is not known already
                 return state, _JOINED[COMPLETE] if joined else _TAKES_OVER
-            return state, self._completed(state, stamp, joined)
+            return state, self._completed(state, stamp, state.latest, state.size, joined)
         was = _incomplete(state)
         events[kind] = event
         if state.is_complete:
-            return state, self._completed(state, stamp, joined, was)
+            return state, self._completed(state, stamp, state.latest, state.size, joined, was)
         state.revision += 1
         return state, Outcome(_moved(INCOMPLETE, INCOMPLETE, state.size, joined), _incomplete(state))
 
-    def together(
-        self, state: TripState | None, events: Sequence[DecodedEvent], first: int, last: int
-    ) -> tuple[TripState, Outcome] | None:
-        """Take in events of a trip that follow one another, as `assemble` would one by one; the stamps are those of the
-        first and the last. None, and nothing is done, where they are not as usual: all new, of a trip that is open or
-        opens and lives to the last of them, which alone can complete it.
+    def shortcut(self, stretch: Stretch[TripState, DecodedEvent], start: int) -> int:
+        """Take in the trips of our own producers, who send both events of a pickup and then all three of a drop-off: in
+        one loop, which costs a third of `assemble` for each. It ends at the first event that does not fit.
         """
-        kinds = [KINDS[type(event)] for event in events]
-        count = len(kinds)
-        if state is None:
-            time = milliseconds(events[0].event_time)
-            if time < first - self._correction:
-                return None
-            trip = TripState((time if time > first else first) + self._timeout, OPEN, 0, [None, None, None, None, None])
-        else:
-            trip = state
-        slots: list[Any] = trip.events
-        if trip.status != OPEN or (trip.deadline or 0) < last or len({*kinds}) < count:
-            return None
-        filled = slots.copy()
-        for kind, event in zip(kinds, events, strict=True):
-            if slots[kind] is not None:
-                return None
-            filled[kind] = event
-        is_complete = filled[STARTED] is not None and filled[PAYMENT] is not None and filled[ENDED] is not None
-        if is_complete and kinds[-1] not in _NEEDED:
-            return None
-        for kind in kinds:
-            self.taken[kind] += 1
-        trip.events = filled
-        if not is_complete:
-            return trip, (_OPENED if state is None else _JOINED_OPEN)[count]
-        outcome = self._completed(trip, last, count)
-        if state is None:
-            outcome = msgspec.structs.replace(outcome, tally=(("open_trips", 1), *outcome.tally))
-        return trip, outcome
+        keys, events, stamps, states = stretch.keys, stretch.events, stretch.stamps, stretch.states
+        waiting, remembered, end = stretch.waiting, stretch.remembered, stretch.end
+        timeout, correction = self._timeout, self._correction
+        at, opened, ended = start, 0, len(stretch.ended)
+        last = stamps[end - 1] if end > start else 0
+        while at < end:
+            event, key = events[at], keys[at]
+            kind = type(event)
+            if kind is _Started and at + 2 <= end and keys[at + 1] == key:
+                if type(events[at + 1]) is not _Exited or key in states or key in waiting or key in remembered:
+                    break
+                time, stamp = milliseconds(event.event_time), stamps[at]
+                deadline = (time if time > stamp else stamp) + timeout
+                if time < stamp - correction or deadline < last:
+                    break
+                states[key] = TripState(deadline, OPEN, 0, [event, events[at + 1], None, None, None])
+                stretch.opened.append((deadline, key))
+                opened += 1
+                at += 2
+            elif kind is _Entered and at + 3 <= end and keys[at + 1] == key == keys[at + 2]:
+                state, payment, ending = states.get(key), events[at + 1], events[at + 2]
+                if state is None or state.status != OPEN or type(payment) is not _Paid or type(ending) is not _Ended:
+                    break
+                started, exited, *others = state.events
+                if started is None or exited is None or others != _NO_DROPOFF:
+                    break
+                states.pop(key)
+                stamp, due = stamps[at + 2], state.deadline
+                state.events = [started, exited, event, payment, ending]
+                latest = max(
+                    started.event_time, exited.event_time, event.event_time, payment.event_time, ending.event_time
+                )
+                outcome = self._completed(state, stamp, latest, len(EVENT_CLASSES), 3)
+                at += 3
+                stretch.results.append(outcome.result)
+                stretch.tallies.append(outcome.tally)
+                stretch.ended.append((due, key, state.deadline, self.dump(state)))
+            else:
+                break
+        ended = len(stretch.ended) - ended
+        taken = self.taken
+        taken[STARTED] += opened
+        taken[_EXITED] += opened
+        taken[_ENTERED] += ended
+        taken[PAYMENT] += ended
+        taken[ENDED] += ended
+        stretch.tallies += [_OPENED[2].tally] * opened
+        return at
 
-    def _completed(self, state: TripState, stamp: int, joined: int, was: Result | None = None) -> Outcome:
-        """The trip is complete, or has changed since it was; `was` is what it was if it was incomplete before."""
+    def _completed(
+        self, state: TripState, stamp: int, latest: datetime, size: int, joined: int, was: Result | None = None
+    ) -> Outcome:
+        """The trip is complete, or has changed since it was; `was` is what it was if it was incomplete before. It has
+        so many events, of which so many are new, and the latest happened at that time.
+        """
         before, old, events = state.status, state.trip, state.events
         state.status = COMPLETE
         state.revision += 1
         started, ended = events[STARTED], events[ENDED]
         figures = derived(ended.trip_distance, started.pickup_ts, ended.dropoff_ts)
         state.trip = trip = _trip(events, figures, state.revision)
-        size = 5 if None not in events else state.size
         tally = _moved(before, COMPLETE, size, joined)
         left_out = state.counted in _NOT_IN
         changes = self._count(state, old, trip, stamp)
         if left_out != (state.counted in _NOT_IN):
             tally += (("left_out_trips", -1 if left_out else 1),)
-        latest = milliseconds(max([event.event_time for event in events if event is not None]))
-        state.deadline = (latest if latest > stamp else stamp) + self._correction
-        return Outcome(tally, Result(trip, (), was, changes), False, False, size == len(EVENT_CLASSES))
+        is_last = changes and latest == trip.dropoff_ts  # then its time in ms is known already
+        end = changes[-1][1] if is_last else milliseconds(latest)
+        state.deadline = (end if end > stamp else stamp) + self._correction
+        return Outcome(tally, Result(trip, (), was, changes), rest=size == len(EVENT_CLASSES))
 
     def _count(self, state: TripState, was: Any, trip: Any, stamp: int) -> tuple[Change, ...]:
         """Count the trip into the windows, as the revision it now is; `was` is its last one."""
         past = stamp - self._windows
+        if state.counted == UNCOUNTED and (new := change_of(trip)) is not None and new[1] >= past:  # nearly always
+            state.counted = COUNTED
+            return (new,)
         out: tuple[Change, ...] = ()
         if state.counted == FIXED:
             return ()
@@ -254,7 +284,7 @@ class Assembly:
         """
         events = state.events
         if state.status == COMPLETE:
-            marks = [event and _mark(event) for event in events]
+            marks = map(_mark, events) if all(events) else [event and _mark(event) for event in events]
             return _pack((COMPLETE, state.counted, astuple(state.trip), *marks))
         rows = [event and row(event) for row, event in zip(_ROWS, events, strict=True)]
         return _pack((state.status, state.revision, _key_of(events), rows, state.counted))

@@ -70,6 +70,8 @@ class Deadlines:
             bucket.pop(key, None)
             if not bucket:
                 del self._buckets[number]
+                if self._taken == len(self._current):
+                    self._skip()
         elif number <= self._number:
             place = bisect_left(self._current, (due, key), self._taken)
             if self._current[place : place + 1] == [(due, key)]:
@@ -93,5 +95,12 @@ class Deadlines:
                 bucket = self._buckets.pop(self._number, None) or {}
                 self._current, self._taken = sorted([(due, key) for key, due in bucket.items()]), 0
             else:
-                self.next = self._numbers[0] << _BUCKET if self._numbers else NEVER
+                self._skip()
                 return
+
+    def _skip(self) -> None:
+        """Pass over buckets that are gone: next is what there is next."""
+        numbers, buckets = self._numbers, self._buckets
+        while numbers and numbers[0] not in buckets:
+            heappop(numbers)
+        self.next = numbers[0] << _BUCKET if numbers else NEVER

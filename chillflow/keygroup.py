@@ -10,8 +10,9 @@ Before a partition has had enough records to have a stream time, stamps are NO_T
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
@@ -23,7 +24,7 @@ from chillflow.messages import Headers
 from chillflow.remembered import HEAD, Piece, Remembered, due_of, held
 from chillflow.streamtime import NO_TIME
 
-__all__ = ["Dead", "Decided", "KeyGroup", "Keyed", "Outcome", "Progress", "Record", "State"]
+__all__ = ["Dead", "Decided", "KeyGroup", "Keyed", "Outcome", "Progress", "Record", "State", "Stretch"]
 
 VERSION = 4
 """4: what is only remembered is in pieces that stay as they are. 3: all states are one piece of bytes, which costs
@@ -98,9 +99,33 @@ class Keyed(Generic[S, E]):
     """Whether of a state as `dump` left it `expire` would leave nothing at all: then it is not loaded for that."""
     decode_all: Callable[[Sequence[Any], Sequence[Any]], Sequence[E] | None] = lambda keys, values: None
     """(keys, values) -> their events, or None: then each is decoded by itself."""
-    together: Callable[[S | None, Sequence[E], int, int], tuple[S, Outcome] | None] = lambda *_: None
-    """(state, events, stamp of the first, stamp of the last) -> what `mapper` would make of events of one key that
-    follow one another, or None, with the state as it was: then each is mapped by itself."""
+    shortcut: Callable[[Stretch[S, E], int], int] = lambda stretch, start: start
+    """Maps the records of a stretch from this place on as `mapper` would, as far as they are of a kind that it can map
+    faster, and says how far that is."""
+
+
+@dataclass
+class Stretch(Generic[S, E]):
+    """Records in which no deadline falls but those of states that they make, for a shortcut."""
+
+    keys: Sequence[bytes]
+    events: Sequence[E]
+    stamps: Sequence[int]
+    end: int
+    """Where no record of the stretch is any more."""
+    states: dict[bytes, S]
+    """The states that are not at rest."""
+    waiting: Mapping[bytes, Any]
+    remembered: Mapping[bytes, Any]
+    """Those that are, by their keys."""
+    results: list[Any]
+    """What is sent on is added to these."""
+    tallies: list[Tally]
+    """And these."""
+    opened: list[tuple[int, bytes]]
+    """The deadlines and keys of states that it has put into `states`."""
+    ended: list[tuple[int, bytes, int, bytes]]
+    """The deadlines and keys of states that it has taken out, to be remembered until the next number; dumped."""
 
 
 @dataclass
@@ -210,32 +235,40 @@ class KeyGroup(Generic[S, E]):
         return decided
 
     def _take(self, batch: Sequence[Record], decided: Decided, tallies: list[Tally]) -> None:
-        """Map records, those of one key that follow one another together where that comes to the same: a trip then is
-        two steps, not five.
-        """
+        """Map records, by the shortcut where it can."""
         stamps, _, keys, values, _, _ = zip(*batch, strict=True)
         events = self._keyed.decode_all(keys, values)
-        together, deadlines = self._keyed.together, self._deadlines
-        start, count = 0, len(batch)
-        while start < count:
-            key, end = keys[start], start + 1
-            while end < count and keys[end] == key:
-                end += 1
-            if deadlines.next < stamps[start]:
-                self._advance(stamps[start], decided, tallies)
-            if events is None or end == start + 1 or deadlines.next < stamps[end - 1]:
-                mapped = None
-            else:
-                state, due, is_woken = self._state(key, stamps[start])
-                mapped = together(state, events[start:end], stamps[start], stamps[end - 1])
-            if mapped is not None:
-                self._apply(batch[start], due, is_woken, *mapped, decided, tallies)
-            else:
-                for at in range(start, end):
-                    self._map(batch[at], events and events[at], decided, tallies)
-            start = end
+        deadlines, remembered = self._deadlines, self._remembered
+        at, count = 0, len(batch)
+        while at < count:
+            if events is not None:
+                if deadlines.next < stamps[at]:
+                    self._advance(stamps[at], decided, tallies)
+                stretch = Stretch(
+                    keys,
+                    events,
+                    stamps,
+                    bisect_right(stamps, deadlines.next, at),
+                    self._live,
+                    self._waiting,
+                    remembered.states,
+                    decided.results,
+                    tallies,
+                    [],
+                    [],
+                )
+                at = self._keyed.shortcut(stretch, at)
+                for due, key in stretch.opened:
+                    deadlines.add(due, key)
+                for due, key, until, data in stretch.ended:
+                    deadlines.remove(due, key)
+                    remembered.put(key, held(until, data))
+                if at == count:
+                    break
+            self._map(batch[at], events and events[at], decided, tallies)
+            at += 1
         self._stamp = stamps[-1]
-        self._remembered.sweep(self._stamp)
+        remembered.sweep(self._stamp)
 
     def _map(self, record: Record, event: E | None, decided: Decided, tallies: list[Tally]) -> None:
         """Map one record, whose event may not be decoded yet."""
@@ -275,7 +308,7 @@ class KeyGroup(Generic[S, E]):
         decided: Decided,
         tallies: list[Tally],
     ) -> None:
-        """Take in what a record has come to; of several that were mapped together, the first is given."""
+        """Take in what a record has come to."""
         rests = False
         if outcome is not None:
             tallies.append(outcome.tally)

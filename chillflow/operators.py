@@ -7,6 +7,7 @@ Bytewax key, their *group* or *unit*: the work is in `keygroup` and `windows`, t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -19,10 +20,10 @@ from bytewax.operators import KeyedStream, StatefulBatchLogic
 
 from chillflow.analytics import Change
 from chillflow.compression import compress, decompress
-from chillflow.keygroup import Dead, Decided, Keyed, KeyGroup, Outcome, Progress, Record
+from chillflow.keygroup import Dead, Decided, Keyed, KeyGroup, Outcome, Progress, Record, Stretch
 from chillflow.monitoring.metrics import SNAPSHOT_BYTES
 from chillflow.streamtime import StreamTime
-from chillflow.timed import Timed, oldest
+from chillflow.timed import Timed, joined, oldest
 from chillflow.windows import Clock, Day, Reached, Tell, Terms, Unit, Window, spread
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "KeyGroupsOut",
     "WindowsOut",
     "group_of",
+    "groups_of",
     "is_progress",
     "key_groups",
     "live_windows",
@@ -46,13 +48,20 @@ GroupBatch: TypeAlias = tuple[str, GroupRecords]
 ClockBatch: TypeAlias = tuple[str, Reached]
 """What it emits besides, under the key CLOCK, for `live_windows`: how far its partition is."""
 CLOCK = "clock"
+_MOST = 500
+"""Results in one list at most: between processes an item is to be well below 1 MiB."""
 
 X = TypeVar("X")
 
 
 def group_of(key: bytes | None, groups: int) -> int:
     """The key group of a key. The high half of the CRC: partitioners use the low one."""
-    return (crc32(key) >> 16) % groups if key else 0
+    return groups_of((key,), groups)[0]
+
+
+def groups_of(keys: Sequence[bytes | None], groups: int) -> list[int]:
+    """The key groups of many keys."""
+    return [(crc32(key) >> 16) % groups if key else 0 for key in keys]
 
 
 def partition_of(group: str) -> str:
@@ -148,7 +157,7 @@ def stateful_map(
     load: Callable[[bytes], Any],
     forgets: Callable[[bytes], bool] = lambda data: False,
     decode_all: Callable[[Sequence[Any], Sequence[Any]], Sequence[Any] | None] = lambda keys, values: None,
-    together: Callable[[Any, Sequence[Any], int, int], tuple[Any, Outcome] | None] = lambda *_: None,
+    shortcut: Callable[[Stretch[Any, Any], int], int] = lambda stretch, start: start,
     close: Callable[[Any], tuple[Any, Outcome | None]] | None = None,
 ) -> KeyGroupsOut:
     """Map records with a state per key and deadlines in stream time.
@@ -164,19 +173,24 @@ def stateful_map(
     :arg close: At the end of a bounded run each state is ended by `close(state) -> (state, outcome)`;
         without it states stay as they are in the recovery store.
     """
-    keyed = Keyed(mapper, expire, decode, dump, load, forgets, decode_all, together)
+    keyed = Keyed(mapper, expire, decode, dump, load, forgets, decode_all, shortcut)
     decided = op.stateful_batch("groups", up, lambda snapshot: _Group(keyed, close, snapshot))
 
-    def pick(name: str) -> KeyedStream[Any]:
-        def some(item: tuple[str, Decided]) -> Iterator[tuple[str, Any]]:
-            group, outcome = item
-            values = getattr(outcome, name)
-            if values:
-                yield partition_of(group), values
+    def collect(name: str) -> KeyedStream[Any]:
+        """What all groups of a partition have come to, as far as it is there: what follows is paid for by the list."""
 
-        return cast("KeyedStream[Any]", op.flat_map(name, decided, some))
+        def by_partition(batch: list[tuple[str, Decided]]) -> Iterator[tuple[str, Any]]:
+            found: dict[str, list[Any]] = {}
+            for group, outcome in batch:
+                if values := getattr(outcome, name):
+                    found.setdefault(partition_of(group), []).append(values)
+            for partition, lists in found.items():
+                for some in joined(lists, _MOST) if name != "tally" else [sum(lists, Counter())]:
+                    yield partition, some
 
-    return KeyGroupsOut(pick("results"), pick("late"), pick("dead"), pick("tally"))
+        return cast("KeyedStream[Any]", op.flat_map_batch(name, decided, by_partition))
+
+    return KeyGroupsOut(collect("results"), collect("late"), collect("dead"), collect("tally"))
 
 
 @dataclass(frozen=True)
@@ -246,6 +260,13 @@ class _Clock(StatefulBatchLogic[Any, tuple[str, Any], Any]):
             else:
                 for day in value:
                     self._clock.register(day)
+        return self._tell()
+
+    def on_eof(self) -> tuple[Iterable[tuple[str, Any]], bool]:
+        self._clock.end()
+        return self._tell()
+
+    def _tell(self) -> tuple[Iterable[tuple[str, Any]], bool]:
         told: list[tuple[str, Any]] = [*self._clock.tell().items()]
         least = self._clock.now().least
         if least // 3_600_000 > self._hour:

@@ -61,7 +61,16 @@ class Outputs:
     def trips(self, item: tuple[str, list[Result]]) -> Keyed:
         """Complete and incomplete trips, each for its topic."""
         partition, results = item
-        return partition, made_of(results, [self._trip(result) for result in results])
+        topic = self._complete_topic
+        messages = [
+            Message(
+                topic, result.trip.trip_key.encode(), encode_value(result.trip), milliseconds(result.trip.dropoff_ts)
+            )
+            if not result.missing
+            else self._incomplete(result)
+            for result in results
+        ]
+        return partition, made_of(results, messages)
 
     def late(self, item: tuple[str, list[Record]]) -> Keyed:
         """Late events as they were read; headers say where that was."""
@@ -146,15 +155,12 @@ class Outputs:
             revision=result.trip.revision,
         )
 
-    def _trip(self, result: Result) -> Message:
+    def _incomplete(self, result: Result) -> Message:
         trip = result.trip
-        key = trip.trip_key.encode()
-        if not result.missing:
-            return Message(self._complete_topic, key, encode_value(trip), milliseconds(trip.dropoff_ts))
         fields = {name: value for name, value in msgspec.structs.asdict(trip).items() if value is not None}
         times: Iterable[datetime] = (fields[name] for name in ("dropoff_ts", "pickup_ts") if name in fields)
         value = encode_value({**fields, "missing": result.missing})
-        return Message(self._incomplete_topic, key, value, next(map(milliseconds, times), None))
+        return Message(self._incomplete_topic, trip.trip_key.encode(), value, next(map(milliseconds, times), None))
 
 
 def window_message(topic: str, window: Any) -> Message:

@@ -8,6 +8,7 @@ What is called up before that is noted beside the pieces.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 from struct import Struct
 from typing import Any, TypeAlias
 
@@ -42,7 +43,7 @@ class _Span:
 
     def __init__(self) -> None:
         self.keys: list[bytes] = []
-        """All that have been put here."""
+        """All that are, or were, in pieces that are sealed."""
         self.sealed: list[Piece] = []
         self.unsealed: dict[bytes, bytes] = {}
         self.last: Piece | None = None
@@ -69,7 +70,8 @@ class Remembered:
     ) -> None:
         """`snapshot` is what `snapshot()` gave at this stamp."""
         self._seal = seal
-        self._states: dict[bytes, bytes] = {}
+        self.states: dict[bytes, bytes] = {}
+        """All, and for up to an hour some that are over."""
         self._spans: dict[int, _Span] = {}
         self._swept = stamp >> _SPAN
         for number, (pieces, gone) in (snapshot or {}).items():
@@ -80,31 +82,27 @@ class Remembered:
             span.sealed, span.gone = [*pieces], {*gone}
             span.keys = [key for key in states if key not in span.gone]
             oldest = _time(stamp + _SHIFT)
-            self._states.update((key, states[key]) for key in span.keys if states[key] >= oldest)
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._states)
+            self.states.update((key, states[key]) for key in span.keys if states[key] >= oldest)
 
     def items(self, stamp: int) -> Iterator[tuple[bytes, bytes]]:
         """The states that this stamp has not passed."""
         oldest = _time(stamp + _SHIFT)
-        return (item for item in self._states.items() if item[1] >= oldest)
+        return (item for item in self.states.items() if item[1] >= oldest)
 
     def get(self, key: bytes, stamp: int) -> bytes | None:
         """The state of a key, unless its deadline is behind the stamp."""
-        state = self._states.get(key)
+        state = self.states.get(key)
         return None if state is None or due_of(state) < stamp else state
 
     def put(self, key: bytes, state: bytes) -> None:
         """Remember a state, in the place of an older one."""
-        if key in self._states:
+        if key in self.states:
             self.pop(key)
-        self._states[key] = state
+        self.states[key] = state
         number = due_of(state) >> _SPAN
         span = self._spans.get(number)
         if span is None:
             span = self._spans[number] = _Span()
-        span.keys.append(key)
         span.unsealed[key] = state
         span.last = None
         if span.gone:
@@ -112,7 +110,7 @@ class Remembered:
 
     def pop(self, key: bytes) -> None:
         """Forget a key, if it is known."""
-        state = self._states.pop(key, None)
+        state = self.states.pop(key, None)
         span = state and self._spans.get(due_of(state) >> _SPAN)
         if span:
             if span.unsealed.pop(key, None) is not None:
@@ -125,9 +123,10 @@ class Remembered:
         if stamp >> _SPAN == self._swept:
             return
         self._swept = stamp >> _SPAN
-        over, states = _time(stamp + _SHIFT), self._states
+        over, states = _time(stamp + _SHIFT), self.states
         for number in [number for number in self._spans if number < self._swept]:
-            for key in self._spans.pop(number).keys:
+            span = self._spans.pop(number)
+            for key in chain(span.keys, span.unsealed):
                 state = states.get(key)
                 if state is not None and state < over:
                     del states[key]
@@ -142,6 +141,7 @@ class Remembered:
             span.last = self._seal(packed)
             if len(packed) >= _PIECE:
                 span.sealed.append(span.last)
+                span.keys += span.unsealed
                 span.unsealed, span.last = {}, None
         pieces = span.sealed if span.last is None else [*span.sealed, span.last]
         return pieces, sorted(span.gone)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, TypeVar
 
-__all__ = ["Timed", "made_of", "oldest"]
+__all__ = ["Timed", "joined", "made_of", "oldest"]
 
 T = TypeVar("T")
 
@@ -28,3 +29,16 @@ def oldest(lists: Iterable[Any]) -> float | None:
 def made_of(origin: Sequence[Any], values: list[T]) -> list[T]:
     """Values made of these, which have been there for as long."""
     return Timed(values, origin.read_at) if isinstance(origin, Timed) else values
+
+
+def joined(lists: Sequence[list[T]], most: int) -> Iterator[list[T]]:
+    """What these hold, in lists of so many at most that have been there for as long as the oldest.
+
+    >>> [*joined([[1, 2], [3]], 2)]
+    [[1, 2], [3]]
+    """
+    read_at = oldest(lists)
+    values = [*chain.from_iterable(lists)]
+    for first in range(0, len(values), most):
+        some = values[first : first + most]
+        yield some if read_at is None else Timed(some, read_at)

@@ -43,6 +43,8 @@ class Reached(NamedTuple):
     """Stream time at a snapshot whose epoch has ended everywhere: its trips have arrived. ms, or NO_TIME."""
     idle: bool
     """Whether it was read to its end and has been silent for a while."""
+    last: bool = False
+    """The end of a bounded run: its trips will have arrived when all has."""
 
 
 class Tell(NamedTuple):
@@ -216,6 +218,8 @@ class Clock:
         self._final = NO_TIME
         self._told: dict[Day, int] = {}
         """By day: the `final` it has been told."""
+        self._last: list[Reached] = []
+        """What counts when all has arrived."""
         if snapshot is not None:
             _check(snapshot)
             self._reached, self._final = dict(snapshot["reached"]), snapshot["final"]
@@ -228,7 +232,14 @@ class Clock:
 
     def hear(self, reached: Reached) -> None:
         """Take in how far a partition is."""
-        self._reached[reached.partition] = reached.time, reached.idle
+        if reached.last:
+            self._last.append(reached)
+        else:
+            self._reached[reached.partition] = reached.time, reached.idle
+
+    def end(self) -> None:
+        """All of a bounded run has arrived."""
+        self._reached |= {reached.partition: (reached.time, reached.idle) for reached in self._last}
 
     def register(self, day: Day) -> None:
         """From now on tell this day, until its windows are forgotten."""

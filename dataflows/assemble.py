@@ -5,6 +5,7 @@ python -m bytewax.run dataflows.assemble -r RECOVERY_DIR -s 1 -b 0
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from chillflow.account import AccountFile
 from chillflow.assembly import Assembly
 from chillflow.codec import decode_all, decode_keyed
 from chillflow.connectors import ensure_topics, open_database, open_log
+from chillflow.connectors.log import Log
 from chillflow.connectors.sink import ExactlyOnceSink
 from chillflow.connectors.source import LogSource
 from chillflow.connectors.table_sink import TableSink
@@ -34,12 +36,20 @@ from chillflow.windows import Terms
 FLOW_ID = "trip-assembler"
 
 
-def from_settings(settings: Settings, account_file: Path | None, drained: Path | None = None) -> Dataflow:
+def from_settings(
+    settings: Settings,
+    account_file: Path | None,
+    drained: Path | None = None,
+    *,
+    log: Log | None = None,
+    ended: list[Callable[[], None]] | None = None,
+) -> Dataflow:
     """The flow on the servers of the settings; makes the topics that are missing. Raises ChillFlowError.
 
-    `drained` is where a process of a cluster says that it is.
+    `drained` is where a process of a cluster says that it is; `ended` takes what is to be called once the flow has
+    ended (see `LogSource`).
     """
-    log = open_log(settings)
+    log = log or open_log(settings)
     results = {name: spec for name, spec in registry(settings).items() if name != settings.topic}
     partitions = ensure_topics(log, settings, *results)
     table = None
@@ -58,6 +68,7 @@ def from_settings(settings: Settings, account_file: Path | None, drained: Path |
         idle_timeout=settings.idle_timeout,
         durable=partial(publish_file, account_file) if account_file else lambda: None,
         exit_at_end=settings.exit_at_end,
+        ended=ended,
         draining=drain.requested,
         drained=drained,
     )
@@ -97,7 +108,7 @@ def build(
         load=assembly.load,
         forgets=assembly.forgets,
         decode_all=decode_all,
-        together=assembly.together,
+        shortcut=assembly.shortcut,
         close=assembly.close if settings.close_all else None,
     )
     changes = op.map("take_changes", assembled.results, outputs.changes)

@@ -13,6 +13,8 @@ from chillflow.cli.command import DATABASE, KAFKA, command
 from chillflow.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from chillflow.connectors.log import Log
 
 __all__ = ["assemble", "register"]
@@ -79,8 +81,9 @@ def assemble(settings: Settings, *, workers: int = 1, as_json: bool = False, qui
 
     started = time.monotonic()
     account_file = settings.recovery_dir / ACCOUNT_FILE
-    flow = from_settings(settings, account_file)
     log = open_log(settings)
+    ended: list[Callable[[], None]] = []
+    flow = from_settings(settings, account_file, log=log, ended=ended if workers == 1 else None)
     partitions = log.partitions(settings.topic)
     is_first = is_new(settings.recovery_dir)
     with recovery_store(settings, partitions, log.topic_id(settings.topic)) as store, ExitStack() as stack:
@@ -94,9 +97,11 @@ def assemble(settings: Settings, *, workers: int = 1, as_json: bool = False, qui
             stack.enter_context(monitored(settings, settings.recovery_dir, partitions=partitions))
         else:
             stack.enter_context(monitored_cluster(settings, workers, partitions))
-        log.fence(pipeline_name(settings), partitions)
+        log.fence(pipeline_name(settings), partitions, keep=workers == 1)
         if workers == 1:
             run_flow(flow, epoch_interval=settings.epoch_interval, recovery=store)
+            for end in ended:
+                end()
         else:
             run_workers(settings, workers, partitions)
     summary: dict[str, Any] = dict(read_account(account_file))

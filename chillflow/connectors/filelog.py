@@ -141,7 +141,7 @@ class FileLog:
     def exactly_once_writer(self, name: str, partition: int) -> FileWriter:
         return FileWriter(self._folder, partition)
 
-    def fence(self, name: str, partitions: int) -> None:
+    def fence(self, name: str, partitions: int, *, keep: bool = False) -> None:
         """The lock on a file shuts others out as soon as it is opened."""
 
 

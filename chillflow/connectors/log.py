@@ -127,8 +127,11 @@ class Log(Protocol):
         flush, whole or not at all.
         """
 
-    def fence(self, name: str, partitions: int) -> None:
-        """Shut out older writers of the pipeline, also of partitions for which there is nothing to write yet."""
+    def fence(self, name: str, partitions: int, *, keep: bool = False) -> None:
+        """Shut out older writers of the pipeline, also of partitions for which there is nothing to write yet.
+
+        With `keep` the writers that do so are those that `exactly_once_writer` gives.
+        """
 
 
 def newest_timestamp(log: Log, topic: str) -> int | None:

@@ -9,10 +9,10 @@ done goes on with empty batches until its last snapshot is durable.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,10 +20,10 @@ from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourc
 
 from chillflow.connectors.failure import keeps_failures
 from chillflow.connectors.inspection import Inspection, body_time
-from chillflow.connectors.log import Log, PartitionReader
+from chillflow.connectors.log import Log, LogRecord, PartitionReader
 from chillflow.errors import RecoveryError
 from chillflow.monitoring import progress
-from chillflow.operators import CLOCK, ClockBatch, GroupBatch, group_of
+from chillflow.operators import CLOCK, ClockBatch, GroupBatch, groups_of
 from chillflow.streamtime import NO_TIME, StreamTime
 from chillflow.timed import Timed
 from chillflow.windows import Reached
@@ -64,14 +64,28 @@ class LogSource(FixedPartitionedSource[GroupBatch | ClockBatch, dict[str, Any]])
     durable: Callable[[], None] = lambda: None
     """Called by the first partition when an epoch has become durable, before the next one can end."""
     exit_at_end: bool = False
+    ended: list[Callable[[], None]] | None = None
+    """Where a bounded run that reads all partitions in this process puts what is to be done once the flow has ended and
+    all is durable. Without it each partition waits for that itself, up to two epochs."""
     draining: Callable[[], bool] = lambda: False
     drained: Path | None = None
+    built: list[_Partition] = field(default_factory=list, init=False, repr=False, compare=False)
+    """The partitions of this process."""
 
     def list_parts(self) -> list[str]:
-        return [partition_name(number) for number in range(self.log.partitions(self.topic))]
+        return [partition_name(number) for number in range(self._count)]
 
     def build_part(self, step_id: str, for_part: str, resume_state: dict[str, Any] | None) -> _Partition:
-        return _Partition(self, int(for_part), resume_state)
+        self.built.append(_Partition(self, int(for_part), resume_state))
+        return self.built[-1]
+
+    def is_over(self) -> bool:
+        """Whether nothing of a bounded run is left to be read."""
+        return len(self.built) == self._count and all(part._is_done() for part in self.built)
+
+    @cached_property
+    def _count(self) -> int:
+        return self.log.partitions(self.topic)
 
 
 @keeps_failures
@@ -97,12 +111,16 @@ class _Partition(StatefulSourcePartition[GroupBatch | ClockBatch, dict[str, Any]
         self._inspection = Inspection(source.log, source.topic, number, timestamps=source.event_time == "timestamp")
         self._position = self._reader.position
         """Where to resume; not past the end of a bounded run, whatever the reader has fetched."""
+        if state is not None:
+            self._reader.commit(self._position)
         self._reading = progress.opened(number, self._position, self._time.now)
         self._taken: int | None = None
         """Position of the last snapshot, until it is known to be durable."""
         self._durable: int | None = None
         self._told_at: int | None = None
         """Position at which the groups were told of the end."""
+        self._ends = False
+        """Whether it ends with the flow."""
         self._drained = False
         self._awake: datetime | None = None
 
@@ -132,6 +150,13 @@ class _Partition(StatefulSourcePartition[GroupBatch | ClockBatch, dict[str, Any]
                 self._told_at, self._durable = self._position, None
                 # to the last: what is due at the end of the log does not depend on epochs
                 return batch + self._tell_groups(0)
+            if self._source.ended is not None and self._source.is_over():
+                if not self._ends:
+                    self._ends = True
+                    last = Reached(self._name, self._time.now, idle=False, last=True)
+                    return [*batch, (CLOCK, last)] if self._has_messages else batch
+                self._source.ended.append(self._end_durably)
+                raise StopIteration
             if self._durable == self._position and not batch:
                 raise StopIteration
             return self._idle(batch)
@@ -148,13 +173,18 @@ class _Partition(StatefulSourcePartition[GroupBatch | ClockBatch, dict[str, Any]
         if self._end is not None and records[-1].offset >= self._end:
             records = [record for record in records if record.offset < self._end]
             self._position = self._end
-        stamps = self._time.observe_all([record[1] for record in records])
-        grouped: defaultdict[int, list[Any]] = defaultdict(list)
-        groups = self._source.key_groups
-        for stamp, (offset, timestamp, key, value, headers) in zip(stamps, records, strict=True):
-            grouped[group_of(key, groups)].append((stamp, offset, key, value, headers, timestamp))
         self._reading.read(len(records), self._position, self._time.now)
-        return batch + [(self._groups[number], Timed(some, read_at)) for number, some in grouped.items()]
+        return batch + [(self._groups[number], Timed(some, read_at)) for number, some in self._grouped(records)]
+
+    def _grouped(self, records: list[LogRecord]) -> list[tuple[int, list[Any]]]:
+        """The records by their key groups, with their stamps, as plain tuples."""
+        offsets, timestamps, keys, values, headers = zip(*records, strict=True)
+        stamps = self._time.observe_all(timestamps)
+        lists: list[list[Any]] = [[] for _ in self._groups]
+        fields = zip(stamps, offsets, keys, values, headers, timestamps, strict=True)
+        for number, record in zip(groups_of(keys, len(lists)), fields, strict=True):
+            lists[number].append(record)
+        return [(number, some) for number, some in enumerate(lists) if some]
 
     def next_awake(self) -> datetime | None:
         return self._awake
@@ -165,6 +195,11 @@ class _Partition(StatefulSourcePartition[GroupBatch | ClockBatch, dict[str, Any]
         return {"version": VERSION, "position": self._taken, "largest": self._time.snapshot()}
 
     def close(self) -> None:
+        if not self._ends:
+            self._reader.close()
+
+    def _end_durably(self) -> None:
+        self._reader.commit(self._position)
         self._reader.close()
 
     def _idle(self, batch: list[GroupBatch | ClockBatch]) -> list[GroupBatch | ClockBatch]:

@@ -19,8 +19,8 @@ from chillflow.events import (
 )
 from chillflow.keygroup import Keyed, KeyGroup, Record
 from chillflow.remembered import due_of
-from chillflow.streamtime import NO_TIME
 from chillflow.splitting import split
+from chillflow.streamtime import NO_TIME
 from chillflow.trips import CompleteTrip, milliseconds
 
 BEGINNING = datetime(2024, 1, 1, 12, tzinfo=timezone.utc)
@@ -134,7 +134,7 @@ def keyed() -> Keyed[TripState, DecodedEvent]:
     """Assembly as a key group runs it."""
     rules = assembly()
     return Keyed(
-        rules.assemble, rules.expire, decode_keyed, rules.dump, rules.load, rules.forgets, decode_all, rules.together
+        rules.assemble, rules.expire, decode_keyed, rules.dump, rules.load, rules.forgets, decode_all, rules.shortcut
     )
 
 
