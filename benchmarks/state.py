@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from benchmarks.measuring import Table
 from chillflow.assembly import Assembly
 from chillflow.codec import decode_all, decode_keyed
-from chillflow.compression import compress
+from chillflow.compression import compress, decompress
 from chillflow.connectors.log import LogRecord
 from chillflow.connectors.parquet import ParquetTrips
 from chillflow.keygroup import Keyed, KeyGroup, Record
@@ -50,7 +51,7 @@ def group(snapshot: Any = None) -> KeyGroup[Any, Any]:
         decode_all,
         assembly.shortcut,
     )
-    return KeyGroup(keyed, snapshot)
+    return KeyGroup(keyed, snapshot, compress, decompress)
 
 
 def sizes(folder: Path) -> Table:
@@ -68,6 +69,6 @@ def sizes(folder: Path) -> Table:
         one.snapshot()
         held, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        stored = len(compress(one.snapshot())[1])
+        stored = len(pickle.dumps(one.snapshot()))
         rows.append([name, *(f"{size / len(one):,.0f}" for size in (live - before, held - before, stored))])
     return Table("State, bytes a trip", ["", "touched in this epoch", "at rest", "in the snapshot"], rows)

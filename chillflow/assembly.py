@@ -17,7 +17,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from chillflow.analytics import Change, change_of, taken_out
-from chillflow.codec import KINDS, CompleteTripStruct, DecodedEvent
+from chillflow.codec import KINDS, STRUCTS, CompleteTripStruct, DecodedEvent
 from chillflow.events import EVENT_CLASSES, EVENT_TYPES, SCHEMA_VERSION
 from chillflow.keygroup import Outcome, Stretch, Tally
 from chillflow.trips import DERIVED_FIELDS, TRIP_FIELDS, CompleteTrip, derived, milliseconds
@@ -99,7 +99,7 @@ _TAKES_OVER = Outcome((("superseded", 1),))
 _OPENED = tuple(Outcome((("open_trips", 1), ("events_in_open", count))) for count in range(1 + len(EVENT_CLASSES)))
 _NOT_IN = (LEFT_OUT, FIXED)
 _JOINED = tuple(Outcome(((f"events_in_{name}", 1),)) for name in _NAMES)
-_Started, _Exited, _Entered, _Paid, _Ended = (cls.struct for cls in EVENT_CLASSES)
+_Started, _Exited, _Entered, _Paid, _Ended = STRUCTS
 _NO_DROPOFF = [None, None, None]
 
 
@@ -170,7 +170,9 @@ class Assembly:
         """Take in the trips of our own producers, who send both events of a pickup and then all three of a drop-off: in
         one loop, which costs a third of `assemble` for each. It ends at the first event that does not fit.
         """
-        keys, events, stamps, states = stretch.keys, stretch.events, stretch.stamps, stretch.states
+        keys: Any = stretch.keys  # none of which is None where there is an event
+        events: Any = stretch.events
+        stamps, states = stretch.stamps, stretch.states
         waiting, remembered, end = stretch.waiting, stretch.remembered, stretch.end
         timeout, correction = self._timeout, self._correction
         at, opened, ended = start, 0, len(stretch.ended)
@@ -197,16 +199,14 @@ class Assembly:
                 if started is None or exited is None or others != _NO_DROPOFF:
                     break
                 states.pop(key)
-                stamp, due = stamps[at + 2], state.deadline
+                stamp, due = stamps[at + 2], state.deadline or 0  # which an open trip has
                 state.events = [started, exited, event, payment, ending]
-                latest = max(
-                    started.event_time, exited.event_time, event.event_time, payment.event_time, ending.event_time
-                )
+                latest = max(map(_event_time, state.events))
                 outcome = self._completed(state, stamp, latest, len(EVENT_CLASSES), 3)
                 at += 3
                 stretch.results.append(outcome.result)
                 stretch.tallies.append(outcome.tally)
-                stretch.ended.append((due, key, state.deadline, self.dump(state)))
+                stretch.ended.append((due, key, state.deadline or 0, self.dump(state)))
             else:
                 break
         ended = len(stretch.ended) - ended
@@ -348,6 +348,7 @@ def _key_of(events: Iterable[Any]) -> str:
 _CARRIED = tuple(tuple(name for name in cls.struct.__struct_fields__ if name in TRIP_FIELDS) for cls in EVENT_CLASSES)
 _MARK = ("event_id", "event_time", "event_version")
 _mark = attrgetter(*_MARK)
+_event_time = attrgetter("event_time")
 _ROWS = [attrgetter(*(field.name for field in _row_fields(cls.struct))) for cls in EVENT_CLASSES]
 _OF_TRIP = tuple(map(_of_trip, range(len(EVENT_CLASSES))))
 

@@ -18,6 +18,7 @@ from chillflow.trips import CompleteTrip
 
 __all__ = [
     "KINDS",
+    "STRUCTS",
     "CompleteTripStruct",
     "DecodedEvent",
     "decode",
@@ -44,8 +45,8 @@ class DecodedEvent(Protocol):
 CompleteTripStruct: Any = derive(CompleteTrip)
 """The fast twin of `CompleteTrip`; made by position, in the order of its fields."""
 
-_STRUCTS = tuple(cls.struct for cls in EVENT_CLASSES)
-KINDS: dict[Any, int] = {struct: kind for kind, struct in enumerate(_STRUCTS)}
+STRUCTS = tuple(cls.struct for cls in EVENT_CLASSES)
+KINDS: dict[Any, int] = {struct: kind for kind, struct in enumerate(STRUCTS)}
 """The place of an event's type among the five (`EVENT_CLASSES`)."""
 _TIME_FIELDS = ("event_time", "pickup_ts", "dropoff_ts")
 
@@ -59,8 +60,8 @@ def _is_usual(struct: type[msgspec.Struct]) -> Callable[[Any], bool]:
     return test
 
 
-_IS_USUAL: dict[Any, Callable[[Any], bool]] = {struct: _is_usual(struct) for struct in _STRUCTS}
-_decode: Callable[[bytes], Any] = msgspec.json.Decoder(reduce(or_, _STRUCTS)).decode
+_IS_USUAL: dict[Any, Callable[[Any], bool]] = {struct: _is_usual(struct) for struct in STRUCTS}
+_decode: Callable[[bytes], Any] = msgspec.json.Decoder(reduce(or_, STRUCTS)).decode
 _trip_key = attrgetter("trip_key")
 _encoder = msgspec.json.Encoder()
 
@@ -107,21 +108,30 @@ def decode_keyed(key: bytes | None, value: bytes | None) -> DecodedEvent:
     return event
 
 
-def decode_all(keys: Sequence[bytes | None], values: Sequence[bytes | None]) -> Sequence[DecodedEvent] | None:
-    """The events of many messages, or None if one of them is not what `decode_keyed` reads without a second look: two
-    thirds of its time.
-    """
+def decode_all(keys: Sequence[bytes | None], values: Sequence[bytes | None]) -> Sequence[DecodedEvent | None]:
+    """The events of many messages, with None where `decode_keyed` has to take a second look. Two thirds of its time."""
+    given: Any = values
     try:
-        events = list(map(_decode, values))
+        events: list[Any] = [*map(_decode, given)]
         if (
-            all(map(bytes.isascii, values))
-            and all([_IS_USUAL[type(event)](event) for event in events])
-            and list(map(str.encode, map(_trip_key, events))) == list(keys)
+            all(map(bytes.isascii, given))
+            and False not in [_IS_USUAL[type(event)](event) for event in events]
+            and [*map(str.encode, map(_trip_key, events))] == [*keys]
         ):
             return events
     except (msgspec.MsgspecError, RecursionError, UnicodeError, TypeError):
-        pass
-    return None
+        events = [None] * len(keys)
+    return [*map(_usual, events, keys, values)]
+
+
+def _usual(event: Any, key: bytes | None, value: bytes | None) -> DecodedEvent | None:
+    """The event, which may have been decoded already, if nothing about it is unusual."""
+    try:
+        event = event or _decode(value or b"")
+        is_usual = value and value.isascii() and _IS_USUAL[type(event)](event) and event.trip_key.encode() == key
+        return event if is_usual else None
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
+        return None
 
 
 def decode_model(value: bytes) -> Event:

@@ -20,7 +20,7 @@ from bytewax.operators import KeyedStream, StatefulBatchLogic
 
 from chillflow.analytics import Change
 from chillflow.compression import compress, decompress
-from chillflow.keygroup import Dead, Decided, Keyed, KeyGroup, Outcome, Progress, Record, Stretch
+from chillflow.keygroup import Columns, Dead, Decided, Keyed, KeyGroup, Outcome, Progress, Record, Stretch
 from chillflow.monitoring.metrics import SNAPSHOT_BYTES
 from chillflow.streamtime import StreamTime
 from chillflow.timed import Timed, joined, oldest
@@ -41,7 +41,7 @@ __all__ = [
     "stateful_map",
 ]
 
-GroupRecords: TypeAlias = list[Record] | Progress
+GroupRecords: TypeAlias = list[Record] | Columns | Progress
 GroupBatch: TypeAlias = tuple[str, GroupRecords]
 """What a source of ours emits: the group, and records of it or the progress of its partition. Groups are named
 `<partition>/<number>`. Bytewax pickles each item between processes: one list costs less than its records."""
@@ -86,6 +86,13 @@ class KeyGroupsOut:
 def is_progress(item: tuple[str, Any]) -> bool:
     """Whether an item of a source is for `live_windows`: a ClockBatch."""
     return item[0] == CLOCK
+
+
+def _added(tallies: Iterable[Counter[str]]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for tally in tallies:
+        total.update(tally)  # a sum of Counters would leave out what is negative
+    return total
 
 
 def _seal(data: bytes) -> tuple[int, bytes]:
@@ -156,8 +163,8 @@ def stateful_map(
     dump: Callable[[Any], bytes],
     load: Callable[[bytes], Any],
     forgets: Callable[[bytes], bool] = lambda data: False,
-    decode_all: Callable[[Sequence[Any], Sequence[Any]], Sequence[Any] | None] = lambda keys, values: None,
-    shortcut: Callable[[Stretch[Any, Any], int], int] = lambda stretch, start: start,
+    decode_all: Callable[[Sequence[Any], Sequence[Any]], Sequence[Any]] = lambda keys, values: [None] * len(keys),
+    shortcut: Callable[[Stretch[Any, Any], int], int] | None = None,
     close: Callable[[Any], tuple[Any, Outcome | None]] | None = None,
 ) -> KeyGroupsOut:
     """Map records with a state per key and deadlines in stream time.
@@ -185,8 +192,10 @@ def stateful_map(
                 if values := getattr(outcome, name):
                     found.setdefault(partition_of(group), []).append(values)
             for partition, lists in found.items():
-                for some in joined(lists, _MOST) if name != "tally" else [sum(lists, Counter())]:
-                    yield partition, some
+                if name == "tally":
+                    yield partition, _added(lists)
+                else:
+                    yield from ((partition, some) for some in joined(lists, _MOST))
 
         return cast("KeyedStream[Any]", op.flat_map_batch(name, decided, by_partition))
 

@@ -56,7 +56,7 @@ class Remembered:
     """States by key, with deadlines that nobody need be told of.
 
     >>> remembered = Remembered()
-    >>> remembered.put(b"k", held(5, b"data"))
+    >>> remembered.put(b"k", 5, b"data")
     >>> remembered.get(b"k", stamp=5), remembered.get(b"k", stamp=6)
     (b'\\x80\\x00\\x00\\x00\\x00\\x00\\x00\\x05data', None)
     """
@@ -94,12 +94,12 @@ class Remembered:
         state = self.states.get(key)
         return None if state is None or due_of(state) < stamp else state
 
-    def put(self, key: bytes, state: bytes) -> None:
-        """Remember a state, in the place of an older one."""
+    def put(self, key: bytes, due: int, data: bytes) -> None:
+        """Remember a state until this time, in the place of an older one."""
         if key in self.states:
             self.pop(key)
-        self.states[key] = state
-        number = due_of(state) >> _SPAN
+        self.states[key] = state = held(due, data)
+        number = due >> _SPAN
         span = self._spans.get(number)
         if span is None:
             span = self._spans[number] = _Span()

@@ -151,7 +151,7 @@ class Settings(BaseSettings):
     stream_time_rank: int = Field(
         20, ge=1, description="stream time is the event time this many messages of a partition have reached"
     )
-    key_groups: int = Field(16, ge=1, le=4096, description="key groups a partition (fixed once a store exists)")
+    key_groups: int = Field(1, ge=1, le=4096, description="key groups a partition (fixed once a store exists)")
     epoch_interval: Duration = Field(
         timedelta(seconds=2), description="time between snapshots; whole seconds under `bytewax.run`"
     )

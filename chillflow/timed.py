@@ -23,7 +23,8 @@ class Timed(list[T]):
 
 def oldest(lists: Iterable[Any]) -> float | None:
     """When the first of what these hold was read; those that do not know are passed over."""
-    return min((each.read_at for each in lists if isinstance(each, Timed)), default=None)
+    times = [getattr(each, "read_at", None) for each in lists]
+    return min((time for time in times if time is not None), default=None)
 
 
 def made_of(origin: Sequence[Any], values: list[T]) -> list[T]:

@@ -19,7 +19,7 @@ from zlib import crc32
 
 import msgspec
 
-from chillflow.connectors.log import Description, End, LogRecord
+from chillflow.connectors.log import Description, End, LogColumns, LogRecord
 from chillflow.errors import KafkaError, UnknownTopicError
 from chillflow.messages import Message
 from chillflow.topics import TopicSpec
@@ -190,6 +190,10 @@ class FileReader:
             records.append(_to_record(self.position, line, self._path))
             self.position += len(line) + 1
         return records
+
+    def columns(self, limit: int) -> LogColumns | None:
+        records = self.read(limit)
+        return LogColumns(*zip(*records, strict=True)) if records else None
 
     def _whole_lines(self) -> bytes:
         """What is next, as far as the end of a line. Of a torn line nothing is kept: the next writer will cut it."""

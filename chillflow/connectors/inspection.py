@@ -12,7 +12,7 @@ from typing import Annotated
 
 import msgspec
 
-from chillflow.connectors.log import Log, LogRecord
+from chillflow.connectors.log import Log, LogColumns, LogRecord
 from chillflow.log import get_logger
 from chillflow.trips import milliseconds
 
@@ -30,10 +30,10 @@ class _Time(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Time).decode
 
 
-def body_time(record: LogRecord) -> int | None:
+def body_time(value: bytes | None) -> int | None:
     """The event time that a message's body says, ms; None if it says none. Costs 1 to 2 µs."""
     try:
-        return milliseconds(_decode(record.value or b"").event_time)
+        return milliseconds(_decode(value or b"").event_time)
     except (msgspec.MsgspecError, RecursionError, OverflowError, ValueError):
         return None
 
@@ -45,7 +45,7 @@ def is_misplaced(log: Log, record: LogRecord, partition: int, partitions: int) -
 
 def is_mistimed(record: LogRecord) -> bool:
     """Whether the record's timestamp is not the event time that its body says."""
-    time = body_time(record)
+    time = body_time(record.value)
     return time is not None and (record.timestamp is None or abs(record.timestamp - time) > _TOLERANCE_MS)
 
 
@@ -60,12 +60,13 @@ class Inspection:
         self.found: Counter[str] = Counter()
         """How many of the sampled records are not as they should be, by what is wrong."""
 
-    def look(self, records: list[LogRecord]) -> None:
+    def look(self, columns: LogColumns) -> None:
         """Take the next records into account."""
-        while self._until < len(records):
-            self._check(records[self._until])
+        count = len(columns.offsets)
+        while self._until < count:
+            self._check(columns.record(self._until))
             self._until += _EVERY
-        self._until -= len(records)
+        self._until -= count
 
     def _check(self, record: LogRecord) -> None:
         if is_misplaced(self._log, record, self._partition, self._partitions):

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 from chillflow.messages import Headers, Message
 from chillflow.topics import TopicSpec
 
-__all__ = ["Description", "End", "Log", "LogRecord", "PartitionReader", "Writer", "newest_timestamp"]
+__all__ = ["Description", "End", "Log", "LogColumns", "LogRecord", "PartitionReader", "Writer", "newest_timestamp"]
 
 
 class LogRecord(NamedTuple):
@@ -20,6 +20,30 @@ class LogRecord(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Headers | None
+
+
+class LogColumns(NamedTuple):
+    """Messages that follow one another in a partition, field by field."""
+
+    offsets: Sequence[int]
+    timestamps: Sequence[int | None]
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes | None]
+    headers: Sequence[Headers | None]
+
+    def record(self, at: int) -> LogRecord:
+        """One of them."""
+        return LogRecord(self.offsets[at], self.timestamps[at], self.keys[at], self.values[at], self.headers[at])
+
+    def before(self, end: int) -> LogColumns:
+        """Those before this one."""
+        return LogColumns(
+            self.offsets[:end], self.timestamps[:end], self.keys[:end], self.values[:end], self.headers[:end]
+        )
+
+    def records(self) -> list[LogRecord]:
+        """All of them."""
+        return [*map(LogRecord._make, zip(*self, strict=True))]
 
 
 class End(NamedTuple):
@@ -50,6 +74,9 @@ class PartitionReader(Protocol):
 
     def read(self, limit: int) -> list[LogRecord]:
         """The next records, at most `limit`; none if there are none yet. Does not wait."""
+
+    def columns(self, limit: int) -> LogColumns | None:
+        """The same, field by field, or None."""
 
     def commit(self, position: int) -> None:
         """Tell the consumer group how far the work has come. Only for lag tools: nothing resumes from it."""

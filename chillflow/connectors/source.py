@@ -9,6 +9,7 @@ done goes on with empty batches until its last snapshot is durable.
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -20,10 +21,12 @@ from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourc
 
 from chillflow.connectors.failure import keeps_failures
 from chillflow.connectors.inspection import Inspection, body_time
-from chillflow.connectors.log import Log, LogRecord, PartitionReader
+from chillflow.connectors.log import Log, LogColumns, PartitionReader
 from chillflow.errors import RecoveryError
+from chillflow.keygroup import Columns
 from chillflow.monitoring import progress
 from chillflow.operators import CLOCK, ClockBatch, GroupBatch, groups_of
+from chillflow.placement import placed
 from chillflow.streamtime import NO_TIME, StreamTime
 from chillflow.timed import Timed
 from chillflow.windows import Reached
@@ -100,7 +103,8 @@ class _Partition(StatefulSourcePartition[GroupBatch | ClockBatch, dict[str, Any]
         self._name = partition_name(number)
         self._is_first = number == 0
         self._watch = source.log.watch(source.topic) if self._is_first else lambda: None
-        self._groups = [f"{self._name}/{group:04d}" for group in range(source.key_groups)]
+        count = source.key_groups
+        self._groups = [placed(f"{self._name}/{group:04d}", number * count + group) for group in range(count)]
         self._time = StreamTime(source.stream_time_rank, largest)
         self._resumed = self._told_groups = self._time.now
         self._told_clock: Reached | None = None
@@ -160,31 +164,34 @@ class _Partition(StatefulSourcePartition[GroupBatch | ClockBatch, dict[str, Any]
             if self._durable == self._position and not batch:
                 raise StopIteration
             return self._idle(batch)
-        records = self._reader.read(_BATCH)
-        if not records:
+        columns = self._reader.columns(_BATCH)
+        if columns is None:
             self._position = self._reading.position = self._reader.position
             return self._idle(batch)
         self._awake = None
-        self._has_messages, self._heard, read_at = True, time.monotonic(), time.time()
-        self._inspection.look(records)
-        if self._source.event_time == "body":
-            records = [record._replace(timestamp=body_time(record)) for record in records]
+        self._has_messages, self._heard = True, time.monotonic()
+        self._inspection.look(columns)
         self._position = self._reader.position
-        if self._end is not None and records[-1].offset >= self._end:
-            records = [record for record in records if record.offset < self._end]
+        if self._end is not None and columns.offsets[-1] >= self._end:
+            columns = columns.before(bisect_left(columns.offsets, self._end))
             self._position = self._end
-        self._reading.read(len(records), self._position, self._time.now)
-        return batch + [(self._groups[number], Timed(some, read_at)) for number, some in self._grouped(records)]
+        grouped = self._grouped(columns)
+        self._reading.read(len(columns.offsets), self._position, self._time.now)
+        return batch + grouped
 
-    def _grouped(self, records: list[LogRecord]) -> list[tuple[int, list[Any]]]:
-        """The records by their key groups, with their stamps, as plain tuples."""
-        offsets, timestamps, keys, values, headers = zip(*records, strict=True)
-        stamps = self._time.observe_all(timestamps)
+    def _grouped(self, columns: LogColumns) -> list[GroupBatch | ClockBatch]:
+        """The records by their key groups, with their stamps."""
+        offsets, timestamps, keys, values, headers = columns
+        if self._source.event_time == "body":
+            timestamps = [*map(body_time, values)]
+        stamps, read_at = self._time.observe_all(timestamps), time.time()
+        if len(self._groups) == 1:
+            return [(self._groups[0], Columns(stamps, offsets, keys, values, headers, timestamps, read_at))]
         lists: list[list[Any]] = [[] for _ in self._groups]
         fields = zip(stamps, offsets, keys, values, headers, timestamps, strict=True)
         for number, record in zip(groups_of(keys, len(lists)), fields, strict=True):
             lists[number].append(record)
-        return [(number, some) for number, some in enumerate(lists) if some]
+        return [(group, Timed(some, read_at)) for group, some in zip(self._groups, lists, strict=True) if some]
 
     def next_awake(self) -> datetime | None:
         return self._awake

@@ -233,7 +233,7 @@ class AssemblyMachine(RuleBasedStateMachine):
         """Stream time goes on; the group may hear of it at once, or by its next record."""
         self._go_to(max(self.now, NOW) + step, is_heard)
 
-    @precondition(lambda self: deadlines(self.group))
+    @precondition(lambda self: bool(deadlines(self.group)))
     @rule(pick=st.integers(0, 1000), past=st.sampled_from([0, 1]), is_heard=st.booleans())
     def go_to_a_deadline(self, pick: int, past: int, is_heard: bool) -> None:
         """To the millisecond of one of the deadlines, or to the next."""
