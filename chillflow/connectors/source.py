@@ -34,7 +34,7 @@ from chillflow.windows import Reached
 __all__ = ["LogSource", "partition_name"]
 
 VERSION = 1
-_BATCH = 4096
+_BATCH = 2048
 _IDLE = timedelta(milliseconds=10)
 _PROGRESS_STEP = 60_000
 """Quiet groups hear of progress in steps of a minute of stream time: hearing costs them a snapshot."""
