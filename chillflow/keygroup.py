@@ -92,10 +92,10 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What is sent on, if not None."""
     late: bool = False
     """The record goes to the late stream."""
-    same: bool = False
-    """The state is as it was."""
     rest: bool = False
     """Nothing more is expected of the key: its state may be put to rest at once."""
+    same: bool = False
+    """The state is as it was: a snapshot need not make it anew."""
 
 
 class Dead(NamedTuple):

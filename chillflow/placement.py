@@ -12,7 +12,7 @@ from __future__ import annotations
 from functools import cache
 from itertools import count
 
-__all__ = ["placed", "siphash13"]
+__all__ = ["placed"]
 
 _WORKERS = 24
 _MASK = 2**64 - 1
@@ -23,16 +23,16 @@ def placed(name: str, number: int) -> str:
     """The name with an ending that puts it on the worker of this number.
 
     >>> placed("0001/0000", 1)
-    '0001/0000.17'
+    '0001/0000.28'
     """
     for ending in count():
         found = f"{name}.{ending:x}"
-        if siphash13(found.encode() + b"\xff") % _WORKERS == number % _WORKERS:
+        if _siphash13(found.encode() + b"\xff") % _WORKERS == number % _WORKERS:
             return found
     raise AssertionError("count() has no end")
 
 
-def siphash13(data: bytes) -> int:
+def _siphash13(data: bytes) -> int:
     """SipHash with one round a word, three at the end, and a key of zeros (Aumasson and Bernstein, 2012)."""
     v0, v1, v2, v3 = 0x736F6D6570736575, 0x646F72616E646F6D, 0x6C7967656E657261, 0x7465646279746573
     whole = len(data) & ~7

@@ -29,6 +29,7 @@ from chillflow.monitoring import events as event_counts
 from chillflow.monitoring.account import publish_file
 from chillflow.outputs import Outputs
 from chillflow.running import bytewax_run, drain
+from chillflow.running.recovery import are_placed
 from chillflow.settings import Settings
 from chillflow.topics import registry
 from chillflow.windows import Terms
@@ -69,6 +70,7 @@ def from_settings(
         durable=partial(publish_file, account_file) if account_file else lambda: None,
         exit_at_end=settings.exit_at_end,
         ended=ended,
+        placed=account_file is None or are_placed(account_file.parent),
         draining=drain.requested,
         drained=drained,
     )

@@ -70,6 +70,8 @@ class LogSource(FixedPartitionedSource[GroupBatch | ClockBatch, dict[str, Any]])
     ended: list[Callable[[], None]] | None = None
     """Where a bounded run that reads all partitions in this process puts what is to be done once the flow has ended and
     all is durable. Without it each partition waits for that itself, up to two epochs."""
+    placed: bool = True
+    """Whether the key groups have names that put them on the workers of their partitions."""
     draining: Callable[[], bool] = lambda: False
     drained: Path | None = None
     built: list[_Partition] = field(default_factory=list, init=False, repr=False, compare=False)
@@ -104,7 +106,9 @@ class _Partition(StatefulSourcePartition[GroupBatch | ClockBatch, dict[str, Any]
         self._is_first = number == 0
         self._watch = source.log.watch(source.topic) if self._is_first else lambda: None
         count = source.key_groups
-        self._groups = [placed(f"{self._name}/{group:04d}", number * count + group) for group in range(count)]
+        self._groups = [f"{self._name}/{group:04d}" for group in range(count)]
+        if source.placed:
+            self._groups = [placed(name, number * count + group) for group, name in enumerate(self._groups)]
         self._time = StreamTime(source.stream_time_rank, largest)
         self._resumed = self._told_groups = self._time.now
         self._told_clock: Reached | None = None

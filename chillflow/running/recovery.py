@@ -19,6 +19,7 @@ from chillflow.settings import Settings
 __all__ = [
     "ACCOUNT_FILE",
     "LOCK_FILE",
+    "are_placed",
     "bind",
     "check_identity",
     "drained_folder",
@@ -127,6 +128,22 @@ def is_new(folder: Path) -> bool:
     return not any(folder.glob("part-*.sqlite3"))
 
 
+def are_placed(folder: Path) -> bool:
+    """Whether the key groups of the store there have names that Bytewax spreads evenly, as all but old ones have."""
+    found = _found(folder)
+    return bool(found.get("placed", not found))
+
+
+def _found(folder: Path) -> dict[str, Any]:
+    """What is kept of the pipeline that made the store; nothing where there is none."""
+    path = folder / _IDENTITY_FILE
+    try:
+        found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    except ValueError as error:
+        raise RecoveryError(f"{path} cannot be read: {error}") from error
+    return found
+
+
 def bind(folder: Path, settings: Settings, partitions: int, topic_id: str | None) -> None:
     """Keep in the directory what its store is for. Raises RecoveryError if it is for something else."""
     identity = check_identity(folder, settings, partitions, topic_id)
@@ -145,11 +162,7 @@ def check_identity(folder: Path, settings: Settings, partitions: int, topic_id: 
         "stream_time_rank": settings.stream_time_rank,
         "windows": [length // timedelta(minutes=1) for length in settings.window_lengths],
     }
-    path = folder / _IDENTITY_FILE
-    try:
-        found = json.loads(path.read_text()) if path.exists() else {}
-    except ValueError as error:
-        raise RecoveryError(f"{path} cannot be read: {error}") from error
+    found = _found(folder)
     if found.get("version", 0) > keygroup.VERSION:
         raise RecoveryError(
             f"the recovery store in {folder} is of a newer release (version {found['version']}, this one knows"
@@ -166,4 +179,4 @@ def check_identity(folder: Path, settings: Settings, partitions: int, topic_id: 
                 f"the recovery store in {folder} was made with {name}={found.get(name)}, not {value}:"
                 " use that, or another CHILLFLOW_RECOVERY_DIR"
             )
-    return {**identity, "topic_id": topic_id, "version": keygroup.VERSION}
+    return {**identity, "topic_id": topic_id, "version": keygroup.VERSION, "placed": are_placed(folder)}

@@ -82,6 +82,28 @@ def test_an_end_without_a_snapshot_is_waited_for(log: FileLog) -> None:
     assert values == []
 
 
+def test_a_bounded_run_of_one_process_ends_at_once_and_tells_of_it_when_all_is_durable(tmp_path: Path) -> None:
+    log = FileLog(tmp_path)
+    log.ensure_topics([registry(settings())[TOPIC]], 2, 1)
+    send(log, b"a", b"b")
+    ended: list[Any] = []
+    source = LogSource(log, TOPIC, 4, 1, group="test", exit_at_end=True, ended=ended)
+    parts = [source.build_part("read_events", name, None) for name in source.list_parts()]
+    told: list[Any] = []
+    for _ in range(6):
+        for part in [*parts]:
+            try:
+                told += [item for key, item in part.next_batch() if key == CLOCK]
+            except StopIteration:
+                part.close()
+                parts.remove(part)
+    assert not parts
+    assert [each for each in told if each.last] == [Reached(told[0].partition, 1_704_103_200_000, False, last=True)]
+    assert len(ended) == 2
+    for end in ended:
+        end()
+
+
 def test_a_drain_ends_only_when_all_is_durable(log: FileLog) -> None:
     draining = False
     source = LogSource(log, TOPIC, 4, 20, group="test", draining=lambda: draining)

@@ -242,7 +242,7 @@ def test_a_recovery_store_has_one_owner(embedded: Pipeline, trips_file: Path) ->
     ("variable", "value", "said"),
     [
         ("CHILLFLOW_TOPIC", "another", "was made with topic=trip-events, not another"),
-        ("CHILLFLOW_KEY_GROUPS", "8", "was made with key_groups=16, not 8"),
+        ("CHILLFLOW_KEY_GROUPS", "8", "was made with key_groups=1, not 8"),
     ],
 )
 def test_a_recovery_store_serves_one_pipeline(

@@ -281,7 +281,7 @@ def test_a_damaged_store(embedded: Pipeline, trips_file: Path, damage: Callable[
 def test_a_store_of_another_pipeline(healthy: Pipeline) -> None:
     wrong = diagnose(healthy, "--key-groups", 8).wrong
 
-    assert "was made with key_groups=16, not 8" in wrong["recovery"]
+    assert "was made with key_groups=1, not 8" in wrong["recovery"]
 
 
 def test_a_store_in_use_that_is_not_written_to(embedded: Pipeline, trips_file: Path) -> None:

@@ -3,6 +3,7 @@
 import ast
 from collections import Counter
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -17,13 +18,15 @@ from chillflow.errors import RecoveryError
 from chillflow.events import TripEvent
 from chillflow.keygroup import Dead, Keyed, KeyGroup, Outcome, Record
 from chillflow.remembered import Remembered, due_of
+from chillflow.splitting import split
 from chillflow.streamtime import NO_TIME, StreamTime
-from chillflow.trips import milliseconds
+from chillflow.trips import CompleteTrip, milliseconds
 from tests.unit.vocabulary import (
     BEGINNING,
     DAY,
     HOUR,
     NOW,
+    assembly,
     end_event,
     enter_event,
     exit_event,
@@ -32,6 +35,8 @@ from tests.unit.vocabulary import (
     payment_event,
     records,
     start_event,
+    trip,
+    trips,
 )
 
 
@@ -158,6 +163,44 @@ def test_the_order_of_arrival_does_not_matter_within_the_horizons(log: list[Reco
     shuffled = log.copy()
     random.shuffle(shuffled)
     assert outcome(shuffled) == outcome(log)
+
+
+@given(st.lists(st.tuples(trips(), st.integers(0, 300)), max_size=6), st.data())
+@settings(max_examples=150, deadline=None)
+def test_the_shortcut_comes_to_the_same(made: list[tuple[CompleteTrip, int]], data: st.DataObject) -> None:
+    """Legs as our producers send them, some cut in two, repeated or corrected, beside each event by itself."""
+    legs = [
+        events
+        for one, hours in made
+        for all_five in [split(moved(one, hours))]
+        for events in (all_five[:2], all_five[2:])
+    ]
+    order = sorted(legs, key=lambda leg: leg[0].event_time)
+    log = [event for leg in order for event in data.draw(st.sampled_from([leg, leg, leg, leg[:1], leg[::-1], leg * 2]))]
+    time = StreamTime(data.draw(st.integers(1, 4)))
+    stamped = records(log, [time.observe(milliseconds(event.event_time)) for event in log])
+    assert run(stamped) == run(stamped, cuts=range(len(stamped)))
+
+
+def moved(one: CompleteTrip, hours: int) -> CompleteTrip:
+    """The trip at a time near those of the others."""
+    begin = BEGINNING + timedelta(hours=hours)
+    return one.model_copy(update={"pickup_ts": begin, "dropoff_ts": begin + timedelta(minutes=hours % 50 - 2)})
+
+
+def test_the_shortcut_is_taken() -> None:
+    rules = assembly()
+    taken: list[int] = []
+
+    def shortcut(stretch: Any, start: int) -> int:
+        end = rules.shortcut(stretch, start)
+        taken.append(end - start)
+        return end
+
+    keyed_so = replace(keyed(), shortcut=shortcut)
+    one: KeyGroup[Any, Any] = KeyGroup(keyed_so)
+    one.process([records([event for key in "ab" for event in split(trip(trip_key=key))])])
+    assert taken == [10]
 
 
 def test_a_snapshot_is_plain_data() -> None:
