@@ -173,14 +173,14 @@ class Assembly:
         keys: Any = stretch.keys  # none of which is None where there is an event
         events: Any = stretch.events
         stamps, states = stretch.stamps, stretch.states
-        waiting, remembered, end = stretch.waiting, stretch.remembered, stretch.end
+        waiting, remembered, stop = stretch.waiting, stretch.remembered, stretch.stop
         timeout, correction = self._timeout, self._correction
-        at, opened, ended = start, 0, len(stretch.ended)
-        last = stamps[end - 1] if end > start else 0
-        while at < end:
+        at, opened, ended = start, 0, 0
+        last = stamps[stop - 1] if stop > start else 0
+        while at < stop:
             event, key = events[at], keys[at]
             kind = type(event)
-            if kind is _Started and at + 2 <= end and keys[at + 1] == key:
+            if kind is _Started and at + 2 <= stop and keys[at + 1] == key:
                 if type(events[at + 1]) is not _Exited or key in states or key in waiting or key in remembered:
                     break
                 time, stamp = milliseconds(event.event_time), stamps[at]
@@ -188,10 +188,10 @@ class Assembly:
                 if time < stamp - correction or deadline < last:
                     break
                 states[key] = TripState(deadline, OPEN, 0, [event, events[at + 1], None, None, None])
-                stretch.opened.append((deadline, key))
+                stretch.open(deadline, key)
                 opened += 1
                 at += 2
-            elif kind is _Entered and at + 3 <= end and keys[at + 1] == key == keys[at + 2]:
+            elif kind is _Entered and at + 3 <= stop and keys[at + 1] == key == keys[at + 2]:
                 state, payment, ending = states.get(key), events[at + 1], events[at + 2]
                 if state is None or state.status != OPEN or type(payment) is not _Paid or type(ending) is not _Ended:
                     break
@@ -206,10 +206,10 @@ class Assembly:
                 at += 3
                 stretch.results.append(outcome.result)
                 stretch.tallies.append(outcome.tally)
-                stretch.ended.append((due, key, state.deadline or 0, self.dump(state)))
+                stretch.end(due, key, state.deadline or 0, self.dump(state))
+                ended += 1
             else:
                 break
-        ended = len(stretch.ended) - ended
         taken = self.taken
         taken[STARTED] += opened
         taken[_EXITED] += opened

@@ -133,7 +133,7 @@ class Stretch(Generic[S, E]):
     keys: Sequence[bytes | None]
     events: Sequence[E | None]
     stamps: Sequence[int]
-    end: int
+    stop: int
     """Where no record of the stretch is any more."""
     states: dict[bytes, S]
     """The states that are not at rest."""
@@ -144,10 +144,11 @@ class Stretch(Generic[S, E]):
     """What is sent on is added to these."""
     tallies: list[Tally]
     """And these."""
-    opened: list[tuple[int, bytes]] = field(default_factory=list)
-    """The deadlines and keys of states that it has put into `states`."""
-    ended: list[tuple[int, bytes, int, bytes]] = field(default_factory=list)
-    """The deadlines and keys of states that it has taken out, to be remembered until the next number; dumped."""
+    open: Callable[[int, bytes], None]
+    """Is to be told the deadline and the key of each state that is put into `states`."""
+    end: Callable[[int, bytes, int, bytes], None]
+    """Is to be told the deadline and the key of each state that is taken out of `states`, until when it is only
+    remembered, and the state as it is dumped."""
 
 
 @dataclass
@@ -281,7 +282,7 @@ class KeyGroup(Generic[S, E]):
         tallies: list[Tally],
     ) -> int:
         """Map records by the shortcut from this one on; the first that is left."""
-        stamps, deadlines, remembered = batch.stamps, self._deadlines, self._remembered
+        stamps, deadlines = batch.stamps, self._deadlines
         if deadlines.next < stamps[at]:
             self._advance(stamps[at], decided, tallies)
         stretch: Stretch[S, E] = Stretch(
@@ -291,17 +292,17 @@ class KeyGroup(Generic[S, E]):
             bisect_right(stamps, deadlines.next, at),
             self._live,
             self._waiting,
-            remembered.states,
+            self._remembered.states,
             decided.results,
             tallies,
+            deadlines.add,
+            self._remember,
         )
-        end = shortcut(stretch, at)
-        for due, key in stretch.opened:
-            deadlines.add(due, key)
-        for due, key, until, data in stretch.ended:
-            deadlines.remove(due, key)
-            remembered.put(key, until, data)
-        return end
+        return shortcut(stretch, at)
+
+    def _remember(self, due: int, key: bytes, until: int, data: bytes) -> None:
+        self._deadlines.remove(due, key)
+        self._remembered.put(key, until, data)
 
     def _map(self, record: Record, event: E | None, decided: Decided, tallies: list[Tally]) -> None:
         """Map one record, whose event may not be decoded yet."""
