@@ -16,6 +16,7 @@ __all__ = [
     "EVENT_TYPES",
     "PICKUP_EVENTS",
     "SCHEMA_VERSION",
+    "Envelope",
     "Event",
     "PaymentProcessedEvent",
     "TripEndedEvent",
@@ -29,18 +30,38 @@ __all__ = [
 
 SCHEMA_VERSION = 1
 _encoder = msgspec.json.Encoder()
-_NO_ID = b',"event_id":""'
+
+
+class Envelope:
+    """What begins an event of one type on the wire: its `event_id`, which is hashed over all the rest, and its type."""
+
+    def __init__(self, event_type: str) -> None:
+        tag = b'"event_type":"%b",' % event_type.encode()
+        self._start = b'{%b"event_id":"",' % tag
+        """How an event without its id begins as msgspec writes it."""
+        self.hash = blake2b(self._start, digest_size=16).copy
+        """A new hash that has taken in this beginning. To begin from a copy takes a fifth less."""
+        self.after_id = b'",' + tag
+        """What stands between the id and the content."""
+
+    def content(self, struct: msgspec.Struct) -> bytes:
+        """What comes after the id and the type. The struct's `event_id` must be ""."""
+        return _encoder.encode(struct)[len(self._start) :]
+
+    def seal(self, content: bytes) -> bytes:
+        """An event's bytes on the wire."""
+        digest = self.hash()
+        digest.update(content)
+        return b'{"event_id":"' + digest.hexdigest().encode() + self.after_id + content
+
+
+_ENVELOPES: dict[type[msgspec.Struct], Envelope] = {}
 
 
 def wire(struct: msgspec.Struct) -> bytes:
-    """An event's bytes on the wire. Its `event_id` must be "": it is computed here, from all the rest.
-
-    The id is hashed over the encoded content, so it costs one pass over the bytes (0.6 µs).
-    """
-    content = _encoder.encode(struct)
-    event_id = blake2b(content, digest_size=16).hexdigest()
-    tag, _, rest = content[1:].partition(_NO_ID)
-    return b'{"event_id":"%b",%b%b' % (event_id.encode(), tag, rest)
+    """An event's bytes on the wire. Its `event_id` must be "": it is computed here, from all the rest."""
+    envelope = _ENVELOPES[type(struct)]
+    return envelope.seal(envelope.content(struct))
 
 
 class TripEvent(BaseModel):
@@ -54,6 +75,8 @@ class TripEvent(BaseModel):
 
     struct: ClassVar[type[msgspec.Struct]]
     """The fast twin of this model, derived from it."""
+    envelope: ClassVar[Envelope]
+    """How its bytes begin."""
 
     event_id: str = ""
     event_type: str
@@ -65,7 +88,9 @@ class TripEvent(BaseModel):
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
-        cls.struct = derive(cls, tag=cls.model_fields["event_type"].default)
+        event_type = cls.model_fields["event_type"].default
+        cls.struct = derive(cls, tag=event_type)
+        cls.envelope = _ENVELOPES[cls.struct] = Envelope(event_type)
 
     def model_post_init(self, context: Any, /) -> None:
         if not self.event_id:

@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import NamedTuple, TypeAlias
+from itertools import groupby
+from typing import NamedTuple, TypeAlias, cast
 
 from chillflow.codec import encode_value
 from chillflow.messages import Message, dead_letter
-from chillflow.splitting import ROW_FIELDS, Leg, TripRow, encode_leg, schedule
+from chillflow.splitting import ROW_FIELDS, Leg, TripRow, encode_legs, schedule
 from chillflow.trips import microseconds
 
-__all__ = ["RejectedRow", "ReplayStats", "Replayed", "Screen", "encode_replayed", "replay"]
+__all__ = ["RejectedRow", "ReplayStats", "Replayed", "Screen", "encode_replayed", "replay", "woven"]
 
 
 class RejectedRow(NamedTuple):
@@ -51,19 +52,26 @@ class Screen:
     """Further apart than this the two times of a trip cannot be put together again."""
 
     @cached_property
-    def _limits(self) -> tuple[int, int]:
+    def limits(self) -> tuple[int, int]:
         """The longest trip and the latest time, in µs as in a row: worked out once, not for each row."""
         return self.longest // timedelta(microseconds=1), microseconds(self.now + self.max_future_skew)
 
     def reason(self, row: TripRow) -> str | None:
         """Why the row is rejected, or None."""
         pickup, dropoff = row[0], row[1]
-        longest, latest = self._limits
+        longest, latest = self.limits
         if abs(dropoff - pickup) > longest:
             return f"pickup and drop-off lie more than {_hours(self.longest)} apart"
         if max(pickup, dropoff) > latest:
             return f"dated more than {_hours(self.max_future_skew)} in the future"
         return None
+
+    def rejected(self, row: TripRow, origin: str) -> RejectedRow | None:
+        """The row as one that is rejected, or None."""
+        if not (reason := self.reason(row)):
+            return None
+        values = {name: value for name, value in zip(_NAMES, row[2:], strict=True) if value is not None}
+        return RejectedRow(origin, row[2], reason, encode_value(values))
 
 
 def _hours(span: timedelta) -> str:
@@ -91,16 +99,21 @@ def replay(
                 return
             if isinstance(trip, RejectedRow):
                 rejected.append(trip)
-            elif reason := screen.reason(trip):
-                values = {name: value for name, value in zip(_NAMES, trip[2:], strict=True) if value is not None}
-                rejected.append(RejectedRow(origin, trip[2], reason, encode_value(values)))
+            elif refused := screen.rejected(trip, origin):
+                rejected.append(refused)
             else:
                 stats.trips += 1
                 yield trip
 
-    for leg in disorder(schedule(rows())):
-        yield from rejected
-        rejected.clear()
+    yield from woven(disorder(schedule(rows())), rejected)
+
+
+def woven(legs: Iterable[Leg], rejected: list[RejectedRow]) -> Iterator[Replayed]:
+    """The legs, and between them the rejected rows that have been added meanwhile."""
+    for leg in legs:
+        if rejected:
+            yield from rejected
+            rejected.clear()
         yield leg
     yield from rejected
 
@@ -108,11 +121,13 @@ def replay(
 def encode_replayed(batch: Iterable[Replayed], topic: str, dlq_topic: str) -> list[Message]:
     """The messages of some legs and rejected rows."""
     messages: list[Message] = []
-    for item in batch:
-        if isinstance(item, RejectedRow):
-            messages.append(
-                dead_letter(dlq_topic, "read", item.reason, key=None, value=item.value, file=item.file, row=item.row)
-            )
+    for kind, items in groupby(batch, type):
+        if kind is RejectedRow:
+            messages += (_dead_letter(item, dlq_topic) for item in cast("Iterable[RejectedRow]", items))
         else:
-            messages += encode_leg(item, topic)
+            messages += encode_legs(cast("Iterable[Leg]", items), topic)
     return messages
+
+
+def _dead_letter(row: RejectedRow, dlq_topic: str) -> Message:
+    return dead_letter(dlq_topic, "read", row.reason, key=None, value=row.value, file=row.file, row=row.row)

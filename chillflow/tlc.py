@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 
 import polars as pl
 from polars import selectors
@@ -29,11 +30,13 @@ _TLC_NAMES = {
 _TIMES = ("pickup_ts", "dropoff_ts")
 _NEEDED = (*_TIMES, "pu_zone_id", "do_zone_id")
 _OF_THE_TABLE = (*DERIVED_FIELDS, "source", "revision", "created_at", "updated_at")
+_READ = ("pickup_us", "dropoff_us", "trip_key", *TRIP_FIELDS)
 _FLOATS = tuple(name for name in TRIP_FIELDS if "float" in str(CompleteTrip.model_fields[name].annotation))
 _TEXTS = ("service", "store_and_fwd_flag", "extra_columns")
 _INTS = tuple(name for name in TRIP_FIELDS if name not in (*_FLOATS, *_TEXTS, *_TIMES))
 _TEXT_FORMATS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%m/%d/%Y %I:%M:%S %p")
 _HOUR = pl.duration(hours=1)
+_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=timezone.utc), datetime.max.replace(tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True)
@@ -92,46 +95,48 @@ def layout_of(columns: Sequence[str]) -> Layout:
 
 def to_trips(source: pl.DataFrame, layout: Layout, time_zone: str) -> Trips:
     """Trips of source rows; `source` has besides its columns a column ROW."""
-    columns: list[pl.Expr] = [pl.col(ROW)]
+    values: list[pl.Expr] = []
     reasons: list[pl.Expr] = []
-    oddities: list[pl.Expr] = []
     for field in ("trip_key", *TRIP_FIELDS):
-        column = layout.fields.get(field)
+        column, read = layout.fields.get(field), f"#{field}"
         if field == "extra_columns":
             texts, misfits = _extra(source, layout) or (None, None)
-            columns.append(pl.lit(texts, pl.String).alias(field))
+            values.append(pl.lit(texts, pl.String).alias(read))
             reasons.append(pl.lit(misfits, pl.String))
         elif column is None:
-            columns.append(pl.lit(layout.service if field == "service" else None, _dtype(field)).alias(field))
+            values.append(pl.lit(layout.service if field == "service" else None, _dtype(field)).alias(read))
         else:
             raw, dtype = pl.col(column), source.schema[column]
             if field in _TIMES:
                 value, odd = _time(raw, dtype, time_zone)
-                oddities.extend(count.alias(f"{kind} {field}") for kind, count in odd.items())
+                values.extend(count.alias(f"#{kind} {field}") for kind, count in odd.items())
             elif field in _INTS:
                 value = _integer(raw, dtype)
             elif field in _FLOATS:
                 value = _float(raw, dtype)
             else:
                 value = _text(raw, dtype)
-            columns.append(value.alias(field))
-            reasons.append(_misfit(field, raw, dtype, value))
-    frame = source.select(
-        *columns,
-        *oddities,
-        pl.coalesce(*reasons).alias(REASON),
-    ).with_columns(
-        pl.col("pickup_ts").dt.timestamp("us").alias("pickup_us"),
-        pl.col("dropoff_ts").dt.timestamp("us").alias("dropoff_us"),
+            values.append(value.alias(read))
+            reasons.append(_misfit(field, raw, dtype, pl.col(read)))
+    # Lazily, what these have in common (the offsets of the times) is worked out once: half the time of the whole.
+    frame = (
+        source.lazy()
+        .with_columns(values)
+        .with_columns(
+            pl.coalesce(*reasons).alias(REASON),
+            pl.col("#pickup_ts").dt.timestamp("us").alias("#pickup_us"),
+            pl.col("#dropoff_ts").dt.timestamp("us").alias("#dropoff_us"),
+        )
+        .collect()
     )
     good = frame.filter(pl.col(REASON).is_null())
     bad = frame.filter(pl.col(REASON).is_not_null()).select(ROW, REASON).join(source, on=ROW, maintain_order="left")
     counts = {
-        kind: sum(int(good[name].sum()) for name in good.columns if name.startswith(f"{kind} "))
+        kind: sum(int(good[name].sum()) for name in good.columns if name.startswith(f"#{kind} "))
         for kind in ("ambiguous", "missing")
     }
     return Trips(
-        good.select(ROW, "pickup_us", "dropoff_us", "trip_key", *TRIP_FIELDS),
+        good.select(ROW, *(pl.col(f"#{name}").alias(name) for name in _READ)),
         bad,
         counts["ambiguous"],
         counts["missing"],
@@ -217,7 +222,7 @@ def _misfit(field: str, raw: pl.Expr, dtype: pl.DataType, value: pl.Expr) -> pl.
     if field in _TIMES:
         what, bad = (
             "no time since 1970",
-            present & (value.is_null() | (value.dt.year() < 1970) | (value.dt.year() > 9999)),
+            present & (value.is_null() | ~value.is_between(_EARLIEST, _LATEST)),
         )
         if isinstance(dtype, pl.Datetime) and dtype.time_unit == "ns":
             bad = bad | (present & (raw.dt.nanosecond() % 1000 != 0))

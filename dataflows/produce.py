@@ -17,6 +17,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
+from chillflow.bulk import replay_frames
 from chillflow.connectors import ensure_topics, open_database, open_log
 from chillflow.connectors.parquet import ParquetTrips
 from chillflow.connectors.replay_source import Pace, ReplaySource
@@ -72,8 +73,13 @@ def source_of(
     origin = "stg.complete_trip" if settings.input == DATABASE else str(settings.input)
     stats = ReplayStats()
     worse = disorder.apply if disorder else iter
+    choice: dict[str, Any] = {"origin": origin, "limit": limit, "disorder": worse, "stats": stats}
     return ReplaySource(
-        lambda: replay(trips, screen, origin=origin, limit=limit, disorder=worse, stats=stats),
+        lambda: (
+            replay_frames(trips.frames(), screen, **choice)
+            if isinstance(trips, ParquetTrips)
+            else replay(trips, screen, **choice)
+        ),
         pace or Pace(),
         stats,
         progress=progress,

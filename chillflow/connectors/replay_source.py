@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from itertools import islice
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
@@ -23,6 +24,9 @@ class Pace:
 
     speed: float | None = None
     rate: float | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.speed or self.rate)
 
     def due(self, leg: Leg, first: int, sent: int) -> float:
         """Seconds after the start at which the leg is due; `first` is the place of the first leg in µs."""
@@ -61,28 +65,46 @@ class _Partition(StatefulSourcePartition[list[Replayed], None]):
         self._wait = 0.0
 
     def next_batch(self) -> list[list[Replayed]]:
-        source, stats = self._source, self._source.stats
+        source = self._source
         if self._next is None or source.stopping():
             raise StopIteration
+        self._wait = 0.0
+        batch = self._due() if source.pace else self._at_once()
+        source.progress(source.stats)
+        return [batch] if batch else []
+
+    def _at_once(self) -> list[Replayed]:
+        """The next batch at full speed: to ask of each leg whether it is due would take 5 % of the production."""
+        assert self._next is not None
+        batch = [self._next, *islice(self._items, _BATCH - 1)]
+        self._next = next(self._items, None)
+        self._count(batch)
+        return batch
+
+    def _due(self) -> list[Replayed]:
+        """Of the next batch what is due."""
         batch: list[Replayed] = []
         elapsed = time.monotonic() - self._start
-        self._wait = 0.0
         while self._next is not None and len(batch) < _BATCH:
             item = self._next
-            if isinstance(item, RejectedRow):
-                stats.rejected += 1
-            else:
+            if not isinstance(item, RejectedRow):
                 if self._first is None:
-                    stats.first = item.time
                     self._first, self._start, elapsed = item.at, time.monotonic(), 0.0
-                self._wait = source.pace.due(item, self._first, stats.events) - elapsed
+                self._wait = self._source.pace.due(item, self._first, self._source.stats.events) - elapsed
                 if self._wait > 0:
                     break
-                stats.events += len(item.kinds)
             batch.append(item)
+            self._count([item])
             self._next = next(self._items, None)
-        source.progress(stats)
-        return [batch] if batch else []
+        return batch
+
+    def _count(self, items: list[Replayed]) -> None:
+        stats = self._source.stats
+        legs = [item for item in items if not isinstance(item, RejectedRow)]
+        stats.rejected += len(items) - len(legs)
+        stats.events += sum([len(leg.kinds) for leg in legs])
+        if stats.first is None and legs:
+            stats.first = legs[0].time
 
     def next_awake(self) -> datetime | None:
         if self._wait <= 0:

@@ -33,5 +33,6 @@ def test_a_pure_module_imports_none_of_them(module: str) -> None:
     assert imported_by(module) & set(FOREIGN) == set()
 
 
-def test_tlc_knows_polars_alone() -> None:
-    assert imported_by("tlc") & set(FOREIGN) - {"polars"} == set()
+@pytest.mark.parametrize("module", ["tlc", "bulk"])
+def test_what_works_on_frames_knows_polars_alone(module: str) -> None:
+    assert imported_by(module) & set(FOREIGN) - {"polars"} == set()

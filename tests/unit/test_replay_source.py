@@ -1,0 +1,52 @@
+"""The source of the production: everything once, in order and counted, at full speed and at a pace."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from chillflow.connectors.replay_source import Pace, ReplaySource
+from chillflow.replay import RejectedRow, Replayed, ReplayStats, Screen, replay
+from chillflow.splitting import to_row
+from tests.unit.vocabulary import BEGINNING, trip
+
+SCREEN = Screen(BEGINNING + timedelta(days=30), timedelta(hours=1), timedelta(days=8))
+NO_TRIP = RejectedRow("file", 7, "passenger_count: 1.5", None)
+
+
+def items(trips: int) -> list[Replayed]:
+    rows = [
+        to_row(trip(trip_key=str(number), pickup_ts=BEGINNING + timedelta(seconds=number))) for number in range(trips)
+    ]
+    return [*replay([NO_TRIP, *rows], SCREEN, origin="file"), NO_TRIP]
+
+
+def read(source: ReplaySource) -> list[list[Replayed]]:
+    """All batches."""
+    part, batches = source.build_part("read_trips", "replay", None), []
+    while True:
+        try:
+            batches += part.next_batch()
+        except StopIteration:
+            return batches
+
+
+@pytest.mark.parametrize("pace", [Pace(), Pace(rate=1e9), Pace(speed=1e9)], ids=["full speed", "rate", "speed"])
+@pytest.mark.parametrize("trips", [0, 1, 249, 250, 700])
+def test_everything_comes_once_in_order_and_is_counted(pace: Pace, trips: int) -> None:
+    given, stats = items(trips), ReplayStats()
+    batches = read(ReplaySource(lambda: iter(given), pace, stats))
+    assert [item for batch in batches for item in batch] == given
+    assert (stats.events, stats.rejected) == (5 * trips, 2)
+    assert stats.first == (1_704_110_400_000_000 if trips else None)
+
+
+def test_it_stops_when_asked() -> None:
+    stopping = False
+    source = ReplaySource(lambda: iter(items(700)), stopping=lambda: stopping)
+    part = source.build_part("read_trips", "replay", None)
+    assert part.next_batch()
+    stopping = True
+    with pytest.raises(StopIteration):
+        part.next_batch()
