@@ -109,7 +109,9 @@ def decode_keyed(key: bytes | None, value: bytes | None) -> DecodedEvent:
 
 
 def decode_all(keys: Sequence[bytes | None], values: Sequence[bytes | None]) -> Sequence[DecodedEvent | None]:
-    """The events of many messages, with None where `decode_keyed` has to take a second look. Two thirds of its time."""
+    """The events of many messages, with None where `decode_keyed` has to take a second look: 1.2 µs each instead
+    of 1.4.
+    """
     given: Any = values
     try:
         events: list[Any] = [*map(_decode, given)]

@@ -118,7 +118,8 @@ class Keyed(Generic[S, E]):
     dump: Callable[[S], bytes]
     load: Callable[[bytes], S]
     forgets: Callable[[bytes], bool] = lambda data: False
-    """Whether of a state as `dump` left it `expire` would leave nothing at all: then it is not loaded for that."""
+    """Whether of a state as `dump` left it neither `expire` nor `close` would give anything: then it is only
+    remembered, and not loaded for that."""
     decode_all: Callable[[Sequence[Any], Sequence[Any]], Sequence[E | None]] = lambda keys, values: [None] * len(keys)
     """(keys, values) -> their events, each None that is to be decoded by itself."""
     shortcut: Callable[[Stretch[S, E], int], int] | None = None
@@ -189,26 +190,7 @@ class KeyGroup(Generic[S, E]):
         self._live: dict[bytes, S] = {}
         self._waiting: dict[bytes, bytes] = {}
         """At rest until their deadline, when they have to be loaded."""
-        self._stamp = NO_TIME
-        """The last one."""
-        version, states, pieces = VERSION, {}, None
-        if snapshot is not None:
-            version = snapshot["version"]
-            if version > VERSION:
-                raise RecoveryError(
-                    f"the recovery store holds key groups of version {version}, this release"
-                    f" knows {VERSION}: use the release that wrote it, or a newer one"
-                )
-            states = snapshot["states"]
-        if version == VERSION and snapshot is not None:
-            self._stamp, states, pieces = snapshot["stamp"], _unpack(unseal(states)), snapshot["remembered"]
-        elif version == 3:
-            states = {
-                key: held(int.from_bytes(was[:8], "big", signed=True), was[9:])
-                for key, was in _unpack(unseal(states)).items()
-            }
-        elif snapshot is not None:
-            states = {key: held(NEVER if due is None else due, data) for key, (due, data) in states.items()}
+        self._stamp, states, pieces = _read(snapshot, unseal)
         self._remembered = Remembered(seal, unseal, pieces, self._stamp)
         """At rest until their deadline, when nothing is left of them."""
         self._deadlines = Deadlines()
@@ -435,6 +417,27 @@ class KeyGroup(Generic[S, E]):
     def _reject(record: Record, reason: str, decided: Decided) -> None:
         decided.dead.append(Dead(record, reason))
         decided.tally["dead_letters"] += 1
+
+
+def _read(snapshot: Any, unseal: Callable[[Piece], bytes]) -> tuple[int, dict[bytes, bytes], Any]:
+    """The last stamp of a snapshot of any version, its states, and the pieces of those that were remembered."""
+    if snapshot is None:
+        return NO_TIME, {}, None
+    version, states = snapshot["version"], snapshot["states"]
+    if version > VERSION:
+        raise RecoveryError(
+            f"the recovery store holds key groups of version {version}, this release"
+            f" knows {VERSION}: use the release that wrote it, or a newer one"
+        )
+    if version == VERSION:
+        return snapshot["stamp"], _unpack(unseal(states)), snapshot["remembered"]
+    if version == 3:  # the deadline, and a byte more, before the data
+        dues = {
+            key: (int.from_bytes(was[:8], "big", signed=True), was[9:]) for key, was in _unpack(unseal(states)).items()
+        }
+    else:
+        dues = states
+    return NO_TIME, {key: held(NEVER if due is None else due, data) for key, (due, data) in dues.items()}, None
 
 
 _pack = msgspec.msgpack.Encoder().encode

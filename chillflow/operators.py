@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from itertools import chain
 from typing import Any, Callable, TypeAlias, TypeVar, cast  # noqa: UP035  Bytewax 0.21 fails on abc's under 3.10
 from zlib import crc32
 
@@ -95,17 +96,11 @@ def _added(tallies: Iterable[Counter[str]]) -> Counter[str]:
     return total
 
 
-def _seal(data: bytes) -> tuple[int, bytes]:
-    sealed = compress(data)
-    SNAPSHOT_BYTES.labels("trips").inc(len(sealed[1]))
-    return sealed
-
-
 class _Group(StatefulBatchLogic[Any, Decided, Any]):
     def __init__(self, keyed: Keyed[Any, Any], close: Any, snapshot: Any) -> None:
         if snapshot is not None and "compressed" in snapshot:  # of version 3
             snapshot = {"version": snapshot["version"], "states": snapshot["compressed"]}
-        self._group = KeyGroup(keyed, snapshot, _seal, decompress)
+        self._group = KeyGroup(keyed, snapshot, compress, decompress)
         self._close = close
 
     def on_batch(self, values: list[Any]) -> tuple[Iterable[Decided], bool]:
@@ -119,7 +114,10 @@ class _Group(StatefulBatchLogic[Any, Decided, Any]):
         return [self._group.close(self._close)] if self._close else [], StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> Any:
-        return self._group.snapshot()
+        state = self._group.snapshot()
+        pieces = chain([state["states"]], *(pieces for pieces, _ in state["remembered"].values()))
+        SNAPSHOT_BYTES.labels("trips").inc(sum(len(data) for _, data in pieces))
+        return state
 
 
 @operator

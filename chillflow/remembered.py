@@ -143,8 +143,7 @@ class Remembered:
                 span.sealed.append(span.last)
                 span.keys += span.unsealed
                 span.unsealed, span.last = {}, None
-        pieces = span.sealed if span.last is None else [*span.sealed, span.last]
-        return pieces, sorted(span.gone)
+        return [*span.sealed, *([] if span.last is None else [span.last])], sorted(span.gone)
 
 
 _pack = msgspec.msgpack.Encoder().encode
