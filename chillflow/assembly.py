@@ -236,8 +236,8 @@ class Assembly:
         changes = self._count(state, old, trip, stamp)
         if left_out != (state.counted in _NOT_IN):
             tally += (("left_out_trips", -1 if left_out else 1),)
-        is_last = changes and latest == trip.dropoff_ts  # then its time in ms is known already
-        end = changes[-1][1] if is_last else milliseconds(latest)
+        is_known = state.counted == COUNTED and latest == trip.dropoff_ts
+        end = changes[-1][1] if is_known else milliseconds(latest)
         state.deadline = (end if end > stamp else stamp) + self._correction
         return Outcome(tally, Result(trip, (), was, changes), rest=size == len(EVENT_CLASSES))
 
