@@ -1,4 +1,4 @@
-"""The sink step for the tables: whole batches, each in one transaction."""
+"""The sink step for the tables: whole batches, each in one transaction, which is under way while the flow goes on."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
+from chillflow.connectors.beside import Beside
 from chillflow.connectors.failure import keeps_failures
 from chillflow.connectors.source import partition_name
 from chillflow.connectors.tables import Database, Retire, Row, Rows, Table
@@ -48,12 +50,13 @@ class _Partition(StatefulSinkPartition[Rows | Retire, None]):
         self._rows: defaultdict[Table, dict[Row, Row]] = defaultdict(dict)
         """By table and key: of the rows of one key in one batch only the last can be upserted."""
         self._written = time.monotonic()
+        self._beside = Beside()
 
     def write_batch(self, values: list[Rows | Retire]) -> None:
         for item in values:
             if isinstance(item, Retire):
                 self._write()
-                self._database.retire_windows(item.before)
+                self._beside.start(partial(self._database.retire_windows, item.before))
                 continue
             for table, rows in item.items():
                 width = len(table.key)
@@ -64,13 +67,18 @@ class _Partition(StatefulSinkPartition[Rows | Retire, None]):
     def snapshot(self) -> None:
         # the recovery store must never be ahead of the table
         self._write()
+        self._beside.wait()
 
     def close(self) -> None:
+        self._beside.end()
         self._database.close()
 
     def _write(self) -> None:
         if self._rows:
-            with delivering("table", sum(map(len, self._rows.values()))):
-                self._database.upsert({table: [*rows.values()] for table, rows in self._rows.items()})
+            self._beside.start(partial(self._upsert, {table: [*rows.values()] for table, rows in self._rows.items()}))
             self._rows.clear()
         self._written = time.monotonic()
+
+    def _upsert(self, rows: Rows) -> None:
+        with delivering("table", sum(map(len, rows.values()))):
+            self._database.upsert(rows)

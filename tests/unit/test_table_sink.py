@@ -11,6 +11,7 @@ import pytest
 from chillflow.connectors.sqlite import SqliteDatabase
 from chillflow.connectors.table_sink import TableSink
 from chillflow.connectors.tables import INCOMPLETE_TRIP, ZONE_WINDOW, Retire, Row
+from chillflow.errors import ChillFlowError
 from tests.unit.vocabulary import BEGINNING
 
 HOUR = timedelta(hours=1)
@@ -79,8 +80,18 @@ def test_windows_are_retired_after_what_came_before(sink: Sink) -> None:
     sink.partition.write_batch(
         [{ZONE_WINDOW: [window(1), window(1, 1)]}, Retire(BEGINNING + HOUR), {ZONE_WINDOW: [window(2)]}]
     )
-    assert sink.windows() == [(1, "13", 1)]
     sink.partition.snapshot()
     assert sink.windows() == [(1, "13", 1), (2, "12", 1)]
     sink.partition.write_batch([Retire(BEGINNING + 2 * HOUR)])
+    sink.partition.snapshot()
     assert sink.windows() == []
+
+
+def test_what_goes_wrong_beside_the_flow_is_raised_in_it(tmp_path: Path) -> None:
+    partition: Any = TableSink(lambda: SqliteDatabase(tmp_path / "no tables.sqlite", HOUR), 1).build_part(
+        "w", "0", None
+    )
+    partition.write_batch([{ZONE_WINDOW: [window(1)]}])
+    with pytest.raises(ChillFlowError):
+        partition.snapshot()
+    partition.close()

@@ -1,0 +1,44 @@
+"""One piece of work at a time, in a thread beside the flow: while a server works, the flow goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import SimpleQueue
+from threading import Thread
+
+__all__ = ["Beside"]
+
+
+class Beside:
+    """A thread for the calls of one client. It ends with the process, whatever it waits for."""
+
+    def __init__(self) -> None:
+        self._asked: SimpleQueue[tuple[Callable[[], object], Future[None]] | None] = SimpleQueue()
+        self._under_way: Future[None] | None = None
+        Thread(target=self._work, daemon=True).start()
+
+    def start(self, work: Callable[[], object]) -> None:
+        """Begin this when the last is done. Raises what that one raised."""
+        self.wait()
+        self._under_way = Future()
+        self._asked.put((work, self._under_way))
+
+    def wait(self) -> None:
+        """Until nothing is under way. Raises what it raised."""
+        under_way, self._under_way = self._under_way, None
+        if under_way is not None:
+            under_way.result()
+
+    def end(self) -> None:
+        """Begin nothing more."""
+        self._asked.put(None)
+
+    def _work(self) -> None:
+        while (asked := self._asked.get()) is not None:
+            work, done = asked
+            try:
+                work()
+                done.set_result(None)
+            except BaseException as error:
+                done.set_exception(error)
