@@ -19,6 +19,7 @@ from benchmarks.budget import budget
 from benchmarks.latency import latency
 from benchmarks.long_log import long_log
 from benchmarks.measuring import Table, machine
+from benchmarks.peers import PEERS
 from benchmarks.pipeline import Bench, compare, events_topic
 from benchmarks.state import sizes
 from chillflow.connectors.kafka import KafkaLog
@@ -40,6 +41,7 @@ def main() -> None:
     parser.add_argument("--open", type=int, nargs="+", default=[1_000, 100_000, 1_000_000], help="trips that lie open")
     parser.add_argument("--long", type=int, default=20_000_000, help="events of the long log")
     parser.add_argument("--without-stock", action="store_true", help="leave Bytewax as it comes out: it is slow")
+    parser.add_argument("--peer", nargs="+", choices=PEERS, default=[], help="others to compare with (installed first)")
     parser.add_argument("--write", type=Path, help=f"write the tables there, such as {RESULTS.name}")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -60,7 +62,7 @@ def measure(chosen: argparse.Namespace, folder: Path, servers: str, database: st
     events_topic(log, topic, 4)
     bench = Bench.on(log, servers, folder, topic, chosen.trips)
     parts: dict[str, Callable[[], Table]] = {
-        "job": lambda: compare(bench, chosen.repeat, stock=not chosen.without_stock),
+        "job": lambda: _job(bench, chosen),
         "database": lambda: stages.database(bench, database),
         "partitions": lambda: stages.partitions(servers, log, folder, file, chosen.trips, topic),
         "open": lambda: stages.open_trips(servers, log, folder, topic, chosen.open),
@@ -74,6 +76,11 @@ def measure(chosen: argparse.Namespace, folder: Path, servers: str, database: st
         *([produced] if "production" in chosen.only else []),
         *(parts[name]() for name in PARTS if name in parts and name in chosen.only),
     ]
+
+
+def _job(bench: Bench, chosen: argparse.Namespace) -> Table:
+    peers = [PEERS[name] for name in chosen.peer]
+    return compare(bench, chosen.repeat, stock=not chosen.without_stock, peers=peers)
 
 
 def _latency(bench: Bench, log: KafkaLog, file: Path) -> Table:

@@ -30,8 +30,8 @@ from chillflow.settings import load
 from dataflows.assemble import from_settings
 
 STEPS: dict[str, list[tuple[Any, str]]] = {
-    "read: `consume`, a record each": [(KafkaReader, "read")],
-    "stamps, key groups": [(source._Partition, "next_batch"), (source._Partition, "snapshot")],
+    "read: `consume`, its columns": [(KafkaReader, "columns")],
+    "stamps": [(source._Partition, "next_batch"), (source._Partition, "snapshot")],
     "decode, assemble, put to rest": [(operators._Group, "on_batch")],
     "encode trips": [(Outputs, "trips")],
     "windows": [

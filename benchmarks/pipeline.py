@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring import COMMAND, Run, Table, measured, spread
+from benchmarks.peers import Peer, interpreter
 from chillflow.analytics import FIGURES
 from chillflow.codec import decode_value
 from chillflow.connectors.log import Log
@@ -88,33 +90,48 @@ class Bench:
             arguments = ["-r", str(store), "-s", "2", "-b", "0"]
         return measured(self.events, [*BYTEWAX, "benchmarks.stock_bytewax", *arguments], names), (trips, windows)
 
+    def peer(self, peer: Peer) -> tuple[Run, tuple[str, str]]:
+        """Another library."""
+        trips, windows = self.outputs()
+        arguments = [self.servers, self.topic, trips, windows, str(self.trips)]
+        return measured(self.events, [interpreter(peer), str(peer.script), *arguments], {}), (trips, windows)
+
 
 Contender = Callable[[], tuple[Run, tuple[str, str]]]
 
 
-def compare(bench: Bench, repeat: int, *, stock: bool) -> Table:
-    """All contenders in turn, several times; a ratio is of two runs of one round."""
+def compare(bench: Bench, repeat: int, *, stock: bool, peers: Sequence[Peer] = ()) -> Table:
+    """All contenders in turn, several times; a ratio is of two runs of one round. Others than ours and the loop have
+    one run: they take minutes.
+    """
     contenders: dict[str, Contender] = {
         "loop by hand, no guarantee": bench.loop,
         "ChillFlow, 1 worker": bench.ours,
         "ChillFlow, 2 workers": lambda: bench.ours(workers=2),
     }
+    ours = [*contenders]
     if stock:
         contenders["Bytewax as it comes, no recovery"] = lambda: bench.stock(recovery=False)
         contenders["Bytewax as it comes, recovery"] = lambda: bench.stock(recovery=True)
+    contenders |= {peer.name: partial(bench.peer, peer) for peer in peers}
+    others = [name for name in contenders if name not in ours]
+    left_out = ""
     runs: dict[str, list[Run]] = {name: [] for name in contenders}
     first, *_ = contenders
     expected: Mapping[str, Any] = {}
     for number in range(repeat):
         for name, run in contenders.items():
-            if number and name.startswith("Bytewax"):
-                continue  # once is enough: it takes minutes
+            if number and name in others:
+                continue
             taken, outputs = run()
             runs[name].append(taken)
             print(f"  {name}: {taken.rate:,.0f} events/s, {taken.cpu_us:.1f} µs an event", file=sys.stderr)
-            if name.startswith("Bytewax"):  # its trips have other fields
+            if name in others:  # their trips have other fields
                 found = len({record.key for record in records(bench.log, outputs[0])})
                 assert found == bench.trips, f"{name}: {found} trips of {bench.trips}"
+                if not name.startswith("Bytewax"):
+                    share = 1 - counted_in(bench.log, outputs[1]) / bench.trips
+                    left_out += f" {name}: {share:.0%} of the trips are not in its windows."
                 continue
             trips = trips_in(bench.log, outputs[0])
             assert len(trips) == bench.trips, f"{name}: {len(trips)} trips of {bench.trips}"
@@ -135,6 +152,7 @@ def compare(bench: Bench, repeat: int, *, stock: bool) -> Table:
         f"{bench.events:,} events of {bench.trips:,} generated trips in {bench.log.partitions(bench.topic)} partitions,"
         " read from the start; start-up and end are included. Ours with recovery (epochs of 2 s), windows"
         " of 15 min and 1 h, and exactly-once. The loop makes the same trips and windows: each output was compared."
+        f"{left_out}"
     )
     return Table("The whole job", ["", "events/s", "of the loop", "CPU µs an event"], rows, note)
 
@@ -164,6 +182,15 @@ def windows_in(log: Log, topic: str) -> dict[bytes, Sequence[float]]:
         for record in records(log, topic)
         for window in [decode_value(record.value)]
     }
+
+
+def counted_in(log: Log, topic: str) -> int:
+    """How many trips a peer's windows of an hour have counted."""
+    last: dict[tuple[Any, int], int] = {}
+    for record in records(log, topic):
+        window = decode_value(record.value)
+        last[record.key, window["start"]] = window["value"]
+    return sum(last.values())
 
 
 def events_topic(log: Log, name: str, partitions: int) -> None:
