@@ -16,7 +16,8 @@ class Beside:
     def __init__(self) -> None:
         self._asked: SimpleQueue[tuple[Callable[[], object], Future[None]] | None] = SimpleQueue()
         self._under_way: Future[None] | None = None
-        Thread(target=self._work, daemon=True).start()
+        self._thread = Thread(target=self._work, daemon=True)
+        self._thread.start()
 
     def start(self, work: Callable[[], object]) -> None:
         """Begin this when the last is done. Raises what that one raised."""
@@ -30,9 +31,11 @@ class Beside:
         if under_way is not None:
             under_way.result()
 
-    def end(self) -> None:
-        """Begin nothing more."""
+    def end(self, work: Callable[[], object]) -> None:
+        """Do this last. It is waited for no longer than a second: what is under way may wait for a server in vain."""
+        self._asked.put((work, Future()))
         self._asked.put(None)
+        self._thread.join(1)
 
     def _work(self) -> None:
         while (asked := self._asked.get()) is not None:

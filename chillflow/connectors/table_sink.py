@@ -70,8 +70,7 @@ class _Partition(StatefulSinkPartition[Rows | Retire, None]):
         self._beside.wait()
 
     def close(self) -> None:
-        self._beside.end()
-        self._database.close()
+        self._beside.end(self._database.close)  # in its thread: a client may not be closed while another one uses it
 
     def _write(self) -> None:
         if self._rows:
