@@ -100,8 +100,9 @@ def assemble(settings: Settings, *, workers: int = 1, as_json: bool = False, qui
         log.fence(pipeline_name(settings), partitions, keep=workers == 1)
         if workers == 1:
             run_flow(flow, epoch_interval=settings.epoch_interval, recovery=store)
-            for end in ended:
-                end()
+            if len(ended) == partitions:  # fewer: drained before the end, so their last epoch is not durable
+                for end in ended:
+                    end()
         else:
             run_workers(settings, workers, partitions)
     summary: dict[str, Any] = dict(read_account(account_file))
