@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from operator import attrgetter
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from msgspec.structs import astuple
 
 from chillflow.analytics import Change, change_of, taken_out
 from chillflow.codec import KINDS, STRUCTS, CompleteTripStruct, DecodedEvent
-from chillflow.events import EVENT_CLASSES, EVENT_TYPES, SCHEMA_VERSION
+from chillflow.events import EVENT_CLASSES, EVENT_TYPES, PICKUP_EVENTS, SCHEMA_VERSION
 from chillflow.keygroup import Outcome, Stretch, Tally
 from chillflow.trips import DERIVED_FIELDS, TRIP_FIELDS, CompleteTrip, derived, milliseconds
 
@@ -99,7 +99,7 @@ _TAKES_OVER = Outcome((("superseded", 1),))
 _OPENED = tuple(Outcome((("open_trips", 1), ("events_in_open", count))) for count in range(1 + len(EVENT_CLASSES)))
 _NOT_IN = (LEFT_OUT, FIXED)
 _JOINED = tuple(Outcome(((f"events_in_{name}", 1),)) for name in _NAMES)
-_Started, _Exited, _Entered, _Paid, _Ended = STRUCTS
+_Started, _Exited, _Entered, _Paid, _Ended = cast("Sequence[Any]", STRUCTS)
 _NO_DROPOFF = [None, None, None]
 
 
@@ -153,92 +153,104 @@ class Assembly:
             events[kind] = event
             if not state.is_complete:
                 return state, _JOINED[OPEN] if joined else _TAKES_OVER
-            return state, self._completed(state, stamp, state.latest, state.size, joined)
+            return state, self._completed(state, stamp, joined)
         if state.status == COMPLETE:
             events[kind] = event
             if kind not in _NEEDED:  # says nothing that is not known already
                 return state, _JOINED[COMPLETE] if joined else _TAKES_OVER
-            return state, self._completed(state, stamp, state.latest, state.size, joined)
+            return state, self._completed(state, stamp, joined)
         was = _incomplete(state)
         events[kind] = event
         if state.is_complete:
-            return state, self._completed(state, stamp, state.latest, state.size, joined, was)
+            return state, self._completed(state, stamp, joined, was)
         state.revision += 1
         return state, Outcome(_moved(INCOMPLETE, INCOMPLETE, state.size, joined), _incomplete(state))
 
     def shortcut(self, stretch: Stretch[TripState, DecodedEvent], start: int) -> int:
         """Take in the trips of our own producers, who send both events of a pickup and then all three of a drop-off, in
-        one loop: a key group takes 4.4 µs an event then, instead of 7.5. It ends at the first event that does not fit.
+        one loop: a key group takes 3.3 µs an event then, instead of 7.5. It ends at the first event that does not fit.
+
+        Attributes are read where a variable has one type only: there Python 3.11 takes a tenth of the time.
         """
         keys: Any = stretch.keys  # none of which is None where there is an event
         events: Any = stretch.events
-        stamps, states = stretch.stamps, stretch.states
+        stamps, states, results = stretch.stamps, stretch.states, stretch.results
         waiting, remembered, stop = stretch.waiting, stretch.remembered, stretch.stop
-        timeout, correction = self._timeout, self._correction
-        at, opened, ended = start, 0, 0
+        timeout, correction, windows = self._timeout, self._correction, self._windows
+        at, opened, completed = start, 0, 0
         last = stamps[stop - 1] if stop > start else 0
         while at < stop:
-            event, key = events[at], keys[at]
+            event, key, stamp = events[at], keys[at], stamps[at]
             kind = type(event)
             if kind is _Started and at + 2 <= stop and keys[at + 1] == key:
-                if type(events[at + 1]) is not _Exited or key in states or key in waiting or key in remembered:
+                exited = events[at + 1]
+                if type(exited) is not _Exited or key in states or key in waiting or key in remembered:
                     break
-                time, stamp = milliseconds(event.event_time), stamps[at]
+                time = milliseconds(event.event_time)
                 deadline = (time if time > stamp else stamp) + timeout
                 if time < stamp - correction or deadline < last:
                     break
-                states[key] = TripState(deadline, OPEN, 0, [event, events[at + 1], None, None, None])
+                states[key] = TripState(deadline, OPEN, 0, [event, exited, None, None, None])
                 stretch.open(deadline, key)
                 opened += 1
                 at += 2
             elif kind is _Entered and at + 3 <= stop and keys[at + 1] == key == keys[at + 2]:
-                state, payment, ending = states.get(key), events[at + 1], events[at + 2]
-                if state is None or state.status != OPEN or type(payment) is not _Paid or type(ending) is not _Ended:
+                state, payment, ended = states.get(key), events[at + 1], events[at + 2]
+                if state is None or state.status != OPEN or type(payment) is not _Paid or type(ended) is not _Ended:
                     break
                 started, exited, *others = state.events
                 if started is None or exited is None or others != _NO_DROPOFF:
                     break
-                states.pop(key)
-                stamp, due = stamps[at + 2], state.deadline or 0  # which an open trip has
-                state.events = [started, exited, event, payment, ending]
-                latest = max(map(_event_time, state.events))
-                outcome = self._completed(state, stamp, latest, len(EVENT_CLASSES), 3)
+                pickup, dropoff = started.pickup_ts, ended.dropoff_ts
+                if (
+                    not (pickup == started.event_time == exited.event_time)
+                    or not (pickup <= dropoff == ended.event_time == payment.event_time == event.event_time)
+                    or started.event_version
+                    or exited.event_version
+                    or event.event_version
+                    or payment.event_version
+                    or ended.event_version
+                ):
+                    break
+                trip = _trip(started, payment, ended, derived(ended.trip_distance, pickup, dropoff), 1)
+                change, stamp = change_of(trip), stamps[at + 2]
+                if change is None or change[1] < stamp - windows:
+                    break
+                results.append(Result(trip, (), None, (change,)))
+                ids = started.event_id, exited.event_id, event.event_id, payment.event_id, ended.event_id
+                del states[key]
+                stretch.end(
+                    state.deadline or 0,  # which an open trip has
+                    key,
+                    (change[1] if change[1] > stamp else stamp) + correction,
+                    _pack((COMPLETE, COUNTED, astuple(trip), *ids)),
+                )
+                completed += 1
                 at += 3
-                stretch.results.append(outcome.result)
-                stretch.tallies.append(outcome.tally)
-                stretch.end(due, key, state.deadline or 0, self.dump(state))
-                ended += 1
             else:
                 break
-        taken = self.taken
-        taken[STARTED] += opened
-        taken[_EXITED] += opened
-        taken[_ENTERED] += ended
-        taken[PAYMENT] += ended
-        taken[ENDED] += ended
-        stretch.tallies += [_OPENED[2].tally] * opened
+        for taken in range(len(EVENT_CLASSES)):
+            self.taken[taken] += opened if taken < PICKUP_EVENTS else completed
+        stretch.count(_OPENED[PICKUP_EVENTS].tally, opened)
+        stretch.count(_moved(OPEN, COMPLETE, len(EVENT_CLASSES), len(EVENT_CLASSES) - PICKUP_EVENTS), completed)
         return at
 
-    def _completed(
-        self, state: TripState, stamp: int, latest: datetime, size: int, joined: int, was: Result | None = None
-    ) -> Outcome:
-        """The trip is complete, or has changed since it was; `was` is what it was if it was incomplete before. It has
-        so many events, of which so many are new, and the latest happened at that time.
+    def _completed(self, state: TripState, stamp: int, joined: int, was: Result | None = None) -> Outcome:
+        """The trip is complete, or has changed since it was, by so many new events; `was` is what it was if it was
+        incomplete before.
         """
-        before, old, events = state.status, state.trip, state.events
+        before, old, size = state.status, state.trip, state.size
+        started, _, _, payment, ended = state.events
         state.status = COMPLETE
         state.revision += 1
-        started, ended = events[STARTED], events[ENDED]
         figures = derived(ended.trip_distance, started.pickup_ts, ended.dropoff_ts)
-        state.trip = trip = _trip(events, figures, state.revision)
+        state.trip = trip = _trip(started, payment, ended, figures, state.revision)
         tally = _moved(before, COMPLETE, size, joined)
         left_out = state.counted in _NOT_IN
         changes = self._count(state, old, trip, stamp)
         if left_out != (state.counted in _NOT_IN):
             tally += (("left_out_trips", -1 if left_out else 1),)
-        is_known = state.counted == COUNTED and latest == trip.dropoff_ts
-        end = changes[-1][1] if is_known else milliseconds(latest)
-        state.deadline = (end if end > stamp else stamp) + self._correction
+        state.deadline = max(milliseconds(state.latest), stamp) + self._correction
         return Outcome(tally, Result(trip, (), was, changes), rest=size == len(EVENT_CLASSES))
 
     def _count(self, state: TripState, was: Any, trip: Any, stamp: int) -> tuple[Change, ...]:
@@ -280,11 +292,12 @@ class Assembly:
     def dump(state: TripState) -> bytes:
         """The state as plain values in MessagePack: about 380 bytes. Its deadline is kept beside it.
 
-        Of a complete trip that is the trip and, of each event, what tells it from another one.
+        Of a complete trip that is the trip and, of each event, what tells it from another one: its id alone if its time
+        is the trip's and it is no correction.
         """
         events = state.events
         if state.status == COMPLETE:
-            marks = map(_mark, events) if all(events) else [event and _mark(event) for event in events]
+            marks = [event and _mark(kind, event, state.trip) for kind, event in enumerate(events)]
             return _pack((COMPLETE, state.counted, astuple(state.trip), *marks))
         rows = [event and row(event) for row, event in zip(_ROWS, events, strict=True)]
         return _pack((state.status, state.revision, _key_of(events), rows, state.counted))
@@ -300,7 +313,7 @@ class Assembly:
         if data[0] == _COMPLETE_HEAD:
             status, counted, values, *marks = astuple(_unpack_complete(data))
             trip = CompleteTripStruct(*values)
-            known = [mark and event(trip, *mark) for event, mark in zip(_OF_TRIP, marks, strict=True)]
+            known = [mark and made(trip, mark) for made, mark in zip(_OF_TRIP, marks, strict=True)]
             return TripState(None, status, trip.revision, known, counted, trip)
         status, revision, trip_key, rows, counted = astuple(_unpack(data))
         events: list[Any] = [
@@ -310,7 +323,7 @@ class Assembly:
         if status == COMPLETE:
             started, ended = events[STARTED], events[ENDED]
             figures = derived(ended.trip_distance, started.pickup_ts, ended.dropoff_ts)
-            state.trip = _trip(events, figures, revision)
+            state.trip = _trip(started, events[PAYMENT], ended, figures, revision)
         return state
 
 
@@ -326,16 +339,28 @@ def _row_type(fields: Iterable[Any]) -> Any:
     return tuple[tuple(field.type for field in fields)]  # type: ignore[misc]
 
 
-def _of_trip(kind: int) -> Callable[..., Any]:
-    """Makes an event of its trip again. A zone event, of which the trip says nothing, repeats what the start or the
-    end says: so it does here, whatever it said.
+def _of_trip(kind: int) -> Callable[[Any, Any], Any]:
+    """Makes an event of its trip and its mark. A zone event, of which the trip says nothing, repeats what the start or
+    the end says: so it does here, whatever it said.
     """
     made: Callable[..., Any] = eval(
         f"lambda trip, event_id, event_time, event_version: Event(event_id, trip.trip_key, event_time,"
         f" {SCHEMA_VERSION}, event_version, {', '.join(f'trip.{name}' for name in _CARRIED[kind])})",
         {"Event": EVENT_CLASSES[kind].struct},
     )
-    return made
+    return lambda trip, mark: made(trip, mark, _time(kind, trip), 0) if isinstance(mark, str) else made(trip, *mark)
+
+
+def _mark(kind: int, event: DecodedEvent, trip: Any) -> Any:
+    """What tells this event of the trip from another one of its type."""
+    if event.event_time == _time(kind, trip) and event.event_version == 0:
+        return event.event_id
+    return event.event_id, event.event_time, event.event_version
+
+
+def _time(kind: int, trip: Any) -> Any:
+    """When an event of this type happens in a trip."""
+    return trip.pickup_ts if kind < PICKUP_EVENTS else trip.dropoff_ts
 
 
 def _key_of(events: Iterable[Any]) -> str:
@@ -346,9 +371,6 @@ def _key_of(events: Iterable[Any]) -> str:
 
 
 _CARRIED = tuple(tuple(name for name in cls.struct.__struct_fields__ if name in TRIP_FIELDS) for cls in EVENT_CLASSES)
-_MARK = ("event_id", "event_time", "event_version")
-_mark = attrgetter(*_MARK)
-_event_time = attrgetter("event_time")
 _ROWS = [attrgetter(*(field.name for field in _row_fields(cls.struct))) for cls in EVENT_CLASSES]
 _OF_TRIP = tuple(map(_of_trip, range(len(EVENT_CLASSES))))
 
@@ -373,7 +395,7 @@ _unpack_complete: Callable[[bytes], Any] = msgspec.msgpack.Decoder(
             ("status", int),
             ("counted", int),
             ("trip", _row_type(msgspec.structs.fields(CompleteTripStruct))),
-            *((name, tuple[str, datetime, int] | None) for name in EVENT_TYPES),
+            *((name, tuple[str, datetime, int] | str | None) for name in EVENT_TYPES),
         ],
         array_like=True,
     )
@@ -403,10 +425,14 @@ def _moved(before: int, now: int, size: int, joined: int) -> Tally:
 
 
 assert (*CompleteTrip.model_fields,) == ("trip_key", *TRIP_FIELDS, *DERIVED_FIELDS, "revision")
-_SUPPLIER = {name: f"events[{kind}].{name}" for kind in _NEEDED for name in _CARRIED[kind]}
-_trip: Callable[[Sequence[Any], Sequence[Any], int], Any] = eval(
+_SUPPLIER = {
+    name: f"{event}.{name}"
+    for kind, event in zip(_NEEDED, ("started", "payment", "ended"), strict=True)
+    for name in _CARRIED[kind]
+}
+_trip: Callable[[Any, Any, Any, Sequence[Any], int], Any] = eval(
     # Written out, as one would by hand, this takes a third of what collecting the fields by their names would.
-    f"lambda events, extra, revision: Trip(events[{STARTED}].trip_key,"
+    f"lambda started, payment, ended, extra, revision: Trip(started.trip_key,"
     f" {', '.join(_SUPPLIER[name] for name in TRIP_FIELDS)}, *extra, revision)",
     {"Trip": CompleteTripStruct},
 )

@@ -26,9 +26,10 @@ from chillflow.streamtime import NO_TIME
 
 __all__ = ["Columns", "Dead", "Decided", "KeyGroup", "Keyed", "Outcome", "Progress", "Record", "State", "Stretch"]
 
-VERSION = 4
-"""4: what is only remembered is in pieces that stay as they are. 3: all states are one piece of bytes, which costs
-pickle nothing. 2: states know how they stand in the windows. Stores of older versions are read."""
+VERSION = 5
+"""5: of most events of a complete trip only the ids are kept. 4: what is only remembered is in pieces that stay as they
+are. 3: all states are one piece of bytes, which costs pickle nothing. 2: states know how they stand in the windows.
+Stores of older versions are read."""
 
 
 class Record(NamedTuple):
@@ -66,6 +67,8 @@ class Columns:
         )
 
 
+_MOST_LIVE = 10_000
+"""States that a snapshot leaves as objects. To load one again takes twice as long as mapping an event."""
 Progress: TypeAlias = int
 """A stamp without a record: how far the partition of a quiet group has come."""
 
@@ -143,8 +146,8 @@ class Stretch(Generic[S, E]):
     """Those that are, by their keys."""
     results: list[Any]
     """What is sent on is added to these."""
-    tallies: list[Tally]
-    """And these."""
+    count: Callable[[Tally, int], None]
+    """Is to be told each change of the account, and how many times it is made."""
     open: Callable[[int, bytes], None]
     """Is to be told the deadline and the key of each state that is put into `states`."""
     end: Callable[[int, bytes, int, bytes], None]
@@ -161,20 +164,18 @@ class Decided:
     dead: list[Dead] = field(default_factory=list)
     tally: Counter[str] = field(default_factory=Counter)
 
-    def count(self, tallies: list[Tally]) -> None:
-        """Take changes of the account in. Most are the same few objects, so each is looked at once."""
-        objects = {id(tally): tally for tally in tallies}
-        for which, times in Counter(map(id, tallies)).items():
-            for name, change in objects[which]:
-                self.tally[name] += times * change
+    def count(self, tally: Tally, times: int = 1) -> None:
+        """Take in changes of the account that are made so many times."""
+        for name, change in tally:
+            self.tally[name] += times * change
 
 
 class KeyGroup(Generic[S, E]):
     """The keys of one group. Work per record does not depend on how many keys there are.
 
-    A state is an object only between two snapshots that it was touched in, and not even so long if its
-    outcome says so: the memory of its parts is then soon used again, while it is still in the cache, which makes
-    all steps faster by a tenth. The rest are bytes, which cost little memory.
+    A state is an object until its outcome says that nothing more is expected: the memory of its parts is then soon
+    used again, while it is still in the cache, which makes all steps faster by a tenth. Where very many wait for more,
+    those that have waited since before the last snapshot are bytes, too, which cost less memory.
     """
 
     def __init__(
@@ -200,13 +201,20 @@ class KeyGroup(Generic[S, E]):
 
     def snapshot(self) -> dict[str, Any]:
         """The group as plain, versioned values."""
+        live: dict[bytes, S] = {}
+        noted: dict[bytes, bytes] = {}
         for key, state in self._live.items():
-            self._put(key, state.deadline, self._keyed.dump(state), is_noted=True)
-        self._live.clear()
+            due, data = state.deadline, self._keyed.dump(state)
+            if len(live) < _MOST_LIVE and not self._keyed.forgets(data):
+                live[key] = state
+                noted[key] = held(NEVER if due is None else min(due, NEVER), data)
+            else:
+                self._put(key, due, data, is_noted=True)
+        self._live = live
         return {
             "version": VERSION,
             "stamp": self._stamp,
-            "states": self._seal(_pack(self._waiting)),
+            "states": self._seal(_pack(self._waiting | noted)),
             "remembered": self._remembered.snapshot(),
         }
 
@@ -217,39 +225,35 @@ class KeyGroup(Generic[S, E]):
     def process(self, batches: Iterable[Sequence[Record] | Columns | Progress]) -> Decided:
         """Take in records and progress, in the order of the log. A record may be a plain tuple of its fields."""
         decided = Decided()
-        tallies: list[Tally] = []
         for batch in batches:
             if isinstance(batch, Progress):
-                self._advance(batch, decided, tallies)
+                self._advance(batch, decided)
             elif batch:
                 decided.tally["events"] += len(batch)
                 if not isinstance(batch, Columns):
                     fields: Any = zip(*batch, strict=True)
                     batch = Columns(*fields)
-                self._take(batch, decided, tallies)
-        decided.count(tallies)
+                self._take(batch, decided)
         return decided
 
     def close(self, expire: Callable[[S], tuple[S | None, Outcome | None]]) -> Decided:
         """Let `expire` end each state, in the order of the keys: the log has ended for good."""
         decided = Decided()
-        tallies: list[Tally] = []
         for key in sorted(self._live.keys() | self._waiting.keys()):
-            self._end(key, expire, decided, tallies)
-        decided.count(tallies)
+            self._end(key, expire, decided)
         return decided
 
-    def _take(self, batch: Columns, decided: Decided, tallies: list[Tally]) -> None:
+    def _take(self, batch: Columns, decided: Decided) -> None:
         """Map records, by the shortcut where it can."""
         stamps, keys, count, shortcut = batch.stamps, batch.keys, len(batch), self._keyed.shortcut
         events = self._keyed.decode_all(keys, batch.values)
         at = 0
         while at < count:
             if shortcut is not None:
-                at = self._cut_short(shortcut, events, batch, at, decided, tallies)
+                at = self._cut_short(shortcut, events, batch, at, decided)
             first = at
             while at < count and (shortcut is None or keys[at] == keys[first]):
-                self._map(batch[at], events[at], decided, tallies)
+                self._map(batch[at], events[at], decided)
                 at += 1
         self._stamp = stamps[-1]
         self._remembered.sweep(self._stamp)
@@ -261,12 +265,11 @@ class KeyGroup(Generic[S, E]):
         batch: Columns,
         at: int,
         decided: Decided,
-        tallies: list[Tally],
     ) -> int:
         """Map records by the shortcut from this one on; the first that is left."""
         stamps, deadlines = batch.stamps, self._deadlines
         if deadlines.next < stamps[at]:
-            self._advance(stamps[at], decided, tallies)
+            self._advance(stamps[at], decided)
         stretch: Stretch[S, E] = Stretch(
             batch.keys,
             events,
@@ -276,7 +279,7 @@ class KeyGroup(Generic[S, E]):
             self._waiting,
             self._remembered.states,
             decided.results,
-            tallies,
+            decided.count,
             deadlines.add,
             self._remember,
         )
@@ -286,11 +289,11 @@ class KeyGroup(Generic[S, E]):
         self._deadlines.remove(due, key)
         self._remembered.put(key, until, data)
 
-    def _map(self, record: Record, event: E | None, decided: Decided, tallies: list[Tally]) -> None:
+    def _map(self, record: Record, event: E | None, decided: Decided) -> None:
         """Map one record, whose event may not be decoded yet."""
         stamp, _, key, value, _, _ = record
         if self._deadlines.next < stamp:
-            self._advance(stamp, decided, tallies)
+            self._advance(stamp, decided)
         if key is None:
             self._reject(record, "no message key", decided)
             return
@@ -301,7 +304,7 @@ class KeyGroup(Generic[S, E]):
                 self._reject(record, str(error), decided)
                 return
         state, due, is_woken = self._state(key, stamp)
-        self._apply(record, due, is_woken, *self._keyed.mapper(state, event, stamp), decided, tallies)
+        self._apply(record, due, is_woken, *self._keyed.mapper(state, event, stamp), decided)
 
     def _state(self, key: bytes, stamp: int) -> tuple[S | None, int | None, bool]:
         """The state of a key, its deadline, and whether it is at rest (which it stays)."""
@@ -322,12 +325,11 @@ class KeyGroup(Generic[S, E]):
         state: S | None,
         outcome: Outcome | None,
         decided: Decided,
-        tallies: list[Tally],
     ) -> None:
         """Take in what a record has come to."""
         rests = False
         if outcome is not None:
-            tallies.append(outcome.tally)
+            decided.count(outcome.tally)
             if outcome.result is not None:
                 decided.results.append(outcome.result)
             if outcome.late:
@@ -383,10 +385,10 @@ class KeyGroup(Generic[S, E]):
         state.deadline = due if due != NEVER else None
         return state
 
-    def _advance(self, stamp: int, decided: Decided, tallies: list[Tally]) -> None:
+    def _advance(self, stamp: int, decided: Decided) -> None:
         """Expire what is due before `stamp`."""
         for _, key in self._deadlines.before(stamp):
-            self._end(key, self._keyed.expire, decided, tallies)
+            self._end(key, self._keyed.expire, decided)
         self._stamp = stamp
         self._remembered.sweep(stamp)
 
@@ -395,7 +397,6 @@ class KeyGroup(Generic[S, E]):
         key: bytes,
         expire: Callable[[S], tuple[S | None, Outcome | None]],
         decided: Decided,
-        tallies: list[Tally],
     ) -> None:
         before = self._live.pop(key, None)
         if before is None:
@@ -409,7 +410,7 @@ class KeyGroup(Generic[S, E]):
             if state.deadline is not None:
                 self._deadlines.add(state.deadline, key)
         if outcome is not None:
-            tallies.append(outcome.tally)
+            decided.count(outcome.tally)
             if outcome.result is not None:
                 decided.results.append(outcome.result)
 
@@ -429,7 +430,7 @@ def _read(snapshot: Any, unseal: Callable[[Piece], bytes]) -> tuple[int, dict[by
             f"the recovery store holds key groups of version {version}, this release"
             f" knows {VERSION}: use the release that wrote it, or a newer one"
         )
-    if version == VERSION:
+    if version >= 4:
         return snapshot["stamp"], _unpack(unseal(states)), snapshot["remembered"]
     if version == 3:  # the deadline, and a byte more, before the data
         dues = {

@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import msgspec
 from hypothesis import given, settings
@@ -240,11 +241,12 @@ class AssemblyMachine(RuleBasedStateMachine):
         ends = deadlines(self.group)
         self._go_to(max(self.now, ends[pick % len(ends)] + past), is_heard)
 
-    @rule()
-    def snapshot(self) -> None:
-        """After one the states are bytes."""
-        self.group.snapshot()
-        assert not self.group._live
+    @rule(most=st.sampled_from([0, 1, 10_000]))
+    def snapshot(self, most: int) -> None:
+        """After one all states but so many are bytes."""
+        with patch("chillflow.keygroup._MOST_LIVE", most):
+            self.group.snapshot()
+        assert len(self.group._live) <= most
 
     @rule()
     def restore(self) -> None:
