@@ -253,6 +253,9 @@ class KafkaLog:
         if (kept := self._kept.pop((name, partition), None)) is not None:
             return kept
         config = {
+            # It connects to brokers as it needs them, by default, and often asks for a coordinator before it has one
+            # broker, to ask again after 500 ms. The price: a connection to each broker.
+            "enable.sparse.connections": False,
             "transaction.timeout.ms": _TRANSACTION_TIMEOUT // timedelta(milliseconds=1),
             **self._producer_config(f"{name}-{partition}"),
             "transactional.id": f"{name}-{partition}",
