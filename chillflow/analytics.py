@@ -16,7 +16,6 @@ from chillflow.trips import Int, UtcTime, milliseconds
 
 __all__ = [
     "FIGURES",
-    "MONEY_FIGURES",
     "Change",
     "ZoneWindow",
     "ZoneWindowStruct",
@@ -37,7 +36,6 @@ FIGURES = (
 )
 """The figures of a window, in their order everywhere; money is in cents. Each begins at 0, is added to by a trip,
 and merged by addition."""
-MONEY_FIGURES = frozenset(("total_amount", "fare_amount", "tip_amount"))
 
 Change: TypeAlias = tuple[int, ...]
 """What a trip changes: its pickup zone, its drop-off in ms, then a number for each of FIGURES."""

@@ -58,6 +58,8 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     """Event types that have not come, of an incomplete trip; empty for a complete one."""
     was: Result | None = None
     """Of a trip just completed after all: what it was when it was last incomplete."""
+    at: int | None = None
+    """Of a complete trip, its drop-off in ms."""
     changes: tuple[Change, ...] = ()
     """What it changes in the windows: the figures of its last revision go out, those of this one come in."""
 
@@ -216,7 +218,7 @@ class Assembly:
                 change, stamp = change_of(trip), stamps[at + 2]
                 if change is None or change[1] < stamp - windows:
                     break
-                results.append(Result(trip, (), None, (change,)))
+                results.append(Result(trip, (), None, change[1], (change,)))
                 ids = started.event_id, exited.event_id, event.event_id, payment.event_id, ended.event_id
                 del states[key]
                 stretch.end(
@@ -251,7 +253,9 @@ class Assembly:
         if left_out != (state.counted in _NOT_IN):
             tally += (("left_out_trips", -1 if left_out else 1),)
         state.deadline = max(milliseconds(state.latest), stamp) + self._correction
-        return Outcome(tally, Result(trip, (), was, changes), rest=size == len(EVENT_CLASSES))
+        return Outcome(
+            tally, Result(trip, (), was, milliseconds(trip.dropoff_ts), changes), rest=size == len(EVENT_CLASSES)
+        )
 
     def _count(self, state: TripState, was: Any, trip: Any, stamp: int) -> tuple[Change, ...]:
         """Count the trip into the windows, as the revision it now is; `was` is its last one."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
 
-from chillflow.analytics import FIGURES, MONEY_FIGURES, Change, ZoneWindowStruct
+from chillflow.analytics import Change, ZoneWindowStruct
 from chillflow.assembly import Result
 from chillflow.codec import encode_value, time_text
 from chillflow.connectors.source import partition_name
@@ -63,9 +64,7 @@ class Outputs:
         partition, results = item
         topic = self._complete_topic
         messages = [
-            Message(
-                topic, result.trip.trip_key.encode(), encode_value(result.trip), milliseconds(result.trip.dropoff_ts)
-            )
+            Message(topic, result.trip.trip_key.encode(), encode_value(result.trip), result.at)
             if not result.missing
             else self._incomplete(result)
             for result in results
@@ -165,27 +164,48 @@ class Outputs:
 
 def window_message(topic: str, window: Any) -> Message:
     """A ZoneWindow for its topic."""
-    key = f"{window.pu_zone_id}|{window.window_minutes}|{time_text(window.window_start)}".encode()
-    return Message(topic, key, encode_value(window), milliseconds(window.window_end))
+    name, end = _name(window.window_start, window.window_end, window.window_minutes)
+    return Message(topic, b"%d%b" % (window.pu_zone_id, name), encode_value(window), end)
+
+
+@lru_cache(4096)  # all zones have the same ones
+def _name(start: datetime, end: datetime, minutes: int) -> tuple[bytes, int]:
+    """What comes after the zone in a window's key, and when it ends, in ms."""
+    return f"|{minutes}|{time_text(start)}".encode(), milliseconds(end)
 
 
 def described(window: Window) -> Any:
     """A window as ZoneWindow has it."""
-    zone = zones()[window.zone_id - 1] if 0 < window.zone_id <= len(zones()) else None
+    trips, timed, card, cash, total, fare, tip, metres, seconds = window.figures
     return ZoneWindowStruct(
         window.zone_id,
-        zone and zone.name,
-        zone and zone.borough,
-        to_time(window.start),
-        to_time(window.start + window.length),
-        window.length // 60_000,
-        *(
-            figure / 100 if name in MONEY_FIGURES else figure
-            for name, figure in zip(FIGURES, window.figures, strict=True)
-        ),
+        *_zone(window.zone_id),
+        *_frame(window.start, window.length),
+        trips,
+        timed,
+        card,
+        cash,
+        total / 100,
+        fare / 100,
+        tip / 100,
+        metres,
+        seconds,
         window.final,
         window.changes,
     )
+
+
+@lru_cache(4096)
+def _frame(start: int, length: int) -> tuple[datetime, datetime, int]:
+    """The beginning of a window, its end, and its minutes."""
+    return to_time(start), to_time(start + length), length // 60_000
+
+
+@lru_cache(4096)
+def _zone(number: int) -> tuple[str | None, str | None]:
+    """The name of a zone and its borough."""
+    zone = zones()[number - 1] if 0 < number <= len(zones()) else None
+    return (zone.name, zone.borough) if zone else (None, None)
 
 
 def _where(topic: str, partition: str, record: Record) -> tuple[tuple[str, bytes], ...]:

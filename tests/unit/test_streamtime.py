@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from chillflow.streamtime import NO_TIME, StreamTime
 
-TIMES = st.lists(st.integers(-(10**6), 10**6) | st.integers(0, 5), max_size=60)
+TIMES: st.SearchStrategy[list[int | None]] = st.lists(st.integers(-(10**6), 10**6) | st.integers(0, 5), max_size=60)
 
 
 @given(TIMES, st.integers(1, 20))
@@ -56,7 +56,9 @@ def test_one_wrong_row_moves_nothing() -> None:
     assert time.observe(10**15) == 81
 
 
-TIMES = st.lists(st.one_of(st.none(), st.integers(-10, 10))) | st.lists(st.integers(-10, 10)).map(sorted)
+TIMES: st.SearchStrategy[list[int | None]] = st.lists(st.one_of(st.none(), st.integers(-10, 10))) | st.lists(
+    st.integers(-10, 10)
+).map(lambda times: [*sorted(times)])
 
 
 @given(st.integers(1, 5), TIMES, st.integers(0, 10))
