@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from chillflow.streamtime import NO_TIME, StreamTime
 
-TIMES: st.SearchStrategy[list[int | None]] = st.lists(st.integers(-(10**6), 10**6) | st.integers(0, 5), max_size=60)
+MANY: st.SearchStrategy[list[int | None]] = st.lists(st.integers(-(10**6), 10**6) | st.integers(0, 5), max_size=60)
 
 
 @given(TIMES, st.integers(1, 20))
@@ -56,12 +56,12 @@ def test_one_wrong_row_moves_nothing() -> None:
     assert time.observe(10**15) == 81
 
 
-TIMES: st.SearchStrategy[list[int | None]] = st.lists(st.one_of(st.none(), st.integers(-10, 10))) | st.lists(
+MANY: st.SearchStrategy[list[int | None]] = st.lists(st.one_of(st.none(), st.integers(-10, 10))) | st.lists(
     st.integers(-10, 10)
 ).map(lambda times: [*sorted(times)])
 
 
-@given(st.integers(1, 5), TIMES, st.integers(0, 10))
+@given(st.integers(1, 5), MANY, st.integers(0, 10))
 def test_many_at_once_are_as_one_after_the_other(rank: int, times: list[int | None], cut: int) -> None:
     one, many = StreamTime(rank), StreamTime(rank)
     stamps = [one.now if time is None else one.observe(time) for time in times]
