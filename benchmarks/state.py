@@ -48,8 +48,8 @@ def group(snapshot: Any = None) -> KeyGroup[Any, Any]:
         assembly.dump,
         assembly.load,
         assembly.forgets,
-        decode_all,
         assembly.shortcut,
+        decode_all,
     )
     return KeyGroup(keyed, snapshot, compress, decompress)
 

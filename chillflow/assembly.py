@@ -8,7 +8,7 @@ event is counted once, under what its trip is now or as what it is itself: see `
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from functools import cache
 from operator import attrgetter
 from typing import Any, cast
@@ -102,6 +102,7 @@ _OPENED = tuple(Outcome((("open_trips", 1), ("events_in_open", count))) for coun
 _NOT_IN = (LEFT_OUT, FIXED)
 _JOINED = tuple(Outcome(((f"events_in_{name}", 1),)) for name in _NAMES)
 _Started, _Exited, _Entered, _Paid, _Ended = cast("Sequence[Any]", STRUCTS)
+_utc = timezone.utc
 _NO_DROPOFF = [None, None, None]
 
 
@@ -168,13 +169,13 @@ class Assembly:
         state.revision += 1
         return state, Outcome(_moved(INCOMPLETE, INCOMPLETE, state.size, joined), _incomplete(state))
 
-    def shortcut(self, stretch: Stretch[TripState, DecodedEvent], start: int) -> int:
+    def shortcut(self, stretch: Stretch[TripState], start: int) -> int:
         """Take in the trips of our own producers, who send both events of a pickup and then all three of a drop-off, in
         one loop: a key group takes 3.3 µs an event then, instead of 7.5. It ends at the first event that does not fit.
 
         Attributes are read where a variable has one type only: there Python 3.11 takes a tenth of the time.
         """
-        keys: Any = stretch.keys  # none of which is None where there is an event
+        keys: Any = stretch.keys
         events: Any = stretch.events
         stamps, states, results = stretch.stamps, stretch.states, stretch.results
         waiting, remembered, stop = stretch.waiting, stretch.remembered, stretch.stop
@@ -187,6 +188,16 @@ class Assembly:
             if kind is _Started and at + 2 <= stop and keys[at + 1] == key:
                 exited = events[at + 1]
                 if type(exited) is not _Exited or key in states or key in waiting or key in remembered:
+                    break
+                name = event.trip_key
+                if (
+                    name.encode() != key
+                    or exited.trip_key != name
+                    or event.event_time.tzinfo is not _utc
+                    or event.pickup_ts.tzinfo is not _utc
+                    or exited.event_time.tzinfo is not _utc
+                    or exited.pickup_ts.tzinfo is not _utc
+                ):
                     break
                 time = milliseconds(event.event_time)
                 deadline = (time if time > stamp else stamp) + timeout
@@ -205,7 +216,10 @@ class Assembly:
                     break
                 pickup, dropoff = started.pickup_ts, ended.dropoff_ts
                 if (
-                    not (pickup == started.event_time == exited.event_time)
+                    not (started.trip_key == event.trip_key == payment.trip_key == ended.trip_key)
+                    or dropoff.tzinfo is not _utc
+                    or ended.extra_columns is not None
+                    or not (pickup == started.event_time == exited.event_time)
                     or not (pickup <= dropoff == ended.event_time == payment.event_time == event.event_time)
                     or started.event_version
                     or exited.event_version

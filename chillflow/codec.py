@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from functools import reduce
-from operator import attrgetter, or_
+from operator import or_
 from typing import Any, Protocol
 
 import msgspec
@@ -62,7 +62,6 @@ def _is_usual(struct: type[msgspec.Struct]) -> Callable[[Any], bool]:
 
 _IS_USUAL: dict[Any, Callable[[Any], bool]] = {struct: _is_usual(struct) for struct in STRUCTS}
 _decode: Callable[[bytes], Any] = msgspec.json.Decoder(reduce(or_, STRUCTS)).decode
-_trip_key = attrgetter("trip_key")
 _encoder = msgspec.json.Encoder()
 
 encode_value = _encoder.encode
@@ -108,32 +107,25 @@ def decode_keyed(key: bytes | None, value: bytes | None) -> DecodedEvent:
     return event
 
 
-def decode_all(keys: Sequence[bytes | None], values: Sequence[bytes | None]) -> Sequence[DecodedEvent | None]:
-    """The events of many messages, with None where `decode_keyed` has to take a second look: 1.2 µs each instead
-    of 1.4.
+def decode_all(values: Sequence[bytes | None]) -> Sequence[Any]:
+    """The events of many messages, 0.7 µs each, for one who takes only what is usual: they are not held to their keys,
+    nor to UTC, and may have extra columns. None is to be decoded by `decode_keyed`.
     """
     given: Any = values
     try:
-        events: list[Any] = [*map(_decode, given)]
-        if (
-            all(map(bytes.isascii, given))
-            and False not in [_IS_USUAL[type(event)](event) for event in events]
-            and [*map(str.encode, map(_trip_key, events))] == [*keys]
-        ):
-            return events
-    except (msgspec.MsgspecError, RecursionError, UnicodeError, TypeError):
-        events = [None] * len(keys)
-    return [*map(_usual, events, keys, values)]
+        if all(map(bytes.isascii, given)):
+            return [*map(_decode, given)]
+    except (msgspec.MsgspecError, RecursionError, TypeError):
+        pass
+    return [*map(_decoded, values)]
 
 
-def _usual(event: Any, key: bytes | None, value: bytes | None) -> DecodedEvent | None:
-    """The event, which may have been decoded already, if nothing about it is unusual."""
+def _decoded(value: bytes | None) -> DecodedEvent | None:
     try:
-        event = event or _decode(value or b"")
-        is_usual = value and value.isascii() and _IS_USUAL[type(event)](event) and event.trip_key.encode() == key
-        return event if is_usual else None
-    except (msgspec.MsgspecError, RecursionError, UnicodeError):
+        event: DecodedEvent = _decode(value or b"")
+    except (msgspec.MsgspecError, RecursionError):
         return None
+    return event if value and value.isascii() else None
 
 
 def decode_model(value: bytes) -> Event:

@@ -123,19 +123,20 @@ class Keyed(Generic[S, E]):
     forgets: Callable[[bytes], bool] = lambda data: False
     """Whether of a state as `dump` left it neither `expire` nor `close` would give anything: then it is only
     remembered, and not loaded for that."""
-    decode_all: Callable[[Sequence[Any], Sequence[Any]], Sequence[E | None]] = lambda keys, values: [None] * len(keys)
-    """(keys, values) -> their events, each None that is to be decoded by itself."""
-    shortcut: Callable[[Stretch[S, E], int], int] | None = None
-    """Maps the records of a stretch from this place on as `mapper` would, as far as they are of a kind that it can map
-    faster, and says how far that is."""
+    shortcut: Callable[[Stretch[S], int], int] | None = None
+    """Maps the records of a stretch from this place on as `decode` and `mapper` would, as far as they are of a kind
+    that it can map faster, and says how far that is."""
+    decode_all: Callable[[Sequence[Any]], Sequence[Any]] = lambda values: values
+    """What the shortcut is given of values: it is made of all at once."""
 
 
 @dataclass
-class Stretch(Generic[S, E]):
+class Stretch(Generic[S]):
     """Records in which no deadline falls but those of states that they make, for a shortcut."""
 
     keys: Sequence[bytes | None]
-    events: Sequence[E | None]
+    events: Sequence[Any]
+    """What `decode_all` made of the values."""
     stamps: Sequence[int]
     stop: int
     """Where no record of the stretch is any more."""
@@ -246,22 +247,22 @@ class KeyGroup(Generic[S, E]):
     def _take(self, batch: Columns, decided: Decided) -> None:
         """Map records, by the shortcut where it can."""
         stamps, keys, count, shortcut = batch.stamps, batch.keys, len(batch), self._keyed.shortcut
-        events = self._keyed.decode_all(keys, batch.values)
+        events = self._keyed.decode_all(batch.values) if shortcut is not None else ()
         at = 0
         while at < count:
             if shortcut is not None:
                 at = self._cut_short(shortcut, events, batch, at, decided)
             first = at
             while at < count and (shortcut is None or keys[at] == keys[first]):
-                self._map(batch[at], events[at], decided)
+                self._map(batch[at], decided)
                 at += 1
         self._stamp = stamps[-1]
         self._remembered.sweep(self._stamp)
 
     def _cut_short(
         self,
-        shortcut: Callable[[Stretch[S, E], int], int],
-        events: Sequence[E | None],
+        shortcut: Callable[[Stretch[S], int], int],
+        events: Sequence[Any],
         batch: Columns,
         at: int,
         decided: Decided,
@@ -270,7 +271,7 @@ class KeyGroup(Generic[S, E]):
         stamps, deadlines = batch.stamps, self._deadlines
         if deadlines.next < stamps[at]:
             self._advance(stamps[at], decided)
-        stretch: Stretch[S, E] = Stretch(
+        stretch: Stretch[S] = Stretch(
             batch.keys,
             events,
             stamps,
@@ -289,20 +290,19 @@ class KeyGroup(Generic[S, E]):
         self._deadlines.remove(due, key)
         self._remembered.put(key, until, data)
 
-    def _map(self, record: Record, event: E | None, decided: Decided) -> None:
-        """Map one record, whose event may not be decoded yet."""
+    def _map(self, record: Record, decided: Decided) -> None:
+        """Map one record."""
         stamp, _, key, value, _, _ = record
         if self._deadlines.next < stamp:
             self._advance(stamp, decided)
         if key is None:
             self._reject(record, "no message key", decided)
             return
-        if event is None:
-            try:
-                event = self._keyed.decode(key, value)
-            except ValueError as error:
-                self._reject(record, str(error), decided)
-                return
+        try:
+            event = self._keyed.decode(key, value)
+        except ValueError as error:
+            self._reject(record, str(error), decided)
+            return
         state, due, is_woken = self._state(key, stamp)
         self._apply(record, due, is_woken, *self._keyed.mapper(state, event, stamp), decided)
 

@@ -161,8 +161,8 @@ def stateful_map(
     dump: Callable[[Any], bytes],
     load: Callable[[bytes], Any],
     forgets: Callable[[bytes], bool] = lambda data: False,
-    decode_all: Callable[[Sequence[Any], Sequence[Any]], Sequence[Any]] = lambda keys, values: [None] * len(keys),
-    shortcut: Callable[[Stretch[Any, Any], int], int] | None = None,
+    shortcut: Callable[[Stretch[Any], int], int] | None = None,
+    decode_all: Callable[[Sequence[Any]], Sequence[Any]] = lambda values: values,
     close: Callable[[Any], tuple[Any, Outcome | None]] | None = None,
 ) -> KeyGroupsOut:
     """Map records with a state per key and deadlines in stream time.
@@ -178,7 +178,7 @@ def stateful_map(
     :arg close: At the end of a bounded run each state is ended by `close(state) -> (state, outcome)`;
         without it states stay as they are in the recovery store.
     """
-    keyed = Keyed(mapper, expire, decode, dump, load, forgets, decode_all, shortcut)
+    keyed = Keyed(mapper, expire, decode, dump, load, forgets, shortcut, decode_all)
     decided = op.stateful_batch("groups", up, lambda snapshot: _Group(keyed, close, snapshot))
 
     def collect(name: str) -> KeyedStream[Any]:

@@ -109,8 +109,8 @@ def build(
         dump=assembly.dump,
         load=assembly.load,
         forgets=assembly.forgets,
-        decode_all=decode_all,
         shortcut=assembly.shortcut,
+        decode_all=decode_all,
         close=assembly.close if settings.close_all else None,
     )
     changes = op.map("take_changes", assembled.results, outputs.changes)

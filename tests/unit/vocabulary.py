@@ -134,7 +134,7 @@ def keyed() -> Keyed[TripState, DecodedEvent]:
     """Assembly as a key group runs it."""
     rules = assembly()
     return Keyed(
-        rules.assemble, rules.expire, decode_keyed, rules.dump, rules.load, rules.forgets, decode_all, rules.shortcut
+        rules.assemble, rules.expire, decode_keyed, rules.dump, rules.load, rules.forgets, rules.shortcut, decode_all
     )
 
 
