@@ -103,7 +103,6 @@ _NOT_IN = (LEFT_OUT, FIXED)
 _JOINED = tuple(Outcome(((f"events_in_{name}", 1),)) for name in _NAMES)
 _Started, _Exited, _Entered, _Paid, _Ended = cast("Sequence[Any]", STRUCTS)
 _utc = timezone.utc
-_NO_DROPOFF = [None, None, None]
 
 
 class Assembly:
@@ -211,8 +210,8 @@ class Assembly:
                 state, payment, ended = states.get(key), events[at + 1], events[at + 2]
                 if state is None or state.status != OPEN or type(payment) is not _Paid or type(ended) is not _Ended:
                     break
-                started, exited, *others = state.events
-                if started is None or exited is None or others != _NO_DROPOFF:
+                started, exited, third, fourth, fifth = state.events
+                if started is None or exited is None or not (third is fourth is fifth is None):
                     break
                 pickup, dropoff = started.pickup_ts, ended.dropoff_ts
                 if (

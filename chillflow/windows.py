@@ -149,14 +149,15 @@ class Unit:
 
     def add(self, changes: Iterable[Change]) -> None:
         """Take in changes of any order."""
-        cells, unsent = self._cells, self._unsent
+        cells, unsent, lengths, oldest = self._cells, self._unsent, self._terms.lengths, self._oldest
         for change in changes:
             zone, time, trips, timed, card, cash, total, fare, tip, metres, seconds = change
-            for length in self._terms.lengths:
+            if time < oldest:
+                self._oldest = oldest = _day(time)
+            for length in lengths:
                 key = (zone, length, time - time % length)
                 cell = cells.get(key)
                 if cell is None:
-                    self._oldest = min(self._oldest, _day(time))
                     cells[key] = [*change[2:], 1, int(self._is_final(key))]
                 else:  # one by one: half the time of a loop over them
                     cell[0] += trips

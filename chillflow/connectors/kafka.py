@@ -584,6 +584,7 @@ class KafkaWriter:
                 except KafkaException as failure:
                     raise self._reason(failure.args[0], topic) from failure
             self._sent += 1
+        self._producer.poll(0)
 
     def flush(self) -> None:
         while self._wait(0.5):

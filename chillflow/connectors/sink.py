@@ -36,7 +36,7 @@ __all__ = ["AtLeastOnceSink", "ExactlyOnceSink"]
 VERSION = 1
 _LIVE_SECONDS = 0.05
 """How soon after it was written a result is made visible, whether more come or not."""
-_LIVE_SHARE, _REPLAY_SHARE = 0.33, 0.05
+_LIVE_SHARE, _REPLAY_SHARE = 0.33, 0.01
 """The most of the time that this may take. A commit of a few messages takes 3 to 30 ms; in a replay it first waits for
 all that is under way, and nobody waits for that."""
 _FEW = 1_000
