@@ -172,7 +172,9 @@ class Assembly:
         """Take in the trips of our own producers, who send both events of a pickup and then all three of a drop-off, in
         one loop: a key group takes 3.3 µs an event then, instead of 7.5. It ends at the first event that does not fit.
 
-        Attributes are read where a variable has one type only: there Python 3.11 takes a tenth of the time.
+        The events are as `decode_all` made them. Times other than the trip's own two are compared and never sent on, so
+        their offset does not matter. Attributes are read where a variable has one type only: there Python 3.11 takes a
+        tenth of the time.
         """
         keys: Any = stretch.keys
         events: Any = stretch.events
@@ -189,14 +191,7 @@ class Assembly:
                 if type(exited) is not _Exited or key in states or key in waiting or key in remembered:
                     break
                 name = event.trip_key
-                if (
-                    name.encode() != key
-                    or exited.trip_key != name
-                    or event.event_time.tzinfo is not _utc
-                    or event.pickup_ts.tzinfo is not _utc
-                    or exited.event_time.tzinfo is not _utc
-                    or exited.pickup_ts.tzinfo is not _utc
-                ):
+                if name.encode() != key or name != exited.trip_key or event.pickup_ts.tzinfo is not _utc:
                     break
                 time = milliseconds(event.event_time)
                 deadline = (time if time > stamp else stamp) + timeout
