@@ -20,7 +20,7 @@ from unittest.mock import patch
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
 from benchmarks.measuring import Table
-from benchmarks.pipeline import Bench
+from benchmarks.pipeline import EPOCH, Bench
 from chillflow import operators
 from chillflow.connectors import sink, source
 from chillflow.connectors.kafka import KafkaReader, KafkaWriter
@@ -75,7 +75,7 @@ def budget(bench: Bench) -> Table:
         start, cpu = time.thread_time(), time.process_time()
         runner.run_flow(
             from_settings(settings, None),
-            epoch_interval=timedelta(seconds=2),
+            epoch_interval=timedelta(seconds=EPOCH),
             recovery=RecoveryConfig(str(folder), timedelta(0)),
         )
         thread, process = time.thread_time() - start, time.process_time() - cpu

@@ -170,7 +170,7 @@ class Assembly:
 
     def shortcut(self, stretch: Stretch[TripState], start: int) -> int:
         """Take in the trips of our own producers, who send both events of a pickup and then all three of a drop-off, in
-        one loop: a key group takes 3.3 µs an event then, instead of 7.5. It ends at the first event that does not fit.
+        one loop: a key group takes 3 µs an event then, instead of 8. It ends at the first event that does not fit.
 
         The events are as `decode_all` made them. Times other than the trip's own two are compared and never sent on, so
         their offset does not matter. Attributes are read where a variable has one type only: there Python 3.11 takes a
