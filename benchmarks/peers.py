@@ -20,7 +20,10 @@ class Peer(NamedTuple):
     script: Path
 
 
-PEERS = {"quix": Peer("Quix Streams, at least once", "quixstreams==3.28.1", Path(__file__).with_name("peer_quix.py"))}
+PEERS = {
+    "quix": Peer("Quix Streams, at least once", "quixstreams==3.28.1", Path(__file__).with_name("peer_quix.py")),
+    "pathway": Peer("Pathway, no recovery", "pathway==0.33.0", Path(__file__).with_name("peer_pathway.py")),
+}
 
 
 def interpreter(peer: Peer) -> str:
