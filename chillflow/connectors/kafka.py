@@ -579,15 +579,17 @@ class KafkaWriter:
                     produce(topic, message.value, message.key, number, None, None, message.timestamp or 0, headers)
                     break
                 except BufferError:
-                    self._wait(0.1)
+                    self._served(lambda: self._producer.flush(0.1))
                     self._raise_first()
                 except KafkaException as failure:
                     raise self._reason(failure.args[0], topic) from failure
             self._sent += 1
-        self._producer.poll(0)
+        # What has been acknowledged since: until it is taken in it fills the queue, and in another thread that would
+        # take the GIL for each message.
+        self._served(lambda: self._producer.poll(0))
 
     def flush(self) -> None:
-        while self._wait(0.5):
+        while self._served(lambda: self._producer.flush(0.5)):
             self._raise_first()
         self._raise_first()
         if self._in_transaction:
@@ -604,10 +606,10 @@ class KafkaWriter:
             if self._in_transaction:
                 self._producer.abort_transaction(1)
 
-    def _wait(self, seconds: float) -> int:
-        """Let the client work; how many messages it still has."""
+    def _served(self, call: Callable[[], T]) -> T:
+        """Let the client tell what has become of messages."""
         try:
-            return self._call(lambda: self._producer.flush(seconds))
+            return self._call(call)
         except KafkaException as failure:
             raise self._reason(failure.args[0], "Kafka") from failure
 
