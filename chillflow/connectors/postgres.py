@@ -6,13 +6,23 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from chillflow.connectors.tables import ASSEMBLED, SELECTED, TABLES, ZONE_WINDOW, Rows, Table, migrations, trip_row
+from chillflow.connectors.tables import (
+    ASSEMBLED,
+    MONEY,
+    SELECTED,
+    TABLES,
+    ZONE_WINDOW,
+    Rows,
+    Table,
+    migrations,
+    trip_row,
+)
 from chillflow.errors import DatabaseError, DatabaseUnavailableError, MissingTableError, SettingsError
 from chillflow.log import get_logger
 from chillflow.monitoring.metrics import DELIVERY_ERRORS
@@ -33,19 +43,47 @@ _log = get_logger("chillflow.postgres")
 T = TypeVar("T")
 
 
-def _statements(table: Table) -> tuple[str, str, str]:
-    """Where rows arrive, how they are copied there, and how they go into the table.
+_TYPES = {
+    **dict.fromkeys((*MONEY, "trip_distance", "distance_km", "duration_min", "avg_speed_kmh"), "float8"),
+    **dict.fromkeys(("trip_key", "service", "store_and_fwd_flag", "source"), "text"),
+    **dict.fromkeys(("extra_columns", "missing", "known"), "jsonb"),
+    **dict.fromkeys(("completed", "final"), "bool"),
+}
+"""As what columns arrive, where not as times or int8. Rows are sent in binary form: 1.3 µs a trip, where text costs 9.
+So money arrives as a float, to be a number of the table's own when it goes there: exact below 10^13 dollars.
+"""
 
-    In the order of the key: two writers of the same rows cannot wait for each other in a circle.
-    """
+
+def _type(table: Table, name: str) -> str:
+    return "timestamptz" if name in table.times else _TYPES.get(name, "int8")
+
+
+class _Statements(NamedTuple):
+    """How rows go into a table."""
+
+    arrive: str
+    """Makes a table for them to arrive in."""
+    copy: str
+    types: list[str]
+    """As what they are copied."""
+    insert: str
+    """From there into the table."""
+
+
+def _statements(table: Table) -> _Statements:
+    """In the order of the key: two writers of the same rows cannot wait for each other in a circle."""
     key, names = ", ".join(table.key), ", ".join(table.columns)
     arriving, target = f"incoming_{table.name}", f"{table.schema}.{table.name}"
+    types = ["text" if (of := _type(table, name)) == "jsonb" else of for name in table.columns]
+    arrived = ", ".join(f"{name}::jsonb" if _type(table, name) == "jsonb" else name for name in table.columns)
     changed = ", ".join(f"{name} = excluded.{name}" for name in table.columns[len(table.key) :])
     there, newer = (", ".join(f"{row}.{name}" for name in table.guard) for row in (target, "excluded"))
-    return (
-        f"create temporary table if not exists {arriving} (like {target} including defaults) on commit delete rows",
-        f"copy {arriving} ({names}) from stdin",
-        f"insert into {target} ({names}) select {names} from {arriving} order by {key}"
+    return _Statements(
+        f"create temporary table if not exists {arriving}"
+        f" ({', '.join(map(' '.join, zip(table.columns, types, strict=True)))}) on commit delete rows",
+        f"copy {arriving} ({names}) from stdin (format binary)",
+        types,
+        f"insert into {target} ({names}) select {arrived} from {arriving} order by {key}"
         f" on conflict ({key}) do update set {changed}, updated_at = now() where ({there}) < ({newer})",
     )
 
@@ -151,13 +189,14 @@ class PostgresDatabase:
             connection = self._connected()
             tables = sorted(rows, key=TABLES.index)  # the order of locks, as that of the keys
             for table in tables:
-                arrive, copy_in, _ = _STATEMENTS[table]
-                connection.execute(sql.SQL(arrive))
-                with connection.cursor() as cursor, cursor.copy(sql.SQL(copy_in)) as copy:
+                statements = _STATEMENTS[table]
+                connection.execute(sql.SQL(statements.arrive))
+                with connection.cursor() as cursor, cursor.copy(sql.SQL(statements.copy)) as copy:
+                    copy.set_types(statements.types)
                     for row in rows[table]:
                         copy.write_row(row)
             for table in tables:  # from here on there are locks, and the server does not wait for us within a statement
-                connection.execute(sql.SQL(_STATEMENTS[table][2]))
+                connection.execute(sql.SQL(_STATEMENTS[table].insert))
 
     def _retire_windows(self, before: datetime) -> int:
         with self._errors(), self._connected().transaction():
