@@ -115,7 +115,7 @@ def decode_all(values: Sequence[bytes | None]) -> Sequence[Any]:
     try:
         if all(map(bytes.isascii, given)):
             return [*map(_decode, given)]
-    except (msgspec.MsgspecError, RecursionError, TypeError):
+    except (msgspec.MsgspecError, RecursionError, UnicodeError, TypeError):
         pass
     return [*map(_decoded, values)]
 
@@ -123,7 +123,7 @@ def decode_all(values: Sequence[bytes | None]) -> Sequence[Any]:
 def _decoded(value: bytes | None) -> DecodedEvent | None:
     try:
         event: DecodedEvent = _decode(value or b"")
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
         return None
     return event if value and value.isascii() else None
 

@@ -196,7 +196,8 @@ ALTERED: dict[str, Callable[[Record], Record]] = {
     "money of no table": lambda record: _said(record, rb'"total_amount":[\d.]+', rb'"total_amount":1e20'),
     "a number that is none": lambda record: _said(record, rb'_zone_id":\d+', rb'_zone_id":"7"'),
     "no JSON": lambda record: record._replace(value=b"{"),
-    "no text": lambda record: record._replace(value=b'{"\xff"}'),
+    "no text": lambda record: _said(record, rb'"event_id":"', b'"event_id":"\xe4'),
+    "too deep": lambda record: record._replace(value=b"[" * 100_000),
     "no value": lambda record: record._replace(value=None),
 }
 
