@@ -558,9 +558,15 @@ class KafkaWriter:
         return self._sent - self.failed - len(self._producer)
 
     def send(self, message: Message, partition: int | None = None) -> None:
-        self.send_all((message,), partition)
+        self._send((message,), partition)
 
     def send_all(self, messages: Sequence[Message], partition: int | None = None) -> None:
+        self._send(messages, partition)
+        # What has been acknowledged since: until it is taken in it fills the queue, and in another thread that would
+        # take the GIL for each message.
+        self._served(lambda: self._producer.poll(0))
+
+    def _send(self, messages: Sequence[Message], partition: int | None) -> None:
         self._raise_first()
         topic = messages[0].topic
         count = self._partitions.get(topic)
@@ -584,9 +590,6 @@ class KafkaWriter:
                 except KafkaException as failure:
                     raise self._reason(failure.args[0], topic) from failure
             self._sent += 1
-        # What has been acknowledged since: until it is taken in it fills the queue, and in another thread that would
-        # take the GIL for each message.
-        self._served(lambda: self._producer.poll(0))
 
     def flush(self) -> None:
         while self._served(lambda: self._producer.flush(0.5)):
