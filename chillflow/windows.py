@@ -150,15 +150,17 @@ class Unit:
     def add(self, changes: Iterable[Change]) -> None:
         """Take in changes of any order."""
         cells, unsent, lengths, oldest = self._cells, self._unsent, self._terms.lengths, self._oldest
+        settled = self._time.final - self._terms.grace
         for change in changes:
             zone, time, trips, timed, card, cash, total, fare, tip, metres, seconds = change
             if time < oldest:
                 self._oldest = oldest = _day(time)
             for length in lengths:
-                key = (zone, length, time - time % length)
+                start = time - time % length
+                key = (zone, length, start)
                 cell = cells.get(key)
                 if cell is None:
-                    cells[key] = [*change[2:], 1, int(self._is_final(key))]
+                    cells[key] = [*change[2:], 1, int(start + length <= settled)]
                 else:  # one by one: half the time of a loop over them
                     cell[0] += trips
                     cell[1] += timed
