@@ -39,8 +39,10 @@ _LIVE_SECONDS = 0.05
 _LIVE_SHARE, _REPLAY_SHARE = 0.33, 0.01
 """The most of the time that this may take. A commit of a few messages takes 3 to 30 ms; in a replay it first waits for
 all that is under way, and nobody waits for that."""
-_FEW = 1_000
-"""So many messages or more since the last commit are a replay."""
+_MANY = 3_000
+"""More messages a second are a replay. Counted over a second: the windows of a second come in one go."""
+_LONGEST_SECONDS = 1.0
+"""What is sent is made visible by then even in a replay, which may end."""
 
 Snapshot: TypeAlias = dict[str, Any]
 _topic: Callable[[Message], str] = attrgetter("topic")
@@ -83,7 +85,7 @@ class _ExactlyOnce(StatefulSinkPartition[Sequence[Message], Snapshot]):
         self._ends: dict[str, int] = dict(state["ends"]) if state else {}
         self._standing = {name: self._read_back(spec) for name, spec in sink.specs.items() if not spec.is_changelog}
         self._touched: set[str] = set()
-        self._pending = 0
+        self._pending = self._written = 0
         self._counts: Counter[str] = Counter()
         """Of the pending messages, by topic."""
         self._letters: list[Message] = []
@@ -105,6 +107,7 @@ class _ExactlyOnce(StatefulSinkPartition[Sequence[Message], Snapshot]):
             for messages in values:
                 written = sum(self._write(topic, [*some]) for topic, some in groupby(messages, _topic))
                 self._pending += written
+                self._written += written
                 if written and isinstance(messages, Timed):
                     self._results.append((messages.read_at, written))
 
@@ -161,21 +164,24 @@ class _ExactlyOnce(StatefulSinkPartition[Sequence[Message], Snapshot]):
 
     def _commit_between_snapshots(self) -> None:
         """Bytewax calls a sink when something comes, and once an epoch. Readers are not to wait for either."""
-        pause = _LIVE_SECONDS
+        pause, share, since, before = _LIVE_SECONDS, _LIVE_SHARE, time.monotonic(), 0
         while True:
             self._due.wait(pause)
             self._due.clear()
             if self._closed:
                 return
             with self._lock:
-                start, share = time.monotonic(), _LIVE_SHARE if self._pending < _FEW else _REPLAY_SHARE
+                start = time.monotonic()
+                if start > since + 1:
+                    share = _REPLAY_SHARE if self._written - before > _MANY * (start - since) else _LIVE_SHARE
+                    since, before = start, self._written
                 try:
                     if self._pending:
                         self._flush()
                 except Exception as error:
                     self._failure = error
                     return
-            pause = max(_LIVE_SECONDS, (time.monotonic() - start) / share)
+            pause = min(max(_LIVE_SECONDS, (time.monotonic() - start) / share), _LONGEST_SECONDS)
 
     def _flush(self) -> None:
         with delivering("topics", self._pending):
