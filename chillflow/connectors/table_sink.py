@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
@@ -32,6 +32,8 @@ class TableSink(FixedPartitionedSink[Rows | Retire, None]):
 
     connect: Callable[[], Database]
     partitions: int
+    built: list[_Partition] = field(default_factory=list, init=False, repr=False, compare=False)
+    """The partitions of this process."""
 
     def list_parts(self) -> list[str]:
         return [partition_name(number) for number in range(self.partitions)]
@@ -40,13 +42,15 @@ class TableSink(FixedPartitionedSink[Rows | Retire, None]):
         return int(item_key)
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> _Partition:
-        return _Partition(self.connect())
+        self.built.append(_Partition(self))
+        return self.built[-1]
 
 
 @keeps_failures
 class _Partition(StatefulSinkPartition[Rows | Retire, None]):
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, sink: TableSink) -> None:
+        self._sink = sink
+        self._database = sink.connect()
         self._rows: defaultdict[Table, dict[Row, Row]] = defaultdict(dict)
         """By table and key: of the rows of one key in one batch only the last can be upserted."""
         self._written = time.monotonic()
@@ -65,9 +69,9 @@ class _Partition(StatefulSinkPartition[Rows | Retire, None]):
             self._write()
 
     def snapshot(self) -> None:
-        # the recovery store must never be ahead of the table
-        self._write()
-        self._beside.wait()
+        for part in self._sink.built:  # snapshots come one after the other: let all write at the same time
+            part._write()
+        self._beside.wait()  # the recovery store must never be ahead of the table
 
     def close(self) -> None:
         self._beside.end(self._database.close)  # in its thread: a client may not be closed while another one uses it
