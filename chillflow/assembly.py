@@ -202,7 +202,7 @@ class Assembly:
                 opened += 1
                 at += 2
             elif kind is _Entered and at + 3 <= stop and keys[at + 1] == key == keys[at + 2]:
-                state, payment, ended = states.get(key), events[at + 1], events[at + 2]
+                state, payment, ended = states.get(key) or stretch.wake(key), events[at + 1], events[at + 2]
                 if state is None or state.status != OPEN or type(payment) is not _Paid or type(ended) is not _Ended:
                     break
                 started, exited, third, fourth, fifth = state.events

@@ -152,6 +152,8 @@ class Stretch(Generic[S]):
     """Is to be told each change of the account, and how many times it is made."""
     open: Callable[[int, bytes], None]
     """Is to be told the deadline and the key of each state that is put into `states`."""
+    wake: Callable[[bytes], S | None]
+    """Puts the state of a key that is waiting into `states`, and gives it."""
     end: Callable[[int, bytes, int, bytes], None]
     """Is to be told the deadline and the key of each state that is taken out of `states`, until when it is only
     remembered, and the state as it is dumped."""
@@ -283,9 +285,17 @@ class KeyGroup(Generic[S, E]):
             decided.results,
             decided.count,
             deadlines.add,
+            self._awaken,
             self._remember,
         )
         return shortcut(stretch, at)
+
+    def _awaken(self, key: bytes) -> S | None:
+        at_rest = self._waiting.pop(key, None)
+        if at_rest is None:
+            return None
+        state = self._live[key] = self._load(at_rest)
+        return state
 
     def _remember(self, due: int, key: bytes, until: int, data: bytes) -> None:
         self._deadlines.remove(due, key)
