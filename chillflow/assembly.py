@@ -239,8 +239,8 @@ class Assembly:
                 at += 3
             else:
                 break
-        for taken in range(len(EVENT_CLASSES)):
-            self.taken[taken] += opened if taken < PICKUP_EVENTS else completed
+        for number in range(len(EVENT_CLASSES)):
+            self.taken[number] += opened if number < PICKUP_EVENTS else completed
         stretch.count(_OPENED[PICKUP_EVENTS].tally, opened)
         stretch.count(_moved(OPEN, COMPLETE, len(EVENT_CLASSES), len(EVENT_CLASSES) - PICKUP_EVENTS), completed)
         return at
@@ -302,7 +302,7 @@ class Assembly:
 
     @staticmethod
     def dump(state: TripState) -> bytes:
-        """The state as plain values in MessagePack: about 380 bytes. Its deadline is kept beside it.
+        """The state as plain values in MessagePack: about 400 bytes. Its deadline is kept beside it.
 
         Of a complete trip that is the trip and, of each event, what tells it from another one: its id alone if its time
         is the trip's and it is no correction.

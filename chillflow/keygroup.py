@@ -30,6 +30,9 @@ VERSION = 5
 """5: of most events of a complete trip only the ids are kept. 4: what is only remembered is in pieces that stay as they
 are. 3: all states are one piece of bytes, which costs pickle nothing. 2: states know how they stand in the windows.
 Stores of older versions are read."""
+_MOST_LIVE = 4_000
+"""States that a snapshot leaves as objects, and the next one dumps again. To load one takes twice as long as to map an
+event, so most are better left; of very many most are not touched before the next snapshot."""
 
 
 class Record(NamedTuple):
@@ -67,9 +70,6 @@ class Columns:
         )
 
 
-_MOST_LIVE = 4_000
-"""States that a snapshot leaves as objects, and the next one dumps again. To load one takes twice as long as to map an
-event, so most are better left; of very many most are not touched before the next snapshot."""
 Progress: TypeAlias = int
 """A stamp without a record: how far the partition of a quiet group has come."""
 
@@ -206,19 +206,19 @@ class KeyGroup(Generic[S, E]):
     def snapshot(self) -> dict[str, Any]:
         """The group as plain, versioned values."""
         live: dict[bytes, S] = {}
-        noted: dict[bytes, bytes] = {}
+        dumped: dict[bytes, bytes] = {}
         for key, state in self._live.items():
             due, data = state.deadline, self._keyed.dump(state)
             if len(live) < _MOST_LIVE and not self._keyed.forgets(data):
                 live[key] = state
-                noted[key] = held(NEVER if due is None else min(due, NEVER), data)
+                dumped[key] = _held(due, data)
             else:
                 self._put(key, due, data, is_noted=True)
         self._live = live
         return {
             "version": VERSION,
             "stamp": self._stamp,
-            "states": self._seal(_pack(self._waiting | noted)),
+            "states": self._seal(_pack(self._waiting | dumped)),
             "remembered": self._remembered.snapshot(),
         }
 
@@ -380,13 +380,13 @@ class KeyGroup(Generic[S, E]):
     def _put(self, key: bytes, due: int | None, data: bytes, *, is_noted: bool = False) -> None:
         """Put a state to rest, whose deadline may have been noted before."""
         if due is None or due >= NEVER:
-            self._waiting[key] = held(NEVER, data)
+            self._waiting[key] = _held(due, data)
         elif self._keyed.forgets(data):
             self._remembered.put(key, due, data)
             if is_noted:
                 self._deadlines.remove(due, key)
         else:
-            self._waiting[key] = held(due, data)
+            self._waiting[key] = _held(due, data)
             if not is_noted:
                 self._deadlines.add(due, key)
 
@@ -449,7 +449,12 @@ def _read(snapshot: Any, unseal: Callable[[Piece], bytes]) -> tuple[int, dict[by
         }
     else:
         dues = states
-    return NO_TIME, {key: held(NEVER if due is None else due, data) for key, (due, data) in dues.items()}, None
+    return NO_TIME, {key: _held(due, data) for key, (due, data) in dues.items()}, None
+
+
+def _held(due: int | None, data: bytes) -> bytes:
+    """A state at rest: one without an end for ever."""
+    return held(NEVER if due is None else min(due, NEVER), data)
 
 
 _pack = msgspec.msgpack.Encoder().encode

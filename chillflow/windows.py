@@ -150,7 +150,7 @@ class Unit:
     def add(self, changes: Iterable[Change]) -> None:
         """Take in changes of any order."""
         cells, unsent, lengths, oldest = self._cells, self._unsent, self._terms.lengths, self._oldest
-        settled = self._time.final - self._terms.grace
+        settled = self._settled
         for change in changes:
             zone, time, trips, timed, card, cash, total, fare, tip, metres, seconds = change
             if time < oldest:
@@ -177,8 +177,9 @@ class Unit:
     def advance(self, time: Tell) -> None:
         """Take in how far time has come: some windows become final, some are forgotten."""
         self._time = Tell(*map(max, self._time, time))
+        settled = self._settled
         for key, cell in self._cells.items():
-            if not cell[_FINAL] and self._is_final(key):
+            if not cell[_FINAL] and key[1] + key[2] <= settled:
                 cell[_FINAL] = 1
                 self._unsent[key] = None
         self._forget()
@@ -207,8 +208,10 @@ class Unit:
             self._cells = {key: cell for key, cell in self._cells.items() if _day(key[2]) >= kept}
             self._oldest = min((_day(key[2]) for key in self._cells), default=_NEVER)
 
-    def _is_final(self, key: tuple[int, int, int]) -> bool:
-        return key[1] + key[2] + self._terms.grace <= self._time.final
+    @property
+    def _settled(self) -> int:
+        """What ends by then is final."""
+        return self._time.final - self._terms.grace
 
 
 class Clock:

@@ -28,6 +28,7 @@ from chillflow.log import get_logger
 from chillflow.monitoring.metrics import DELIVERY_ERRORS
 from chillflow.splitting import TripRow
 from chillflow.synthetic.zones import zones
+from chillflow.trips import DERIVED_FIELDS
 
 __all__ = ["PostgresDatabase"]
 
@@ -43,19 +44,16 @@ _log = get_logger("chillflow.postgres")
 T = TypeVar("T")
 
 
+_JSON = ("extra_columns", "missing", "known")
+"""Columns that are JSON in their tables."""
 _TYPES = {
-    **dict.fromkeys((*MONEY, "trip_distance", "distance_km", "duration_min", "avg_speed_kmh"), "float8"),
-    **dict.fromkeys(("trip_key", "service", "store_and_fwd_flag", "source"), "text"),
-    **dict.fromkeys(("extra_columns", "missing", "known"), "jsonb"),
+    **dict.fromkeys((*MONEY, "trip_distance", *DERIVED_FIELDS), "float8"),
+    **dict.fromkeys(("trip_key", "service", "store_and_fwd_flag", "source", *_JSON), "text"),
     **dict.fromkeys(("completed", "final"), "bool"),
 }
 """As what columns arrive, where not as times or int8. Rows are sent in binary form: 1.3 µs a trip, where text costs 9.
 So money arrives as a float, to be a number of the table's own when it goes there: exact below 10^13 dollars.
 """
-
-
-def _type(table: Table, name: str) -> str:
-    return "timestamptz" if name in table.times else _TYPES.get(name, "int8")
 
 
 class _Statements(NamedTuple):
@@ -74,8 +72,8 @@ def _statements(table: Table) -> _Statements:
     """In the order of the key: two writers of the same rows cannot wait for each other in a circle."""
     key, names = ", ".join(table.key), ", ".join(table.columns)
     arriving, target = f"incoming_{table.name}", f"{table.schema}.{table.name}"
-    types = ["text" if (of := _type(table, name)) == "jsonb" else of for name in table.columns]
-    arrived = ", ".join(f"{name}::jsonb" if _type(table, name) == "jsonb" else name for name in table.columns)
+    types = ["timestamptz" if name in table.times else _TYPES.get(name, "int8") for name in table.columns]
+    arrived = ", ".join(f"{name}::jsonb" if name in _JSON else name for name in table.columns)
     changed = ", ".join(f"{name} = excluded.{name}" for name in table.columns[len(table.key) :])
     there, newer = (", ".join(f"{row}.{name}" for name in table.guard) for row in (target, "excluded"))
     return _Statements(

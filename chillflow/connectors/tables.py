@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -115,9 +115,6 @@ _ROW_PICKUP, _ROW_DROPOFF = SELECTED.index("pickup_ts"), SELECTED.index("dropoff
 _ROW_MONEY = tuple(SELECTED.index(name) for name in MONEY)
 
 
-_window_columns = attrgetter(*ZONE_WINDOW.columns)
-
-
 class Migration(NamedTuple):
     """One step of the schema. Steps are only ever added."""
 
@@ -212,10 +209,8 @@ def incomplete_row(result: Result) -> Row | None:
     )
 
 
-def window_row(window: Any) -> Row:
-    """A window (a ZoneWindow or its struct) as a row of `mart.zone_window`."""
-    row: Row = _window_columns(window)
-    return row
+window_row: Callable[[Any], Row] = attrgetter(*ZONE_WINDOW.columns)
+"""A window (a ZoneWindow or its struct) as a row of `mart.zone_window`."""
 
 
 def refusal(trip: CompleteTripStruct) -> str | None:
