@@ -443,8 +443,8 @@ _value, _headers = _of.value, _of.headers
 
 
 def _on_commit(error: ClientError | None, partitions: Sequence[TopicPartition]) -> None:
-    """The group is for lag tools: no reason to stop."""
-    if error is not None:
+    """The group is for lag tools: no reason to stop. Why there is no coordinator is told where it is read."""
+    if error is not None and error.code() != ClientError._WAIT_COORD:
         _log.warning("offsets not committed", error=_message(error))
 
 
