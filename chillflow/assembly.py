@@ -180,6 +180,7 @@ class Assembly:
         events: Any = stretch.events
         stamps, states, results = stretch.stamps, stretch.states, stretch.results
         waiting, remembered, stop = stretch.waiting, stretch.remembered, stretch.stop
+        new, over, done = stretch.opened, stretch.ended, stretch.done
         timeout, correction, windows = self._timeout, self._correction, self._windows
         at, opened, completed = start, 0, 0
         last = stamps[stop - 1] if stop > start else 0
@@ -188,7 +189,7 @@ class Assembly:
             kind = type(event)
             if kind is _Started and at + 2 <= stop and keys[at + 1] == key:
                 exited = events[at + 1]
-                if type(exited) is not _Exited or key in states or key in waiting or key in remembered:
+                if type(exited) is not _Exited or key in states or key in waiting or key in remembered or key in over:
                     break
                 name = event.trip_key
                 if name.encode() != key or name != exited.trip_key or event.pickup_ts.tzinfo is not _utc:
@@ -198,7 +199,7 @@ class Assembly:
                 if time < stamp - correction or deadline < last:
                     break
                 states[key] = TripState(deadline, OPEN, 0, [event, exited, None, None, None])
-                stretch.open(deadline, key)
+                new[key] = deadline
                 opened += 1
                 at += 2
             elif kind is _Entered and at + 3 <= stop and keys[at + 1] == key == keys[at + 2]:
@@ -228,13 +229,13 @@ class Assembly:
                     break
                 results.append(Result(trip, (), None, change[1], (change,)))
                 ids = started.event_id, exited.event_id, event.event_id, payment.event_id, ended.event_id
-                del states[key]
-                stretch.end(
-                    state.deadline or 0,  # which an open trip has
-                    key,
+                over[key] = (
                     (change[1] if change[1] > stamp else stamp) + correction,
                     _pack((COMPLETE, COUNTED, astuple(trip), *ids)),
                 )
+                del states[key]
+                if new.pop(key, None) is None:
+                    done(state.deadline or 0, key)  # which an open trip has
                 completed += 1
                 at += 3
             else:

@@ -150,13 +150,15 @@ class Stretch(Generic[S]):
     """What is sent on is added to these."""
     count: Callable[[Tally, int], None]
     """Is to be told each change of the account, and how many times it is made."""
-    open: Callable[[int, bytes], None]
-    """Is to be told the deadline and the key of each state that is put into `states`."""
     wake: Callable[[bytes], S | None]
     """Puts the state of a key that is waiting into `states`, and gives it."""
-    end: Callable[[int, bytes, int, bytes], None]
-    """Is to be told the deadline and the key of each state that is taken out of `states`, until when it is only
-    remembered, and the state as it is dumped."""
+    done: Callable[[int, bytes], None]
+    """Is to be told the deadline and the key of each state that is taken out of `states`, unless it is in `opened`."""
+    opened: dict[bytes, int] = field(default_factory=dict)
+    """Is given the deadlines of the states that are put into `states`, for as long as these are there. Many a deadline
+    is never noted in this way."""
+    ended: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
+    """Is given the states that are taken out: until when each is only remembered, and as it is dumped."""
 
 
 @dataclass
@@ -284,11 +286,14 @@ class KeyGroup(Generic[S, E]):
             self._remembered.states,
             decided.results,
             decided.count,
-            deadlines.add,
             self._awaken,
-            self._remember,
+            deadlines.remove,
         )
-        return shortcut(stretch, at)
+        reached = shortcut(stretch, at)
+        for key, due in stretch.opened.items():
+            deadlines.add(due, key)
+        self._remembered.put_all(stretch.ended)
+        return reached
 
     def _awaken(self, key: bytes) -> S | None:
         at_rest = self._waiting.pop(key, None)
@@ -296,10 +301,6 @@ class KeyGroup(Generic[S, E]):
             return None
         state = self._live[key] = self._load(at_rest)
         return state
-
-    def _remember(self, due: int, key: bytes, until: int, data: bytes) -> None:
-        self._deadlines.remove(due, key)
-        self._remembered.put(key, until, data)
 
     def _map(self, record: Record, decided: Decided) -> None:
         """Map one record."""

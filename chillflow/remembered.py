@@ -7,7 +7,7 @@ What is called up before that is noted beside the pieces.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from struct import Struct
 from typing import Any, TypeAlias
@@ -96,17 +96,24 @@ class Remembered:
 
     def put(self, key: bytes, due: int, data: bytes) -> None:
         """Remember a state until this time, in the place of an older one."""
-        if key in self.states:
-            self.pop(key)
-        self.states[key] = state = held(due, data)
-        number = due >> _SPAN
-        span = self._spans.get(number)
-        if span is None:
-            span = self._spans[number] = _Span()
-        span.unsealed[key] = state
-        span.last = None
-        if span.gone:
-            span.gone.discard(key)
+        self.put_all({key: (due, data)})
+
+    def put_all(self, ended: Mapping[bytes, tuple[int, bytes]]) -> None:
+        """Remember states, each until its time. Most end in the same hour, which is looked up once."""
+        states, number, span = self.states, 0, None
+        for key, (due, data) in ended.items():
+            if key in states:
+                self.pop(key)
+            states[key] = state = _time(due + _SHIFT) + data
+            if span is None or due >> _SPAN != number:
+                number = due >> _SPAN
+                span = self._spans.get(number)
+                if span is None:
+                    span = self._spans[number] = _Span()
+                span.last = None
+            span.unsealed[key] = state
+            if span.gone:
+                span.gone.discard(key)
 
     def pop(self, key: bytes) -> None:
         """Forget a key, if it is known."""
