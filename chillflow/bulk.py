@@ -9,8 +9,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 
@@ -22,6 +23,7 @@ from chillflow.trips import numbered_key, text_digest
 
 __all__ = ["keyed", "replay_frames", "rows"]
 
+T = TypeVar("T")
 _MANY_ROWS = 65_536
 """So many at a time are turned into text: with fewer, values that repeat are written more often."""
 _ROWS = 8_192
@@ -75,13 +77,9 @@ def replay_frames(
 
     def taken() -> Iterator[list[EncodedRow]]:
         left = limit
-        for item in trips:
-            if left == 0:
-                return
-            if isinstance(item, RejectedRow):
-                rejected.append(item)
-                continue
-            for part, encoded in _encoded(item):
+        for refused, many, members in _ahead(_encoded(trips)):
+            rejected.extend(refused)
+            for part, encoded in zip(many.iter_slices(_ROWS), members.iter_slices(_ROWS), strict=True):
                 if left == 0:
                     return
                 good = part.select(_passes(screen)).to_series()
@@ -126,11 +124,29 @@ def _legs(rows: Iterable[list[EncodedRow]], stats: ReplayStats) -> Iterator[Leg]
     yield from waiting
 
 
-def _encoded(trips: pl.DataFrame) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-    """Some trips at a time, and of each an EncodedRow with the pieces of its contents."""
-    for many in trips.iter_slices(_MANY_ROWS):
-        encoded = many.select(*ROW_FIELDS[:3], *_TIMES, *_members(many))
-        yield from zip(many.iter_slices(_ROWS), encoded.iter_slices(_ROWS), strict=True)
+def _encoded(
+    trips: Iterable[pl.DataFrame | RejectedRow],
+) -> Iterator[tuple[list[RejectedRow], pl.DataFrame, pl.DataFrame]]:
+    """Some trips at a time, and of each an EncodedRow with the pieces of its contents; what was rejected before."""
+    refused: list[RejectedRow] = []
+    for item in trips:
+        if isinstance(item, RejectedRow):
+            refused.append(item)
+            continue
+        for many in item.iter_slices(_MANY_ROWS):
+            yield refused, many, many.select(*ROW_FIELDS[:3], *_TIMES, *_members(many))
+            refused = []
+    if refused:
+        yield refused, pl.DataFrame(), pl.DataFrame()
+
+
+def _ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same, each made in a thread while the one before it is used: Polars works beside Python."""
+    with ThreadPoolExecutor(1) as thread:
+        under_way = thread.submit(next, items, None)
+        while (item := under_way.result()) is not None:
+            under_way = thread.submit(next, items, None)
+            yield item
 
 
 def _members(trips: pl.DataFrame) -> Iterator[pl.Series]:

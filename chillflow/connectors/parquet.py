@@ -21,8 +21,10 @@ from chillflow.trips import canonical_extra
 __all__ = ["ParquetTrips"]
 
 _READ_ROWS = 65_536
-_BUCKET_ROWS = 250_000
-"""Rows sorted in memory at a time: about 100 MB of frames and tuples."""
+_BUCKET_ROWS = 50_000
+"""Rows sorted in memory at a time: so few that the next ones are ready while these are sent."""
+_MOST_BUCKETS = 500
+"""Files that are open at the same time; of a file with very many rows buckets are larger."""
 _SAMPLED = 16
 """One row in so many tells where to cut: all of them would tell no better, and take 3 % of the production."""
 _NEEDED = ("pickup_ts", "dropoff_ts", "pu_zone_id", "do_zone_id")
@@ -50,6 +52,7 @@ class ParquetTrips:
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
         self.total: int = self._file.metadata.num_rows
+        self._bucket_rows = max(_BUCKET_ROWS, self.total // _MOST_BUCKETS)
         self.ambiguous_times = 0
         self.missing_times = 0
 
@@ -63,7 +66,7 @@ class ParquetTrips:
     def frames(self) -> Iterator[pl.DataFrame | RejectedRow]:
         """The same with the rows in frames, as `bulk.py` takes them."""
         self.ambiguous_times = self.missing_times = 0
-        if self.total <= _BUCKET_ROWS:
+        if self.total <= self._bucket_rows:
             frames: list[pl.DataFrame] = []
             for trips in self._read(self._layout):
                 yield from self._rejected(trips)
@@ -77,7 +80,7 @@ class ParquetTrips:
     def _sorted_on_disk(self, folder: Path) -> Iterator[pl.DataFrame | RejectedRow]:
         """A bucket sort: rows go to the file of their stretch of time, then each file is sorted in memory.
 
-        The stretches are cut so that each holds about _BUCKET_ROWS rows; identical rows share their times,
+        The stretches are cut so that each holds about as many rows; identical rows share their times,
         so they meet in one bucket and can be numbered there.
         """
         bounds = self._bounds()
@@ -103,13 +106,14 @@ class ParquetTrips:
 
     def _bounds(self) -> pl.Series:
         """Times between the buckets, from a first pass over some of the rows, and the columns every trip needs."""
-        every = min(_SAMPLED, _BUCKET_ROWS)
+        every = min(_SAMPLED, self._bucket_rows)
         needed = {field: column for field, column in self._layout.fields.items() if field in _NEEDED}
         layout = Layout(None, needed, ())
         read = self._read(layout, [*needed.values()], every)
         firsts = [trips.trips.select(_FIRST).to_series() for trips in read]
         ordered = pl.concat(firsts).sort()
-        return ordered.gather_every(_BUCKET_ROWS // every, offset=_BUCKET_ROWS // every).unique().sort()
+        step = self._bucket_rows // every
+        return ordered.gather_every(step, offset=step).unique().sort()
 
     def _read(self, layout: Layout, columns: list[str] | None = None, every: int = 1) -> Iterator[Trips]:
         number = 0
