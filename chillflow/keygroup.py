@@ -23,13 +23,14 @@ from chillflow.errors import RecoveryError
 from chillflow.messages import Headers
 from chillflow.remembered import HEAD, Piece, Remembered, due_of, held
 from chillflow.streamtime import NO_TIME
+from chillflow.waiting import Waiting
 
 __all__ = ["Columns", "Dead", "Decided", "KeyGroup", "Keyed", "Outcome", "Progress", "Record", "State", "Stretch"]
 
-VERSION = 5
-"""5: of most events of a complete trip only the ids are kept. 4: what is only remembered is in pieces that stay as they
-are. 3: all states are one piece of bytes, which costs pickle nothing. 2: states know how they stand in the windows.
-Stores of older versions are read."""
+VERSION = 6
+"""6: what waits is in pieces, too. 5: of most events of a complete trip only the ids are kept. 4: what is remembered is
+in pieces that stay as they are. 3: all states are one piece of bytes, which costs pickle nothing. 2: states know how
+they stand in the windows. Stores of older versions are read."""
 _MOST_LIVE = 4_000
 """States that a snapshot leaves as objects, and the next one dumps again. To load one takes twice as long as to map an
 event, so most are better left; of very many most are not touched before the next snapshot."""
@@ -195,7 +196,7 @@ class KeyGroup(Generic[S, E]):
         self._keyed = keyed
         self._seal = seal
         self._live: dict[bytes, S] = {}
-        self._waiting: dict[bytes, bytes] = {}
+        self._waiting = Waiting(seal)
         """At rest until their deadline, when they have to be loaded."""
         self._stamp, states, pieces = _read(snapshot, unseal)
         self._remembered = Remembered(seal, unseal, pieces, self._stamp)
@@ -220,13 +221,13 @@ class KeyGroup(Generic[S, E]):
         return {
             "version": VERSION,
             "stamp": self._stamp,
-            "states": self._seal(_pack(self._waiting | dumped)),
+            "states": [self._seal(_pack(dumped)), *self._waiting.snapshot()],
             "remembered": self._remembered.snapshot(),
         }
 
     def __len__(self) -> int:
         remembered = {key for key, _ in self._remembered.items(self._stamp)}
-        return len(remembered | self._waiting.keys() | self._live.keys())
+        return len(remembered | self._waiting.states.keys() | self._live.keys())
 
     def process(self, batches: Iterable[Sequence[Record] | Columns | Progress]) -> Decided:
         """Take in records and progress, in the order of the log. A record may be a plain tuple of its fields."""
@@ -245,7 +246,7 @@ class KeyGroup(Generic[S, E]):
     def close(self, expire: Callable[[S], tuple[S | None, Outcome | None]]) -> Decided:
         """Let `expire` end each state, in the order of the keys: the log has ended for good."""
         decided = Decided()
-        for key in sorted(self._live.keys() | self._waiting.keys()):
+        for key in sorted(self._live.keys() | self._waiting.states.keys()):
             self._end(key, expire, decided)
         return decided
 
@@ -282,7 +283,7 @@ class KeyGroup(Generic[S, E]):
             stamps,
             bisect_right(stamps, deadlines.next, at),
             self._live,
-            self._waiting,
+            self._waiting.states,
             self._remembered.states,
             decided.results,
             decided.count,
@@ -296,7 +297,7 @@ class KeyGroup(Generic[S, E]):
         return reached
 
     def _awaken(self, key: bytes) -> S | None:
-        at_rest = self._waiting.pop(key, None)
+        at_rest = self._waiting.pop(key)
         if at_rest is None:
             return None
         state = self._live[key] = self._load(at_rest)
@@ -323,7 +324,7 @@ class KeyGroup(Generic[S, E]):
         state = self._live.get(key)
         if state is not None:
             return state, state.deadline, False
-        at_rest = self._waiting.get(key) or self._remembered.get(key, stamp)
+        at_rest = self._waiting.states.get(key) or self._remembered.get(key, stamp)
         if at_rest is None:
             return None, None, False
         state = self._load(at_rest)
@@ -373,7 +374,7 @@ class KeyGroup(Generic[S, E]):
 
     def _wake(self, key: bytes, due: int | None) -> None:
         """Take a state out of its rest."""
-        if self._waiting.pop(key, None) is None:
+        if self._waiting.pop(key) is None:
             self._remembered.pop(key)
             if due is not None:
                 self._deadlines.add(due, key)
@@ -381,13 +382,13 @@ class KeyGroup(Generic[S, E]):
     def _put(self, key: bytes, due: int | None, data: bytes, *, is_noted: bool = False) -> None:
         """Put a state to rest, whose deadline may have been noted before."""
         if due is None or due >= NEVER:
-            self._waiting[key] = _held(due, data)
+            self._waiting.put(key, _held(due, data))
         elif self._keyed.forgets(data):
             self._remembered.put(key, due, data)
             if is_noted:
                 self._deadlines.remove(due, key)
         else:
-            self._waiting[key] = _held(due, data)
+            self._waiting.put(key, _held(due, data))
             if not is_noted:
                 self._deadlines.add(due, key)
 
@@ -412,7 +413,7 @@ class KeyGroup(Generic[S, E]):
     ) -> None:
         before = self._live.pop(key, None)
         if before is None:
-            before = self._load(self._waiting.pop(key))
+            before = self._load(self._waiting.pop(key) or b"")  # whose deadline it is
         due = before.deadline
         state, outcome = expire(before)
         if due is not None:
@@ -443,7 +444,9 @@ def _read(snapshot: Any, unseal: Callable[[Piece], bytes]) -> tuple[int, dict[by
             f" knows {VERSION}: use the release that wrote it, or a newer one"
         )
     if version >= 4:
-        return snapshot["stamp"], _unpack(unseal(states)), snapshot["remembered"]
+        pieces = states if version >= 6 else [states]
+        held_by_key = {key: state for piece in pieces for key, state in _unpack(unseal(piece)).items()}
+        return snapshot["stamp"], held_by_key, snapshot["remembered"]
     if version == 3:  # the deadline, and a byte more, before the data
         dues = {
             key: (int.from_bytes(was[:8], "big", signed=True), was[9:]) for key, was in _unpack(unseal(states)).items()

@@ -115,7 +115,7 @@ class _Group(StatefulBatchLogic[Any, Decided, Any]):
 
     def snapshot(self) -> Any:
         state = self._group.snapshot()
-        pieces = chain([state["states"]], *(pieces for pieces, _ in state["remembered"].values()))
+        pieces = chain(state["states"], *(pieces for pieces, _ in state["remembered"].values()))
         SNAPSHOT_BYTES.labels("trips").inc(sum(len(data) for _, data in pieces))
         return state
 

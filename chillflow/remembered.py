@@ -14,11 +14,11 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-__all__ = ["HEAD", "Piece", "Remembered", "due_of", "held"]
+__all__ = ["HEAD", "SPAN", "Piece", "Remembered", "due_of", "held"]
 
 Piece: TypeAlias = Any
 """Packed states as `seal` has left them: a plain value."""
-_SPAN = 22
+SPAN = 22
 """The bits of a time (ms) that do not matter for its span: 70 minutes."""
 _PIECE = 32_768
 """A piece that has reached so many bytes is not made anew when more states come."""
@@ -73,7 +73,7 @@ class Remembered:
         self.states: dict[bytes, bytes] = {}
         """All, and for up to an hour some that are over."""
         self._spans: dict[int, _Span] = {}
-        self._swept = stamp >> _SPAN
+        self._swept = stamp >> SPAN
         for number, (pieces, gone) in (snapshot or {}).items():
             span = self._spans[number] = _Span()
             states: dict[bytes, bytes] = {}
@@ -105,8 +105,8 @@ class Remembered:
             if key in states:
                 self.pop(key)
             states[key] = state = _time(due + _SHIFT) + data
-            if span is None or due >> _SPAN != number:
-                number = due >> _SPAN
+            if span is None or due >> SPAN != number:
+                number = due >> SPAN
                 span = self._spans.get(number)
                 if span is None:
                     span = self._spans[number] = _Span()
@@ -118,7 +118,7 @@ class Remembered:
     def pop(self, key: bytes) -> None:
         """Forget a key, if it is known."""
         state = self.states.pop(key, None)
-        span = state and self._spans.get(due_of(state) >> _SPAN)
+        span = state and self._spans.get(due_of(state) >> SPAN)
         if span:
             if span.unsealed.pop(key, None) is not None:
                 span.last = None
@@ -127,9 +127,9 @@ class Remembered:
 
     def sweep(self, stamp: int) -> None:
         """Let go of those whose span the stamp has passed."""
-        if stamp >> _SPAN == self._swept:
+        if stamp >> SPAN == self._swept:
             return
-        self._swept = stamp >> _SPAN
+        self._swept = stamp >> SPAN
         over, states = _time(stamp + _SHIFT), self.states
         for number in [number for number in self._spans if number < self._swept]:
             span = self._spans.pop(number)

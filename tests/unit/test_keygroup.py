@@ -117,9 +117,9 @@ def run(
 def states_in(snapshot: Any) -> dict[bytes, bytes]:
     """The states of a snapshot, however they lie in it."""
     remembered = Remembered(snapshot=snapshot["remembered"], stamp=snapshot["stamp"])
-    return msgspec.msgpack.decode(snapshot["states"], type=dict[bytes, bytes]) | dict(
-        remembered.items(snapshot["stamp"])
-    )
+    pieces = [msgspec.msgpack.decode(piece, type=dict[bytes, bytes]) for piece in snapshot["states"]]
+    assert len({key for piece in pieces for key in piece}) == sum(map(len, pieces))
+    return {key: state for piece in pieces for key, state in piece.items()} | dict(remembered.items(snapshot["stamp"]))
 
 
 @given(logs(), st.data())
