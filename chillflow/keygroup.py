@@ -411,9 +411,9 @@ class KeyGroup(Generic[S, E]):
         expire: Callable[[S], tuple[S | None, Outcome | None]],
         decided: Decided,
     ) -> None:
-        before = self._live.pop(key, None)
-        if before is None:
-            before = self._load(self._waiting.pop(key) or b"")  # whose deadline it is
+        before = self._live.get(key) or self._awaken(key)
+        assert before is not None, "a key that is due has a state"
+        del self._live[key]
         due = before.deadline
         state, outcome = expire(before)
         if due is not None:
