@@ -8,7 +8,7 @@ from pathlib import Path
 from chillflow.codec import CompleteTripStruct
 from chillflow.connectors import open_database, open_log
 from chillflow.connectors.parquet import ParquetTrips
-from chillflow.connectors.tables import COMPLETE_TRIP, Row, refusal, to_table_row
+from chillflow.connectors.tables import COMPLETE_TRIP, Row, UnfitError, to_table_row
 from chillflow.replay import RejectedRow, encode_replayed
 from chillflow.settings import Settings
 from chillflow.splitting import ROW_FIELDS, TripRow
@@ -36,10 +36,11 @@ def load(settings: Settings, path: Path) -> tuple[int, int]:
             rejected.append(item)
             continue
         trip = _trip(item)
-        if reason := refusal(trip):
-            rejected.append(RejectedRow(str(path), trip.trip_key, reason, None))
+        try:
+            rows.append(to_table_row(trip, "load"))
+        except UnfitError as error:
+            rejected.append(RejectedRow(str(path), trip.trip_key, str(error), None))
             continue
-        rows.append(to_table_row(trip, "load"))
         if len(rows) == _BATCH:
             database.upsert({COMPLETE_TRIP: rows})
             loaded += len(rows)

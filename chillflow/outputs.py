@@ -19,6 +19,7 @@ from chillflow.connectors.tables import (
     ZONE_WINDOW,
     Retire,
     Rows,
+    UnfitError,
     incomplete_row,
     refusal,
     to_table_row,
@@ -110,11 +111,17 @@ class Outputs:
         rows: Rows = {COMPLETE_TRIP: [], INCOMPLETE_TRIP: []}
         letters = []
         for result in results:
-            if reason := refusal(result.trip):
+            if result.missing:
+                reason = refusal(result.trip)
+            else:
+                try:
+                    rows[COMPLETE_TRIP].append(to_table_row(result.trip, "stream"))
+                    reason = None
+                except UnfitError as error:
+                    reason = str(error)
+            if reason:
                 letters.append(self._refused(result, reason))
                 continue
-            if not result.missing:
-                rows[COMPLETE_TRIP].append(to_table_row(result.trip, "stream"))
             if (row := incomplete_row(result)) is not None:
                 rows[INCOMPLETE_TRIP].append(row)
         return partition, Checked({table: some for table, some in rows.items() if some}, letters)

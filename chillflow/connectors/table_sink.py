@@ -6,7 +6,9 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
+from operator import itemgetter
+from typing import Any
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
@@ -20,6 +22,9 @@ __all__ = ["TableSink"]
 
 _BATCH_ROWS = 5_000
 _BATCH_SECONDS = 0.2
+_SHARE = 0.2
+"""Of the time that each partition's writing may take at most: in a replay, when it takes long, batches are larger."""
+_LONGEST_SECONDS = 1.0
 
 
 @keeps_failures
@@ -51,9 +56,11 @@ class _Partition(StatefulSinkPartition[Rows | Retire, None]):
     def __init__(self, sink: TableSink) -> None:
         self._sink = sink
         self._database = sink.connect()
-        self._rows: defaultdict[Table, dict[Row, Row]] = defaultdict(dict)
+        self._rows: defaultdict[Table, dict[Any, Row]] = defaultdict(dict)
         """By table and key: of the rows of one key in one batch only the last can be upserted."""
         self._written = time.monotonic()
+        self._took = 0.0
+        """Seconds of the last writing."""
         self._beside = Beside()
 
     def write_batch(self, values: list[Rows | Retire]) -> None:
@@ -63,9 +70,9 @@ class _Partition(StatefulSinkPartition[Rows | Retire, None]):
                 self._beside.start(partial(self._database.retire_windows, item.before))
                 continue
             for table, rows in item.items():
-                width = len(table.key)
-                self._rows[table].update((row[:width], row) for row in rows)
-        if sum(map(len, self._rows.values())) >= _BATCH_ROWS or time.monotonic() - self._written > _BATCH_SECONDS:
+                self._rows[table].update(zip(map(_key_of(table), rows), rows, strict=True))
+        pause = min(max(_BATCH_SECONDS, self._took / _SHARE), _LONGEST_SECONDS)
+        if sum(map(len, self._rows.values())) >= _BATCH_ROWS or time.monotonic() - self._written > pause:
             self._write()
 
     def snapshot(self) -> None:
@@ -83,5 +90,13 @@ class _Partition(StatefulSinkPartition[Rows | Retire, None]):
         self._written = time.monotonic()
 
     def _upsert(self, rows: Rows) -> None:
+        start = time.monotonic()
         with delivering("table", sum(map(len, rows.values()))):
             self._database.upsert(rows)
+        self._took = time.monotonic() - start
+
+
+@cache
+def _key_of(table: Table) -> Callable[[Row], Any]:
+    """Gives what tells a row from the others."""
+    return itemgetter(*range(len(table.key)))
