@@ -114,8 +114,8 @@ def compare(bench: Bench, repeat: int, *, stock: bool, peers: Sequence[Peer] = (
     }
     ours = [*contenders]
     if stock:
-        contenders["Bytewax as it comes, no recovery"] = lambda: bench.stock(recovery=False)
-        contenders["Bytewax as it comes, recovery"] = lambda: bench.stock(recovery=True)
+        contenders["Bytewax's own parts, no recovery"] = lambda: bench.stock(recovery=False)
+        contenders["Bytewax's own parts, recovery"] = lambda: bench.stock(recovery=True)
     contenders |= {peer.name: partial(bench.peer, peer) for peer in peers}
     others = [name for name in contenders if name not in ours]
     left_out = ""
