@@ -35,7 +35,7 @@ test-all: $(VENV)/.dev  ## the tests that need no server, under each of Python 3
 chaos: $(VENV)/.dev  ## 100 kills on files, 100 on servers, 60 outages (half an hour)
 	CHILLFLOW_KILLS=100 CHILLFLOW_FAULTS=60 CHILLFLOW_OUTAGE_SECONDS=95 $(BIN)/python -m pytest -rP tests/chaos
 
-bench: $(VENV)/.dev  ## the whole job beside a loop by hand and Bytewax as it comes, and what else is measured
+bench: $(VENV)/.dev  ## the whole job beside a loop by hand and Bytewax's own parts, and what else is measured
 	$(BIN)/python -m benchmarks --write benchmarks/RESULTS.md
 	$(BIN)/python -m pytest -o addopts= --benchmark-columns=min,median,rounds benchmarks/test_steps.py
 

@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--open", type=int, nargs="+", default=[1_000, 100_000, 1_000_000], help="trips that lie open")
     parser.add_argument("--long", type=int, default=20_000_000, help="events of the long log")
-    parser.add_argument("--without-stock", action="store_true", help="leave Bytewax as it comes out: it is slow")
+    parser.add_argument("--without-stock", action="store_true", help="leave out Bytewax's own parts: they are slow")
     parser.add_argument("--peer", nargs="+", choices=PEERS, default=[], help="others to compare with (installed first)")
     parser.add_argument("--write", type=Path, help=f"write the tables there, such as {RESULTS.name}")
     chosen = parser.parse_args()

@@ -1,4 +1,4 @@
-"""The whole job side by side, on one broker and one topic: a loop by hand, ours, Bytewax as it comes."""
+"""The whole job side by side, on one broker and one topic: a loop by hand, ours, Bytewax's own parts."""
 
 from __future__ import annotations
 
