@@ -104,7 +104,7 @@ class Remembered:
         for key, (due, data) in ended.items():
             if key in states:
                 self.pop(key)
-            states[key] = state = _time(due + _SHIFT) + data
+            states[key] = state = held(due, data)
             if span is None or due >> SPAN != number:
                 number = due >> SPAN
                 span = self._spans.get(number)

@@ -7,7 +7,15 @@ from concurrent.futures import Future
 from queue import SimpleQueue
 from threading import Thread
 
-__all__ = ["Beside"]
+__all__ = ["Beside", "pause_after"]
+
+_LONGEST_SECONDS = 1.0
+"""What has come is made visible by then even in a replay, which may end."""
+
+
+def pause_after(took: float, *, share: float, least: float) -> float:
+    """Seconds to wait after work that took so long, that it take no more than a share of the time; at most one."""
+    return min(max(least, took / share), _LONGEST_SECONDS)
 
 
 class Beside:

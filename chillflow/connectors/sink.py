@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
+from chillflow.connectors.beside import pause_after
 from chillflow.connectors.failure import keeps_failures
 from chillflow.connectors.log import Log, Writer
 from chillflow.connectors.source import partition_name
@@ -41,8 +42,6 @@ _LIVE_SHARE, _REPLAY_SHARE = 0.33, 0.01
 all that is under way, and nobody waits for that."""
 _MANY = 3_000
 """More messages a second are a replay. Counted over a second: the windows of a second come in one go."""
-_LONGEST_SECONDS = 1.0
-"""What is sent is made visible by then even in a replay, which may end."""
 
 Snapshot: TypeAlias = dict[str, Any]
 _topic: Callable[[Message], str] = attrgetter("topic")
@@ -181,7 +180,7 @@ class _ExactlyOnce(StatefulSinkPartition[Sequence[Message], Snapshot]):
                 except Exception as error:
                     self._failure = error
                     return
-            pause = min(max(_LIVE_SECONDS, (time.monotonic() - start) / share), _LONGEST_SECONDS)
+            pause = pause_after(time.monotonic() - start, share=share, least=_LIVE_SECONDS)
 
     def _flush(self) -> None:
         with delivering("topics", self._pending):

@@ -12,7 +12,7 @@ from typing import Any
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
-from chillflow.connectors.beside import Beside
+from chillflow.connectors.beside import Beside, pause_after
 from chillflow.connectors.failure import keeps_failures
 from chillflow.connectors.source import partition_name
 from chillflow.connectors.tables import Database, Retire, Row, Rows, Table
@@ -24,7 +24,6 @@ _BATCH_ROWS = 5_000
 _BATCH_SECONDS = 0.2
 _SHARE = 0.2
 """Of the time that each partition's writing may take at most: in a replay, when it takes long, batches are larger."""
-_LONGEST_SECONDS = 1.0
 
 
 @keeps_failures
@@ -71,7 +70,7 @@ class _Partition(StatefulSinkPartition[Rows | Retire, None]):
                 continue
             for table, rows in item.items():
                 self._rows[table].update(zip(map(_key_of(table), rows), rows, strict=True))
-        pause = min(max(_BATCH_SECONDS, self._took / _SHARE), _LONGEST_SECONDS)
+        pause = pause_after(self._took, share=_SHARE, least=_BATCH_SECONDS)
         if sum(map(len, self._rows.values())) >= _BATCH_ROWS or time.monotonic() - self._written > pause:
             self._write()
 
