@@ -16,7 +16,7 @@ from benchmarks.pipeline import Bench
 from chillflow.connectors.parquet import ParquetTrips
 from chillflow.replay import RejectedRow
 from chillflow.settings import DEFAULT_TIME_ZONE
-from chillflow.splitting import encode_leg, schedule
+from chillflow.splitting import Events, encode_events, schedule
 
 
 def latency(bench: Bench, file: Path, topic: str, rate: int, seconds: int) -> Table:
@@ -88,7 +88,7 @@ def _send(
     rows = (row for row in ParquetTrips(file, DEFAULT_TIME_ZONE) if not isinstance(row, RejectedRow))
     start, sent, number = time.monotonic(), 0, 0
     for leg in schedule(rows):
-        for message in encode_leg(leg, topic):
+        for message in encode_events(Events.of([leg]), topic):
             number += 1
             if number <= skip:
                 continue

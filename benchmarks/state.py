@@ -16,7 +16,7 @@ from chillflow.connectors.parquet import ParquetTrips
 from chillflow.keygroup import Keyed, KeyGroup, Record
 from chillflow.replay import RejectedRow
 from chillflow.settings import DEFAULT_TIME_ZONE, Settings
-from chillflow.splitting import encode_leg, schedule
+from chillflow.splitting import Events, encode_events, schedule
 from chillflow.streamtime import NO_TIME
 from chillflow.synthetic.trips import generate
 
@@ -28,7 +28,7 @@ def some_events(folder: Path) -> list[LogRecord]:
     file = folder / "some.parquet"
     generate(file, STEPS_TRIPS, days=1)
     rows = (row for row in ParquetTrips(file, DEFAULT_TIME_ZONE) if not isinstance(row, RejectedRow))
-    messages = [message for leg in schedule(rows) for message in encode_leg(leg, "trip-events")]
+    messages = encode_events(Events.of([*schedule(rows)]), "trip-events")
     return [LogRecord(offset, each.timestamp, each.key, each.value, None) for offset, each in enumerate(messages)]
 
 

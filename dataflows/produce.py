@@ -5,7 +5,7 @@ CHILLFLOW_INPUT=trips.parquet python -m bytewax.run dataflows.produce
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import chain
@@ -17,16 +17,17 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
-from chillflow.bulk import replay_frames
+from chillflow.bulk import replay_columns, replay_frames
 from chillflow.connectors import ensure_topics, open_database, open_log
 from chillflow.connectors.parquet import ParquetTrips
-from chillflow.connectors.replay_source import Pace, ReplaySource
+from chillflow.connectors.replay_source import Batch, Pace, ReplaySource
 from chillflow.connectors.sink import AtLeastOnceSink
 from chillflow.errors import InputError
-from chillflow.replay import RejectedRow, Replayed, ReplayStats, Screen, encode_replayed, replay
+from chillflow.messages import Columns, Message
+from chillflow.replay import RejectedRow, Replayed, ReplayStats, Screen, dead_letters, replay
 from chillflow.running import bytewax_run, drain
 from chillflow.settings import Settings
-from chillflow.splitting import TripRow
+from chillflow.splitting import Events, TripRow, encode_events
 from chillflow.synthetic.disorder import Disorder
 
 FLOW_ID = "trip-event-producer"
@@ -73,14 +74,18 @@ def source_of(
     origin = "stg.complete_trip" if settings.input == DATABASE else str(settings.input)
     stats = ReplayStats()
     worse = disorder.apply if disorder else iter
-    choice: dict[str, Any] = {"origin": origin, "limit": limit, "disorder": worse, "stats": stats}
+    pace = pace or Pace()
+
+    def replayed() -> Iterator[Replayed | Events]:
+        if not isinstance(trips, ParquetTrips):
+            return replay(trips, screen, origin=origin, limit=limit, disorder=worse, stats=stats)
+        if pace or disorder:
+            return replay_frames(trips.frames(), screen, origin=origin, limit=limit, disorder=worse, stats=stats)
+        return replay_columns(trips.frames(), screen, origin=origin, limit=limit)
+
     return ReplaySource(
-        lambda: (
-            replay_frames(trips.frames(), screen, **choice)
-            if isinstance(trips, ParquetTrips)
-            else replay(trips, screen, **choice)
-        ),
-        pace or Pace(),
+        replayed,
+        pace,
         stats,
         progress=progress,
         stopping=drain.requested,
@@ -96,11 +101,13 @@ def topics_of(
     return AtLeastOnceSink(log, FLOW_ID, delivered=delivered)
 
 
-def build(trips: Source[list[Replayed]], topics: Sink[Any], settings: Settings) -> Dataflow:
+def build(trips: Source[Batch], topics: Sink[Any], settings: Settings) -> Dataflow:
     """The flow between these ends."""
 
-    def split(batch: list[Replayed]) -> tuple[str, list[Any]]:
-        return FLOW_ID, encode_replayed(batch, settings.topic, settings.dlq_topic)
+    def split(batch: Batch) -> tuple[str, list[Message] | Columns]:
+        if isinstance(batch, Events):
+            return FLOW_ID, encode_events(batch, settings.topic)
+        return FLOW_ID, dead_letters(batch, settings.dlq_topic)
 
     flow = Dataflow(FLOW_ID)
     legs = op.input("read_trips", flow, trips)

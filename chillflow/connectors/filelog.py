@@ -11,7 +11,7 @@ import base64
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -21,7 +21,7 @@ import msgspec
 
 from chillflow.connectors.log import Description, End, LogColumns, LogRecord
 from chillflow.errors import KafkaError, UnknownTopicError
-from chillflow.messages import Message
+from chillflow.messages import Columns, Message
 from chillflow.topics import TopicSpec
 
 __all__ = ["FileLog", "FileReader", "FileWriter"]
@@ -245,9 +245,12 @@ class FileWriter:
         file.write(_to_line(message))
         self._pending += 1
 
-    def send_all(self, messages: Sequence[Message], partition: int | None = None) -> None:
+    def send_all(self, messages: Iterable[Message], partition: int | None = None) -> None:
         for message in messages:
             self.send(message, partition)
+
+    def send_columns(self, columns: Columns) -> None:
+        self.send_all(columns)
 
     def flush(self) -> None:
         for file in self._files.values():

@@ -10,11 +10,13 @@ import logging
 import re
 import struct
 import time
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, TypeVar
+from itertools import repeat
+from operator import attrgetter
+from typing import Any, TypeAlias, TypeVar
 
 from confluent_kafka import (
     Consumer,
@@ -38,13 +40,15 @@ from chillflow.errors import (
     UnknownTopicError,
 )
 from chillflow.log import get_logger
-from chillflow.messages import Message
+from chillflow.messages import Columns, Headers, Message
 from chillflow.monitoring.metrics import DELIVERY_ERRORS
 from chillflow.topics import TopicSpec
 
 __all__ = ["KafkaLog", "KafkaReader", "KafkaWriter", "murmur2"]
 
 T = TypeVar("T")
+_Fields: TypeAlias = tuple[bytes | None, bytes | None, int | None, Headers]
+_fields: Callable[[Message], _Fields] = attrgetter("value", "key", "timestamp", "headers")
 _TRANSACTION_TIMEOUT = timedelta(minutes=5)
 """Longer than any outage that is ridden out. The price: where an instance was killed and none is started again,
 readers wait so long for what stands behind its open transaction."""
@@ -558,17 +562,24 @@ class KafkaWriter:
         return self._sent - self.failed - len(self._producer)
 
     def send(self, message: Message, partition: int | None = None) -> None:
-        self._send((message,), partition)
+        self._send(message.topic, (_fields(message),), partition)
 
     def send_all(self, messages: Sequence[Message], partition: int | None = None) -> None:
-        self._send(messages, partition)
+        self._send(messages[0].topic, map(_fields, messages), partition)
+        self._take_in()
+
+    def send_columns(self, columns: Columns) -> None:
+        fields = zip(columns.values, columns.keys, columns.timestamps, repeat(()))
+        self._send(columns.topic, fields, None)
+        self._take_in()
+
+    def _take_in(self) -> None:
         # What has been acknowledged since: until it is taken in it fills the queue, and in another thread that would
         # take the GIL for each message.
         self._served(lambda: self._producer.poll(0))
 
-    def _send(self, messages: Sequence[Message], partition: int | None) -> None:
+    def _send(self, topic: str, messages: Iterable[_Fields], partition: int | None) -> None:
         self._raise_first()
-        topic = messages[0].topic
         count = self._partitions.get(topic)
         if count is None:
             raise UnknownTopicError(f"no topic {topic!r}: run `create-topic --topic {topic}`")
@@ -578,11 +589,11 @@ class KafkaWriter:
         self._topics.add(topic)
         number = -1 if partition is None else partition % count
         produce = self._producer.produce
-        for message in messages:
-            headers: Any = list(message.headers) if message.headers else None
+        for value, key, timestamp, some_headers in messages:
+            headers: Any = list(some_headers) if some_headers else None
             while True:
                 try:  # no callback; by position, which takes a quarter less
-                    produce(topic, message.value, message.key, number, None, None, message.timestamp or 0, headers)
+                    produce(topic, value, key, number, None, None, timestamp or 0, headers)
                     break
                 except BufferError:
                     self._served(lambda: self._producer.flush(0.1))

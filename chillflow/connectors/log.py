@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from chillflow.messages import Headers, Message
+from chillflow.messages import Columns, Headers, Message
 from chillflow.topics import TopicSpec
 
 __all__ = ["Description", "End", "Log", "LogColumns", "LogRecord", "PartitionReader", "Writer", "newest_timestamp"]
@@ -98,6 +98,9 @@ class Writer(Protocol):
 
     def send_all(self, messages: Sequence[Message], partition: int | None = None) -> None:
         """Hand over messages of one topic, at least one."""
+
+    def send_columns(self, columns: Columns) -> None:
+        """Hand over many messages, each for the partition of its key."""
 
     def flush(self) -> None:
         """Wait until all messages stand. Raises DeliveryError with the first failure."""

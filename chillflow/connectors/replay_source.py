@@ -6,16 +6,17 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from itertools import islice
+from typing import TypeAlias
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from chillflow.replay import RejectedRow, Replayed, ReplayStats
-from chillflow.splitting import Leg
+from chillflow.splitting import Events, Leg
 
-__all__ = ["Pace", "ReplaySource"]
+__all__ = ["Batch", "Pace", "ReplaySource"]
 
 _BATCH = 500
+Batch: TypeAlias = Events | list[RejectedRow]
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,14 @@ class Pace:
 
 
 @dataclass(frozen=True)
-class ReplaySource(FixedPartitionedSource[list[Replayed], None]):
+class ReplaySource(FixedPartitionedSource[Batch, None]):
     """Replays from the beginning each time it is run: a reader that ignores repeated event ids sees each once.
 
     `progress` is called with the stats now and then, in the thread that runs the flow.
     """
 
-    replayed: Callable[[], Iterator[Replayed]]
+    replayed: Callable[[], Iterator[Replayed | Events]]
+    """Events in columns are sent at once, whatever the pace, and their trips counted in `stats`."""
     pace: Pace = field(default_factory=Pace)
     stats: ReplayStats = field(default_factory=ReplayStats)
     progress: Callable[[ReplayStats], None] = lambda stats: None
@@ -55,56 +57,64 @@ class ReplaySource(FixedPartitionedSource[list[Replayed], None]):
         return _Partition(self)
 
 
-class _Partition(StatefulSourcePartition[list[Replayed], None]):
+class _Partition(StatefulSourcePartition[Batch, None]):
     def __init__(self, source: ReplaySource) -> None:
         self._source = source
         self._items = source.replayed()
-        self._next: Replayed | None = next(self._items, None)
+        self._next: Replayed | Events | None = next(self._items, None)
         self._first: int | None = None
         self._start = time.monotonic()
         self._wait = 0.0
 
-    def next_batch(self) -> list[list[Replayed]]:
+    def next_batch(self) -> list[Batch]:
         source = self._source
         if self._next is None or source.stopping():
             raise StopIteration
         self._wait = 0.0
-        batch = self._due() if source.pace else self._at_once()
+        batches = self._at_once(self._next) if isinstance(self._next, Events) else self._due()
         source.progress(source.stats)
-        return [batch] if batch else []
+        return batches
 
-    def _at_once(self) -> list[Replayed]:
-        """The next batch at full speed: to ask of each leg whether it is due would take 5 % of the production."""
-        assert self._next is not None
-        batch = [self._next, *islice(self._items, _BATCH - 1)]
+    def _at_once(self, events: Events) -> list[Batch]:
+        self._source.stats.trips += events.kinds.count(0)
         self._next = next(self._items, None)
-        self._count(batch)
-        return batch
+        return [self._counted(events)]
 
-    def _due(self) -> list[Replayed]:
-        """Of the next batch what is due."""
-        batch: list[Replayed] = []
-        elapsed = time.monotonic() - self._start
-        while self._next is not None and len(batch) < _BATCH:
-            item = self._next
-            if not isinstance(item, RejectedRow):
+    def _due(self) -> list[Batch]:
+        """Of the next legs and rejected rows those that are due."""
+        legs: list[Leg] = []
+        rejected: list[RejectedRow] = []
+        pace, stats = self._source.pace, self._source.stats
+        elapsed, sent = time.monotonic() - self._start, stats.events
+        item = self._next
+        for _ in range(_BATCH):
+            if isinstance(item, Leg):
                 if self._first is None:
                     self._first, self._start, elapsed = item.at, time.monotonic(), 0.0
-                self._wait = self._source.pace.due(item, self._first, self._source.stats.events) - elapsed
-                if self._wait > 0:
-                    break
-            batch.append(item)
-            self._count([item])
-            self._next = next(self._items, None)
-        return batch
+                if pace:
+                    self._wait = pace.due(item, self._first, sent) - elapsed
+                    if self._wait > 0:
+                        break
+                    sent += len(item.contents)
+                legs.append(item)
+            elif isinstance(item, RejectedRow):
+                rejected.append(item)
+            else:
+                break
+            item = next(self._items, None)
+        self._next = item
+        stats.rejected += len(rejected)
+        batches: list[Batch] = [rejected] if rejected else []
+        if legs:
+            batches.append(self._counted(Events.of(legs)))
+        return batches
 
-    def _count(self, items: list[Replayed]) -> None:
+    def _counted(self, events: Events) -> Events:
         stats = self._source.stats
-        legs = [item for item in items if not isinstance(item, RejectedRow)]
-        stats.rejected += len(items) - len(legs)
-        stats.events += sum([len(leg.kinds) for leg in legs])
-        if stats.first is None and legs:
-            stats.first = legs[0].time
+        stats.events += len(events.times)
+        if stats.first is None:
+            stats.first = events.times[0]
+        return events
 
     def next_awake(self) -> datetime | None:
         if self._wait <= 0:

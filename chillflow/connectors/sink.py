@@ -25,7 +25,7 @@ from chillflow.connectors.failure import keeps_failures
 from chillflow.connectors.log import Log, Writer
 from chillflow.connectors.source import partition_name
 from chillflow.errors import RecoveryError
-from chillflow.messages import Message
+from chillflow.messages import Columns, Message
 from chillflow.monitoring import dead_letters
 from chillflow.monitoring.delivery import delivering
 from chillflow.monitoring.metrics import LATENCY, WRITTEN
@@ -226,8 +226,8 @@ class _ExactlyOnce(StatefulSinkPartition[Sequence[Message], Snapshot]):
 
 
 @dataclass(frozen=True)
-class AtLeastOnceSink(FixedPartitionedSink[Sequence[Message], None]):
-    """Writes lists of messages to the partitions of their keys, each at least once."""
+class AtLeastOnceSink(FixedPartitionedSink[Sequence[Message] | Columns, None]):
+    """Writes many messages at a time to the partitions of their keys, each at least once."""
 
     log: Log
     name: str
@@ -242,14 +242,18 @@ class AtLeastOnceSink(FixedPartitionedSink[Sequence[Message], None]):
         return _AtLeastOnce(self.log.writer(self.name), self.delivered)
 
 
-class _AtLeastOnce(StatefulSinkPartition[Sequence[Message], None]):
+class _AtLeastOnce(StatefulSinkPartition[Sequence[Message] | Columns, None]):
     def __init__(self, writer: Writer, delivered: Callable[[Mapping[str, int]], None]) -> None:
         self._writer = writer
         self._delivered = delivered
         self._counts: Counter[str] = Counter()
 
-    def write_batch(self, values: list[Sequence[Message]]) -> None:
+    def write_batch(self, values: list[Sequence[Message] | Columns]) -> None:
         for messages in values:
+            if isinstance(messages, Columns):
+                self._writer.send_columns(messages)
+                self._counts[messages.topic] += len(messages)
+                continue
             for topic, same in groupby(messages, _topic):
                 some = [*same]
                 self._writer.send_all(some)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
@@ -14,7 +14,7 @@ __all__ = ["StdoutSink"]
 
 
 @dataclass(frozen=True)
-class StdoutSink(DynamicSink[tuple[str, Sequence[Message]]]):
+class StdoutSink(DynamicSink[tuple[str, Iterable[Message]]]):
     """Prints the values of the messages for `topic`; what was rejected goes to stderr."""
 
     topic: str
@@ -23,11 +23,11 @@ class StdoutSink(DynamicSink[tuple[str, Sequence[Message]]]):
         return _Partition(self.topic)
 
 
-class _Partition(StatelessSinkPartition[tuple[str, Sequence[Message]]]):
+class _Partition(StatelessSinkPartition[tuple[str, Iterable[Message]]]):
     def __init__(self, topic: str) -> None:
         self._topic = topic
 
-    def write_batch(self, items: list[tuple[str, Sequence[Message]]]) -> None:
+    def write_batch(self, items: list[tuple[str, Iterable[Message]]]) -> None:
         for _, messages in items:
             for message in messages:
                 if message.topic == self._topic:

@@ -52,6 +52,7 @@ class Disorder:
     def apply(self, legs: Iterable[Leg]) -> Iterator[Leg]:
         """The legs, one event each, in the order of the places they get."""
         random = Random(self.seed)  # not for secrets: the same seed, the same stream
+        draw = random.random
         shuffle, timeout = self.shuffle // _US, self.trip_timeout // _US
         lateness = timeout + shuffle + _PAST_TIMEOUT // _US
         waiting: list[tuple[int, int, Leg]] = []
@@ -69,18 +70,18 @@ class Disorder:
                 yield leg
 
         for leg in legs:
-            yield from due(leg.at)
-            for kind in leg.kinds:
-                if random.random() < self.drop:
+            if waiting and waiting[0][0] <= leg.at:
+                yield from due(leg.at)
+            for event in leg.singly():
+                if draw() < self.drop:
                     self.stats.dropped += 1
                     continue
                 copies = 1
-                if random.random() < self.duplicates:
+                if draw() < self.duplicates:
                     self.stats.duplicated += 1
                     copies = 2
                 for _ in range(copies):
-                    is_late = random.random() < self.late
-                    at = leg.at + (lateness if is_late else random.randint(0, shuffle))
+                    at = leg.at + (lateness if draw() < self.late else random.randint(0, shuffle))
                     number += 1
-                    heappush(waiting, (at, number, Leg(at, leg.time, range(kind, kind + 1), leg.row)))
+                    heappush(waiting, (at, number, event.moved(at)))
         yield from due(None)

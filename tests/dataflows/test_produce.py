@@ -6,11 +6,12 @@ import time
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from bytewax.testing import TestingSink, TestingSource
+from bytewax.testing import TestingSink
 
 from chillflow.codec import encode
-from chillflow.messages import Message
-from chillflow.replay import RejectedRow, Replayed, Screen, replay
+from chillflow.connectors.replay_source import ReplaySource
+from chillflow.messages import Columns, Message
+from chillflow.replay import RejectedRow, Screen, replay
 from chillflow.splitting import split, to_row
 from dataflows.produce import FLOW_ID, build
 from tests.dataflows.conftest import Run
@@ -19,14 +20,10 @@ from tests.dataflows.vocabulary import BEGINNING, settings, trip
 SCREEN = Screen(datetime(2026, 1, 1, tzinfo=timezone.utc), timedelta(hours=1), timedelta(days=8))
 
 
-def batches(items: list[Replayed], size: int = 7) -> list[list[Replayed]]:
-    return [items[start : start + size] for start in range(0, len(items), size)]
-
-
 def sent(run: Run, rows: list[Any]) -> list[Message]:
-    out: list[tuple[str, list[Message]]] = []
-    legs = [*replay(rows, SCREEN, origin="trips.parquet")]
-    run(build(TestingSource(batches(legs)), TestingSink(out), settings()))
+    out: list[tuple[str, list[Message] | Columns]] = []
+    source = ReplaySource(lambda: replay(rows, SCREEN, origin="trips.parquet"))
+    run(build(source, TestingSink(out), settings()))
     assert {key for key, _ in out} <= {FLOW_ID}
     return [message for _, messages in out for message in messages]
 

@@ -27,19 +27,19 @@ def legs() -> list[Leg]:
     return list(schedule(map(to_row, trips)))
 
 
-def sent(legs: list[Leg], disorder: Disorder) -> list[tuple[int, int, str, int]]:
+def sent(legs: list[Leg], disorder: Disorder) -> list[tuple[int, int, bytes, int]]:
     """(place in the stream, event time, trip, kind) of each event."""
-    return [(leg.at, leg.time, leg.row[2], kind) for leg in disorder.apply(legs) for kind in leg.kinds]
+    return [(leg.at, leg.time, leg.key, kind) for leg in disorder.apply(legs) for kind in leg.kinds]
 
 
 def test_none_asked_for_is_none(legs: list[Leg]) -> None:
     disorder = Disorder()
     assert not disorder
-    assert sent(legs, disorder) == [(leg.at, leg.time, leg.row[2], kind) for leg in legs for kind in leg.kinds]
+    assert sent(legs, disorder) == [(leg.at, leg.time, leg.key, kind) for leg in legs for kind in leg.kinds]
 
 
 def test_the_same_seed_makes_the_same_stream(legs: list[Leg]) -> None:
-    def make(seed: int) -> list[tuple[int, int, str, int]]:
+    def make(seed: int) -> list[tuple[int, int, bytes, int]]:
         return sent(legs, Disorder(timedelta(hours=1), 0.05, 0.01, 0.01, seed))
 
     assert make(1) == make(1)
@@ -51,7 +51,7 @@ def test_delays_keep_to_their_limit_and_places_to_their_order(legs: list[Leg]) -
     events = sent(legs, disorder)
     assert [at for at, *_ in events] == sorted(at for at, *_ in events)
     assert all(0 <= at - time <= HOUR for at, time, *_ in events)
-    assert Counter(event[2:] for event in events) == Counter((leg.row[2], kind) for leg in legs for kind in leg.kinds)
+    assert Counter(event[2:] for event in events) == Counter((leg.key, kind) for leg in legs for kind in leg.kinds)
     assert disorder.stats.delayed > 0.99 * len(events)
 
 

@@ -17,10 +17,10 @@ from chillflow.connectors import parquet
 from chillflow.connectors.parquet import ParquetTrips
 from chillflow.errors import InputError
 from chillflow.keygroup import Keyed, KeyGroup, Record
-from chillflow.replay import RejectedRow, Screen, encode_replayed, replay
+from chillflow.replay import RejectedRow, Screen, replay
 from chillflow.splitting import TripRow
 from chillflow.streamtime import NO_TIME
-from tests.unit.vocabulary import assembly
+from tests.unit.vocabulary import assembly, messages
 
 NEW_YORK = "America/New_York"
 
@@ -173,12 +173,12 @@ def assembled(path: Path) -> pl.DataFrame:
     rules: Assembly = assembly()
     screen = Screen(datetime(2030, 1, 1, tzinfo=timezone.utc), timedelta(hours=1), timedelta(days=8))
     group = KeyGroup(Keyed(rules.assemble, rules.expire, lambda key, value: decode(value), rules.dump, rules.load))
-    messages = encode_replayed(replay(ParquetTrips(path, NEW_YORK), screen, origin=str(path)), "events", "dlq")
-    assert {message.topic for message in messages} == {"events"}
-    timestamps = [message.timestamp or 0 for message in messages]
+    sent = messages(replay(ParquetTrips(path, NEW_YORK), screen, origin=str(path)))
+    assert {message.topic for message in sent} == {"events"}
+    timestamps = [message.timestamp or 0 for message in sent]
     assert timestamps == sorted(timestamps)
-    decided = group.process([[Record(NO_TIME, 0, message.key, message.value, None) for message in messages]])
-    assert decided.tally["events_in_complete"] == len(messages)
+    decided = group.process([[Record(NO_TIME, 0, message.key, message.value, None) for message in sent]])
+    assert decided.tally["events_in_complete"] == len(sent)
     assert decided.tally["open_trips"] == 0
     trips = [result.trip for result in decided.results]
     return pl.DataFrame(

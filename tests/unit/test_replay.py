@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 
 from chillflow.messages import Message, dead_letter
-from chillflow.replay import RejectedRow, Replayed, Screen, encode_replayed, replay
+from chillflow.replay import RejectedRow, Replayed, Screen, replay
 from chillflow.splitting import TripRow, to_row
-from tests.unit.vocabulary import BEGINNING, KEY, five, trip
+from tests.unit.vocabulary import BEGINNING, KEY, five, messages, trip
 
 NOW = BEGINNING + timedelta(days=30)
 SCREEN = Screen(NOW, timedelta(hours=1), timedelta(days=8))
@@ -22,7 +22,7 @@ def row(number: int, minutes: float = 10) -> TripRow:
 
 
 def keys(replayed: list[Replayed]) -> list[str]:
-    return [item.row[2] for item in replayed if not isinstance(item, RejectedRow) and 0 in item.kinds]
+    return [item.key.decode() for item in replayed if not isinstance(item, RejectedRow) and 0 in item.kinds]
 
 
 def rejected(replayed: list[Replayed]) -> list[RejectedRow]:
@@ -80,14 +80,13 @@ def test_why_a_trip_cannot_be_replayed(pickup: timedelta, dropoff: timedelta, wh
 
 def test_a_rejected_trip_is_not_lost() -> None:
     one = to_row(trip(dropoff_ts=BEGINNING + timedelta(days=9)))
-    (message,) = encode_replayed(replay([one], SCREEN, origin="file"), "events", "dlq")
+    (message,) = messages(replay([one], SCREEN, origin="file"))
     value = json.loads(message.value or b"")
     assert (value["trip_key"], value["fare_amount"], value["dropoff_ts"]) == (KEY, 12.8, "2024-01-10T12:00:00Z")
 
 
 def test_what_is_sent() -> None:
-    messages = encode_replayed(replay([NO_TRIP, to_row(trip())], SCREEN, origin="file"), "events", "dlq")
-    letter, *events = messages
+    letter, *events = messages(replay([NO_TRIP, to_row(trip())], SCREEN, origin="file"))
     assert letter == Message(
         "dlq",
         None,

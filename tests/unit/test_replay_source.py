@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from chillflow.connectors.replay_source import Pace, ReplaySource
+from chillflow.connectors.replay_source import Batch, Pace, ReplaySource
 from chillflow.replay import RejectedRow, Replayed, ReplayStats, Screen, replay
-from chillflow.splitting import to_row
+from chillflow.splitting import Events, Leg, encode_events, to_row
 from tests.unit.vocabulary import BEGINNING, trip
 
 SCREEN = Screen(BEGINNING + timedelta(days=30), timedelta(hours=1), timedelta(days=8))
@@ -22,9 +22,10 @@ def items(trips: int) -> list[Replayed]:
     return [*replay([NO_TRIP, *rows], SCREEN, origin="file"), NO_TRIP]
 
 
-def read(source: ReplaySource) -> list[list[Replayed]]:
+def read(source: ReplaySource) -> list[Batch]:
     """All batches."""
-    part, batches = source.build_part("read_trips", "replay", None), []
+    part = source.build_part("read_trips", "replay", None)
+    batches: list[Batch] = []
     while True:
         try:
             batches += part.next_batch()
@@ -37,9 +38,22 @@ def read(source: ReplaySource) -> list[list[Replayed]]:
 def test_everything_comes_once_in_order_and_is_counted(pace: Pace, trips: int) -> None:
     given, stats = items(trips), ReplayStats()
     batches = read(ReplaySource(lambda: iter(given), pace, stats))
-    assert [item for batch in batches for item in batch] == given
+    legs = [item for item in given if isinstance(item, Leg)]
+    events = [batch for batch in batches if isinstance(batch, Events)]
+    assert [message for some in events for message in encode_events(some, "t")] == [
+        *encode_events(Events.of(legs), "t")
+    ]
+    assert [row for batch in batches if isinstance(batch, list) for row in batch] == [NO_TRIP] * 2
     assert (stats.events, stats.rejected) == (5 * trips, 2)
     assert stats.first == (1_704_110_400_000_000 if trips else None)
+
+
+def test_columns_are_sent_at_once_and_counted() -> None:
+    stats = ReplayStats()
+    some = Events([5, 5, 5], [0, 1, 0], [b"1", b"1", b"2"], [b"{}"] * 3), Events([9], [2], [b"1"], [b"{}"])
+    given: list[Replayed | Events] = [NO_TRIP, some[0], NO_TRIP, some[1]]
+    assert read(ReplaySource(lambda: iter(given), stats=stats)) == [[NO_TRIP], some[0], [NO_TRIP], some[1]]
+    assert stats == ReplayStats(trips=2, events=4, rejected=2, first=5)
 
 
 def test_it_stops_when_asked() -> None:

@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 
 from chillflow.codec import decode, encode
 from chillflow.events import EVENT_CLASSES, EVENT_TYPES
-from chillflow.messages import Message
-from chillflow.splitting import ROW_FIELDS, Leg, TripRow, encode_leg, schedule, split, to_row
+from chillflow.splitting import ROW_FIELDS, TripRow, schedule, split, to_row
 from chillflow.trips import CompleteTrip, milliseconds
-from tests.unit.vocabulary import BEGINNING, ONE_MINUTE_LATER, TEN_MINUTES_LATER, five, trip, trips
+from tests.unit.vocabulary import BEGINNING, ONE_MINUTE_LATER, TEN_MINUTES_LATER, five, messages, trip, trips
 
 some = settings(max_examples=150, deadline=None)
 
@@ -20,10 +19,6 @@ some = settings(max_examples=150, deadline=None)
 def in_order(made: list[CompleteTrip]) -> list[TripRow]:
     """Rows as `schedule` takes them: in the order of their first time, the given order among equals."""
     return sorted(map(to_row, made), key=lambda row: min(row[:2]))
-
-
-def messages(legs: list[Leg]) -> list[Message]:
-    return [message for leg in legs for message in encode_leg(leg, "events")]
 
 
 def test_split_gives_the_five_events_in_their_order() -> None:
@@ -71,15 +66,15 @@ def test_in_event_time_order_five_a_trip(made: list[CompleteTrip], apart: timede
     sent = messages(legs)
     assert len({message.value for message in sent}) == len(sent) == 5 * len(near)
     assert {message.value for message in sent} == {encode(event) for one in near for event in split(one)}
-    for leg in legs:
-        assert leg.time == leg.row[0 if 0 in leg.kinds else 1]
+    for message, event in zip(sent, (decode(message.value) for message in sent), strict=True):
+        assert (message.key, message.timestamp) == (event.trip_key.encode(), milliseconds(event.event_time))
 
 
 def test_of_one_time_in_the_order_of_the_rows() -> None:
     one = trip(trip_key="1", dropoff_ts=ONE_MINUTE_LATER)
     two = trip(trip_key="2", pickup_ts=ONE_MINUTE_LATER, dropoff_ts=ONE_MINUTE_LATER)
     three = trip(trip_key="3", pickup_ts=TEN_MINUTES_LATER, dropoff_ts=ONE_MINUTE_LATER)
-    legs = [(leg.row[2], leg.kinds[0]) for leg in schedule(map(to_row, (one, two, three)))]
+    legs = [(leg.key.decode(), leg.kinds[0]) for leg in schedule(map(to_row, (one, two, three)))]
     assert legs == [("1", 0), ("1", 2), ("2", 0), ("2", 2), ("3", 2), ("3", 0)]
 
 

@@ -14,10 +14,9 @@ from chillflow.codec import CompleteTripStruct, encode
 from chillflow.connectors.sqlite import SqliteDatabase
 from chillflow.connectors.tables import COMPLETE_TRIP, MONEY, UnfitError, migrations, refusal, to_table_row
 from chillflow.errors import DatabaseError, MissingTableError
-from chillflow.messages import Message
-from chillflow.splitting import ROW_FIELDS, TripRow, encode_leg, schedule, split, to_row
+from chillflow.splitting import ROW_FIELDS, TripRow, schedule, split, to_row
 from chillflow.trips import CompleteTrip
-from tests.unit.vocabulary import BEGINNING, ONE_MINUTE_LATER, TEN_MINUTES_LATER, trip, trips
+from tests.unit.vocabulary import BEGINNING, ONE_MINUTE_LATER, TEN_MINUTES_LATER, messages, trip, trips
 
 WAIT = timedelta(seconds=0.1)
 
@@ -157,8 +156,9 @@ def test_values_are_equal_after_a_round_trip(tmp_path_factory: pytest.TempPathFa
     assert row == to_row(to_the_cent(one))
     # a distance of -0.0 is a number of its own on the wire, and 0 in a table
     if str(one.trip_distance) != "-0.0":
-        messages: list[Message] = [message for leg in schedule([row]) for message in encode_leg(leg, "t")]
-        assert sorted(m.value or b"" for m in messages) == sorted(map(encode, split(to_the_cent(one))))
+        assert sorted(message.value or b"" for message in messages(schedule([row]))) == sorted(
+            map(encode, split(to_the_cent(one)))
+        )
     database.close()
 
 

@@ -18,8 +18,10 @@ from chillflow.events import (
     ZoneExitedEvent,
 )
 from chillflow.keygroup import Keyed, KeyGroup, Record
+from chillflow.messages import Message
 from chillflow.remembered import due_of
-from chillflow.splitting import split
+from chillflow.replay import RejectedRow, Replayed, dead_letters
+from chillflow.splitting import Events, Leg, encode_events, split
 from chillflow.streamtime import NO_TIME
 from chillflow.trips import CompleteTrip, milliseconds
 
@@ -141,6 +143,14 @@ def keyed() -> Keyed[TripState, DecodedEvent]:
 def group(snapshot: Any = None) -> KeyGroup[TripState, DecodedEvent]:
     """A key group of trips."""
     return KeyGroup(keyed(), snapshot)
+
+
+def messages(replayed: Iterable[Replayed]) -> list[Message]:
+    """What is sent, to `events` and to `dlq`: dead letters first."""
+    items = [*replayed]
+    letters = dead_letters([item for item in items if isinstance(item, RejectedRow)], "dlq")
+    events = Events.of([item for item in items if isinstance(item, Leg)])
+    return [*letters, *encode_events(events, "events")]
 
 
 def nothing(one: KeyGroup[Any, Any]) -> bool:
