@@ -71,9 +71,13 @@ def measure(chosen: argparse.Namespace, folder: Path, servers: str, database: st
         "long": lambda: long_log(bench, chosen.long),
         "latency": lambda: _latency(bench, log, file),
     }
-    produced = stages.production(servers, log, file, chosen.trips, topic)
+    if "production" in chosen.only:
+        produced = [stages.production(servers, log, folder, file, chosen.trips, topic)]
+    else:
+        produced = []
+        stages.produce(servers, topic, file, chosen.trips)
     return [
-        *([produced] if "production" in chosen.only else []),
+        *produced,
         *(parts[name]() for name in PARTS if name in parts and name in chosen.only),
     ]
 
