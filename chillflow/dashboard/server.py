@@ -69,9 +69,9 @@ def serve(
         sources.watch.start()
         address, *_ = listener.getsockname()[:1]
         shown = f"[{address}]" if ":" in address else address
-        ready(f"http://{shown}:{listener.getsockname()[1]}/")
+        where = f"http://{shown}:{listener.getsockname()[1]}/"
         try:
-            asyncio.run(_run(server, listener, until))
+            asyncio.run(_run(server, listener, lambda: ready(where), until))
         finally:
             sources.watch.stop()
 
@@ -125,7 +125,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _run(server: _Server, listener: socket.socket, until: Callable[[], bool]) -> None:
+async def _run(server: _Server, listener: socket.socket, ready: Callable[[], None], until: Callable[[], bool]) -> None:
     def stop() -> None:
         server.should_exit = True
 
@@ -136,6 +136,7 @@ async def _run(server: _Server, listener: socket.socket, until: Callable[[], boo
 
     for each in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(each, stop)
+    ready()  # not before a signal would be heard
     watching = asyncio.create_task(watch())
     try:
         await server.serve([listener])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import sys
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -160,3 +161,16 @@ def test_a_screen_reader_is_told_what_is_what(assembled: Pipeline, page: Page) -
             " && !e.innerText.trim() && !e.labels?.length).map(e => e.outerHTML)"
         )
         assert unnamed == []
+
+
+_STOPPED_AT_ONCE = """
+import os, signal
+from chillflow.dashboard.server import serve
+from chillflow.settings import load
+serve(load(), host="127.0.0.1", port=0, ready=lambda address: os.kill(os.getpid(), signal.SIGINT))
+"""
+
+
+def test_it_may_be_stopped_as_soon_as_it_says_where_it_is(embedded: Pipeline) -> None:
+    embedded.run("create-topic")
+    assert embedded.python(sys.executable, "-c", _STOPPED_AT_ONCE).stderr == ""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import statistics
 import time
+from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from chillflow.synthetic.trips import generate
 from tests.integration.cli import Pipeline
 from tests.integration.test_assembling import send, values
 from tests.servers.kafka_topics import KafkaTopics
@@ -36,3 +38,13 @@ def test_the_last_trip_is_seen_long_before_its_epoch_ends(on_kafka: Pipeline) ->
     p50, longest = statistics.median(seconds), max(seconds)
     print(f"seen after {p50 * 1000:.0f} ms (p50), {longest * 1000:.0f} ms (max)")
     assert p50 < 1  # about 0.15 where nothing else runs
+
+
+@pytest.mark.kafka
+def test_a_replay_is_seen_long_before_its_epoch_ends(on_kafka: Pipeline, tmp_path: Path) -> None:
+    trips = 20_000
+    generate(tmp_path / "trips.parquet", trips)
+    on_kafka.produce(tmp_path / "trips.parquet")
+    with on_kafka.start("assemble", CHILLFLOW_EPOCH_INTERVAL="1h") as assembling:
+        assembling.wait_for(lambda: KafkaTopics(on_kafka.address).exists(on_kafka.complete))
+        assembling.wait_for(lambda: len({each.key for each in on_kafka.topics.read(on_kafka.complete)}) == trips)
