@@ -160,7 +160,7 @@ def compare(bench: Bench, repeat: int, *, stock: bool, peers: Sequence[Peer] = (
         remarks += f" ChillFlow is so many times as fast as Bytewax's own parts: {', '.join(times)}."
     note = (
         f"{bench.events:,} events of {bench.trips:,} generated trips in {bench.log.partitions(bench.topic)} partitions,"
-        f" read from the start; start-up and end are included. Ours with recovery, windows"
+        " read from the start; start-up and end are included. Ours with recovery, windows"
         " of 15 min and 1 h, and exactly-once. The loop makes the same trips and windows: each output was compared."
         f"{remarks}"
     )

@@ -55,7 +55,7 @@ def production(servers: str, log: Log, folder: Path, file: Path, trips: int, top
     for name in ("month", "sent"):
         events_topic(log, f"{topic}-{name}", 4)
     runs = {
-        "`produce-from-file`, as many as in a month": produce(servers, f"{topic}-month", month, 6 * trips),
+        "`produce-from-file`, six times as many": produce(servers, f"{topic}-month", month, 6 * trips),
         "`produce-from-file`": produce(servers, topic, file, trips),
     }
     log.remove_topics([f"{topic}-month"])

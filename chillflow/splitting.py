@@ -19,7 +19,6 @@ from chillflow.trips import TRIP_FIELDS, CompleteTrip, microseconds
 __all__ = [
     "ALONE",
     "CARRIED",
-    "DROPOFF",
     "PICKUP",
     "ROW_FIELDS",
     "Events",
@@ -83,7 +82,7 @@ def to_row(trip: CompleteTrip) -> TripRow:
 
 
 class Leg(msgspec.Struct, frozen=True, gc=False):
-    """The events of a trip that happen at one time: those of the pickup, or those of the drop-off."""
+    """Events of a trip that happen at one time: both of the pickup, all three of the drop-off, or one of these."""
 
     at: int
     """Its place in the stream, an event time in µs since 1970: `time`, unless it is delayed on purpose."""

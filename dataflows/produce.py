@@ -110,8 +110,8 @@ def build(trips: Source[Batch], topics: Sink[Any], settings: Settings) -> Datafl
         return FLOW_ID, dead_letters(batch, settings.dlq_topic)
 
     flow = Dataflow(FLOW_ID)
-    legs = op.input("read_trips", flow, trips)
-    messages = op.map("split_trips", legs, split)
+    batches = op.input("read_trips", flow, trips)
+    messages = op.map("split_trips", batches, split)
     op.output("write_topics", messages, topics)
     return flow
 

@@ -1,4 +1,4 @@
-"""The source of the production: legs of trips, in event-time order, at the wanted pace."""
+"""The source of the production: events in the order of their times, at the wanted pace, and rows that are no trips."""
 
 from __future__ import annotations
 

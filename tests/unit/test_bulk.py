@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from chillflow import bulk
 from chillflow.bulk import keyed, replay_columns, replay_frames, rows
 from chillflow.codec import encode, encode_value
+from chillflow.errors import InputError
 from chillflow.replay import RejectedRow, ReplayStats, Screen, replay
 from chillflow.splitting import ROW_FIELDS, Events, Leg, TripRow, encode_events, split, to_row
 from chillflow.synthetic.disorder import Disorder
@@ -59,6 +61,7 @@ def row(number: int, minutes: float = 10) -> TripRow:
 def _few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulk, "_MANY_ROWS", 3)
     monkeypatch.setattr(bulk, "_ROWS", 2)
+    monkeypatch.setattr(bulk, "_EVENTS", 2)
 
 
 ANY_KEY = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
@@ -87,6 +90,69 @@ def test_columns_are_the_same_messages(made: list[CompleteTrip], size: int) -> N
         for message in encode_events(events, "events")
     ]
     assert found == messages(replay(listed, LATER, origin="file"))
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=12), st.integers(1, 12))
+@some
+def test_events_of_one_time_are_in_the_order_of_their_rows(seconds: list[tuple[int, int]], size: int) -> None:
+    times = [[BEGINNING + timedelta(seconds=second) for second in both] for both in seconds]
+    made = [trip(trip_key=str(number), pickup_ts=p, dropoff_ts=d) for number, (p, d) in enumerate(times)]
+    listed = in_order(made)
+    found = [
+        message
+        for events in replay_columns(cut(listed, size), LATER, origin="file")
+        if isinstance(events, Events)
+        for message in encode_events(events, "events")
+    ]
+    assert found == messages(replay(listed, LATER, origin="file"))
+
+
+def test_of_what_is_cut_off_no_more_is_kept_than_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of these frames has a trip that lasts, whose events wait for days among those of all later frames."""
+    monkeypatch.setattr(bulk, "_MANY_ROWS", 10)
+    monkeypatch.setattr(bulk, "_ROWS", 10)
+    frames = [frame([row(10 * n, 9_000), *(row(10 * n + m, 1) for m in range(1, 10))]) for n in range(60)]
+    *_, waiting = bulk._in_order(([], each) for each in frames)
+    assert isinstance(waiting, pl.DataFrame)
+    contents = waiting.get_column("contents")
+    assert contents.len() == 3 * 61  # and the last one of a minute
+    views = contents.to_arrow(compat_level=pl.CompatLevel.newest())
+    kept = sum(buffer.size for buffer in views.buffers()[2:] if buffer is not None)
+    assert kept < 2 * contents.bin.size().sum()
+
+
+def test_what_goes_wrong_comes_out_after_what_was_read() -> None:
+    def frames() -> Iterator[pl.DataFrame]:
+        try:
+            yield frame([row(0)])
+            raise InputError("near row 1")
+        finally:
+            closed.append(True)
+
+    closed: list[bool] = []
+    interval = sys.getswitchinterval()
+    items = replay_columns(frames(), SCREEN, origin="file")
+    with pytest.raises(InputError, match="near row 1"):
+        assert [*items] == []
+    assert closed
+    assert sys.getswitchinterval() == interval
+
+
+def test_one_that_is_left_halfway_lets_go_of_its_source() -> None:
+    closed: list[bool] = []
+
+    def frames() -> Iterator[pl.DataFrame]:
+        try:
+            yield from cut([row(number) for number in range(200)], 5)
+        finally:
+            closed.append(True)
+
+    interval = sys.getswitchinterval()
+    items = replay_columns(frames(), SCREEN, origin="file")
+    assert isinstance(next(items), Events)
+    items.close()  # type: ignore[attr-defined]
+    assert closed
+    assert sys.getswitchinterval() == interval
 
 
 @given(trips(ANY_KEY))
