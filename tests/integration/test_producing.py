@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from chillflow.synthetic.trips import generate
 from tests.integration.cli import COMMAND, PRODUCED, Pipeline, elapsed
 
 PICKUP, DROPOFF = "tpep_pickup_datetime", "tpep_dropoff_datetime"
@@ -138,6 +139,20 @@ def test_a_replay_stops_when_asked(pipeline: Pipeline, trips_file: Path) -> None
 
     assert done.code == 0
     assert 0 < done.json["delivered"] == done.json["events"] == len(pipeline.events()) < 1500
+
+
+def test_a_replay_at_full_speed_stops_when_asked_and_leaves_nothing_behind(embedded: Pipeline, tmp_path: Path) -> None:
+    file, temporary = tmp_path / "trips.parquet", tmp_path / "temporary"
+    temporary.mkdir()
+    generate(file, 200_000)
+    with embedded.start("produce-from-file", "--file", file, "--json", TMPDIR=temporary) as replay:
+        replay.wait_for(lambda: any(path.stat().st_size for path in embedded.folder.rglob("*.jsonl")))
+        done = replay.stop(within=10)
+
+    assert done.code == 0
+    assert 0 < done.json["delivered"] == done.json["events"] == len(embedded.events()) < 1_000_000
+    assert done.json["events"] / 5 <= done.json["trips"] < 200_000
+    assert [*temporary.iterdir()] == []
 
 
 # What is rejected
