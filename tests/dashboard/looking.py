@@ -48,8 +48,8 @@ class Looked:
         return self.at(test).inner_text().strip()
 
     def number(self, test: str) -> float:
-        """The number that is shown there."""
-        return float(re.sub(r"[^\d.]", "", self.text(test)))
+        """The number that is shown there; NaN while none is, since a busy pipeline may not answer."""
+        return float(re.sub(r"[^\d.]", "", self.text(test)) or "nan")
 
     def wait(self, condition: Any, timeout: float = 15) -> None:
         """Wait until what the page shows is so."""
