@@ -142,6 +142,7 @@ def _in_order(
     screened: Iterable[tuple[list[RejectedRow], pl.DataFrame]],
 ) -> Iterator[list[RejectedRow] | pl.DataFrame]:
     """Their events (see `Events`) in the order in which `schedule` gives them, and the rejected rows before them."""
+    columns = [_columns_of(kind) for kind in range(len(EVENT_TYPES))]
     waiting: list[pl.DataFrame] = []
     number = 0
     for rejected, trips in screened:
@@ -151,8 +152,7 @@ def _in_order(
             continue
         encoded = trips.select(*ROW_FIELDS[:2], pl.col("trip_key").cast(pl.Binary), *_TIMES, *_members(trips))
         for some in encoded.with_row_index(_NUMBER, offset=number).iter_slices(_ROWS):
-            made = [some.select(_columns_of(kind)) for kind in range(len(EVENT_TYPES))]
-            events = pl.concat([*waiting, *made]).sort("times", _NUMBER, maintain_order=True)
+            events = pl.concat([*waiting, *map(some.select, columns)]).sort("times", _NUMBER, maintain_order=True)
             last = min(some.get_column(name)[-1] for name in ROW_FIELDS[:2])
             due = events.get_column("times").search_sorted(last, side="right")
             yield events[:due]

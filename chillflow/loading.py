@@ -66,7 +66,6 @@ def _send(settings: Settings, rejected: list[RejectedRow]) -> None:
     spec = registry(settings)[settings.dlq_topic]
     log.ensure_topics([spec], settings.partitions, settings.replication_factor)
     writer = log.writer("load-trips")
-    for message in dead_letters(rejected, settings.dlq_topic):
-        writer.send(message)
+    writer.send_all(dead_letters(rejected, settings.dlq_topic))
     writer.flush()
     writer.close()

@@ -227,7 +227,7 @@ class _ExactlyOnce(StatefulSinkPartition[Sequence[Message], Snapshot]):
 
 @dataclass(frozen=True)
 class AtLeastOnceSink(FixedPartitionedSink[Sequence[Message] | Columns, None]):
-    """Writes many messages at a time to the partitions of their keys, each at least once."""
+    """Writes many messages of one topic at a time to the partitions of their keys, each at least once."""
 
     log: Log
     name: str
@@ -251,13 +251,12 @@ class _AtLeastOnce(StatefulSinkPartition[Sequence[Message] | Columns, None]):
     def write_batch(self, values: list[Sequence[Message] | Columns]) -> None:
         for messages in values:
             if isinstance(messages, Columns):
+                topic = messages.topic
                 self._writer.send_columns(messages)
-                self._counts[messages.topic] += len(messages)
-                continue
-            for topic, same in groupby(messages, _topic):
-                some = [*same]
-                self._writer.send_all(some)
-                self._counts[topic] += len(some)
+            else:
+                topic = messages[0].topic
+                self._writer.send_all(messages)
+            self._counts[topic] += len(messages)
 
     def snapshot(self) -> None:
         self._writer.flush()

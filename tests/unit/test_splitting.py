@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from chillflow.codec import decode, encode
 from chillflow.events import EVENT_CLASSES, EVENT_TYPES
-from chillflow.splitting import ROW_FIELDS, TripRow, schedule, split, to_row
-from chillflow.trips import CompleteTrip, milliseconds
+from chillflow.splitting import ROW_FIELDS, Events, TripRow, schedule, split, to_row
+from chillflow.trips import CompleteTrip, microseconds, milliseconds
 from tests.unit.vocabulary import BEGINNING, ONE_MINUTE_LATER, TEN_MINUTES_LATER, five, messages, trip, trips
 
 some = settings(max_examples=150, deadline=None)
@@ -66,8 +66,9 @@ def test_in_event_time_order_five_a_trip(made: list[CompleteTrip], apart: timede
     sent = messages(legs)
     assert len({message.value for message in sent}) == len(sent) == 5 * len(near)
     assert {message.value for message in sent} == {encode(event) for one in near for event in split(one)}
-    for message, event in zip(sent, (decode(message.value) for message in sent), strict=True):
-        assert (message.key, message.timestamp) == (event.trip_key.encode(), milliseconds(event.event_time))
+    events = [decode(message.value) for message in sent]
+    assert Events.of(legs).times == [microseconds(event.event_time) for event in events]
+    assert [message.key for message in sent] == [event.trip_key.encode() for event in events]
 
 
 def test_of_one_time_in_the_order_of_the_rows() -> None:
