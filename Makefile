@@ -1,5 +1,5 @@
 # Everything a newcomer needs: `make demo` and `make test`. `make help` lists the rest.
-PYTHON ?= $(shell for v in 3.12 3.11 3.10; do p=$$(command -v python$$v) && $$p -c '' 2>/dev/null && echo $$p && exit; done; echo python3)
+PYTHON ?= $(shell for v in 3.12 3.11; do p=$$(command -v python$$v) && $$p -c '' 2>/dev/null && echo $$p && exit; done; echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
@@ -11,7 +11,7 @@ help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 $(VENV)/.runtime: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v < (3, 13) else "Python 3.10, 3.11 or 3.12 is needed (found %d.%d): make PYTHON=/path/to/python3.12 ..." % v)'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 13) else "Python 3.11 or 3.12 is needed (found %d.%d): make PYTHON=/path/to/python3.12 ..." % v)'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --constraint constraints.txt --editable .
 	@touch $@
@@ -29,7 +29,7 @@ demo: $(VENV)/.runtime  ## generated trips through both dataflows, no server nee
 test: $(VENV)/.dev  ## all tests, on a real Kafka and a real Postgres that it starts itself
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-test-all: $(VENV)/.dev  ## the tests that need no server, under each of Python 3.10, 3.11 and 3.12 that is found
+test-all: $(VENV)/.dev  ## the tests that need no server, under each of Python 3.11 and 3.12 that is found
 	$(BIN)/python -m tests.pythons
 
 chaos: $(VENV)/.dev  ## 100 kills on files, 100 on servers, 60 outages (half an hour)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 import os
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import bytewax.operators as op
@@ -20,7 +20,7 @@ from chillflow.codec import decode_value, encode_value
 from chillflow.events import EVENT_TYPES
 
 SERVERS, TOPIC, TRIPS, WINDOWS = (os.environ[f"BENCH_{name}"] for name in ("SERVERS", "TOPIC", "TRIPS", "WINDOWS"))
-ALIGN = datetime(2024, 1, 1, tzinfo=timezone.utc)
+ALIGN = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 def assemble(events: list[Any] | None, event: Any) -> tuple[list[Any] | None, list[Any]]:

@@ -6,7 +6,7 @@ Means, the city, the busiest zones are views over them (`mart.*`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -44,7 +44,7 @@ _CARD, _CASH = 1, 2  # TLC's payment types
 _DOLLARS = 10**8 - 0.005
 """What `numeric(10, 2)` holds."""
 _KILOMETRES = 10**6
-_LAST = datetime.max.replace(tzinfo=timezone.utc) - timedelta(days=2)
+_LAST = datetime.max.replace(tzinfo=UTC) - timedelta(days=2)
 """A later window would end after the last time there is."""
 
 

@@ -8,7 +8,7 @@ event is counted once, under what its trip is now or as what it is itself: see `
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from operator import attrgetter
 from typing import Any, cast
@@ -102,7 +102,7 @@ _OPENED = tuple(Outcome((("open_trips", 1), ("events_in_open", count))) for coun
 _NOT_IN = (LEFT_OUT, FIXED)
 _JOINED = tuple(Outcome(((f"events_in_{name}", 1),)) for name in _NAMES)
 _Started, _Exited, _Entered, _Paid, _Ended = cast("Sequence[Any]", STRUCTS)
-_utc = timezone.utc
+_utc = UTC
 
 
 class Assembly:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import reduce
 from operator import or_
 from typing import Any, Protocol
@@ -56,7 +56,7 @@ def _is_usual(struct: type[msgspec.Struct]) -> Callable[[Any], bool]:
     tests = [f"event.{name}.tzinfo is utc" for name in _TIME_FIELDS if name in struct.__struct_fields__]
     if "extra_columns" in struct.__struct_fields__:
         tests.append("event.extra_columns is None")
-    test: Callable[[Any], bool] = eval(f"lambda event: {' and '.join(tests)}", {"utc": timezone.utc})
+    test: Callable[[Any], bool] = eval(f"lambda event: {' and '.join(tests)}", {"utc": UTC})
     return test
 
 
@@ -144,7 +144,7 @@ def decode_model(value: bytes) -> Event:
 
 def utc(time: datetime) -> datetime:
     """The same instant in UTC."""
-    return time if time.tzinfo is timezone.utc else time.astimezone(timezone.utc)
+    return time if time.tzinfo is UTC else time.astimezone(UTC)
 
 
 def time_text(time: datetime) -> str:

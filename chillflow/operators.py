@@ -8,11 +8,11 @@ Bytewax key, their *group* or *unit*: the work is in `keygroup` and `windows`, t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from itertools import chain
-from typing import Any, Callable, TypeAlias, TypeVar, cast  # noqa: UP035  Bytewax 0.21 fails on abc's under 3.10
+from typing import Any, TypeAlias, TypeVar, cast
 from zlib import crc32
 
 import bytewax.operators as op
@@ -218,7 +218,7 @@ class _Unit(StatefulBatchLogic[Any, list[Window], Any]):
     def __init__(self, terms: Terms, close: bool, snapshot: Any) -> None:
         self._unit = Unit(terms, snapshot)
         self._close = close
-        self._sent = datetime(1970, 1, 1, tzinfo=timezone.utc)
+        self._sent = datetime(1970, 1, 1, tzinfo=UTC)
 
     def on_batch(self, values: list[Any]) -> tuple[Iterable[list[Window]], bool]:
         for value in values:
@@ -226,10 +226,10 @@ class _Unit(StatefulBatchLogic[Any, list[Window], Any]):
                 self._unit.advance(value)
             else:
                 self._unit.add(value)
-        return self._live(datetime.now(timezone.utc))
+        return self._live(datetime.now(UTC))
 
     def on_notify(self) -> tuple[Iterable[list[Window]], bool]:
-        return self._live(datetime.now(timezone.utc))
+        return self._live(datetime.now(UTC))
 
     def on_eof(self) -> tuple[Iterable[list[Window]], bool]:
         if self._close:

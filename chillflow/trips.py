@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
@@ -42,18 +42,18 @@ __all__ = [
 ]
 
 KM_PER_MILE = 1.609344
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 DERIVED_FIELDS = ("distance_km", "duration_min", "avg_speed_kmh")
 
 
 def _to_utc(value: datetime) -> datetime:
-    if value.tzinfo is timezone.utc:
+    if value.tzinfo is UTC:
         return value
     if value.tzinfo is None:
         raise ValueError("a time needs its offset from UTC")
     try:
-        return value.astimezone(timezone.utc)
+        return value.astimezone(UTC)
     except OverflowError:  # in the years 1 and 9999
         raise ValueError("out of the range of times in UTC") from None
 

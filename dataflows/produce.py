@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ def source_of(
     progress: Callable[[ReplayStats], None] = lambda stats: None,
 ) -> ReplaySource:
     """The source that replays these trips."""
-    screen = Screen(datetime.now(timezone.utc), settings.max_future_skew, settings.incomplete_horizon)
+    screen = Screen(datetime.now(UTC), settings.max_future_skew, settings.incomplete_horizon)
     origin = "stg.complete_trip" if settings.input == DATABASE else str(settings.input)
     stats = ReplayStats()
     worse = disorder.apply if disorder else iter

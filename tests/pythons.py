@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-VERSIONS = ("3.10", "3.11", "3.12")
+VERSIONS = ("3.11", "3.12")
 TESTS = ("tests/unit", "tests/dataflows")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Annotated
@@ -51,6 +51,6 @@ def register(app: typer.Typer) -> None:
 
 def _new_folder() -> Path:
     """A folder that is not there yet, named by the time."""
-    stamp = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     names = (f"demo-{stamp}{'' if number == 1 else f'-{number}'}" for number in count(1))
     return next(path for name in names if not (path := Path(".chillflow") / name).exists())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
@@ -119,7 +119,7 @@ class _Partition(StatefulSourcePartition[Batch, None]):
     def next_awake(self) -> datetime | None:
         if self._wait <= 0:
             return None
-        return datetime.now(timezone.utc) + timedelta(seconds=min(self._wait, 0.2))  # a signal is seen soon
+        return datetime.now(UTC) + timedelta(seconds=min(self._wait, 0.2))  # a signal is seen soon
 
     def snapshot(self) -> None:
         return None

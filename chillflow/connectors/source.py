@@ -12,7 +12,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -214,7 +214,7 @@ class _Partition(StatefulSourcePartition[GroupBatch | ClockBatch, dict[str, Any]
         self._reader.close()
 
     def _idle(self, batch: list[GroupBatch | ClockBatch]) -> list[GroupBatch | ClockBatch]:
-        self._awake = datetime.now(timezone.utc) + _IDLE
+        self._awake = datetime.now(UTC) + _IDLE
         return batch
 
     def _is_done(self) -> bool:

@@ -6,7 +6,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from chillflow.codec import decode_value
@@ -180,7 +180,7 @@ def _translated(script: str) -> Iterator[str]:
 
 
 def _text(time: datetime) -> str:
-    return time.astimezone(timezone.utc).isoformat(timespec="microseconds")
+    return time.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def _with_text_times(row: Row, table: Table) -> Row:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -127,7 +127,7 @@ def _plain(value: Any) -> Any:
 
 
 def _text(time: datetime) -> str:
-    return time.astimezone(timezone.utc).isoformat(timespec="microseconds")
+    return time.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def _line(error: psycopg.Error) -> str:

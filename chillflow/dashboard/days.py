@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 __all__ = ["Day"]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Day(NamedTuple):
@@ -25,12 +25,12 @@ class Day(NamedTuple):
     @property
     def since(self) -> datetime:
         """Its first moment, UTC."""
-        return datetime.combine(self.date, time(), self.zone).astimezone(timezone.utc)
+        return datetime.combine(self.date, time(), self.zone).astimezone(UTC)
 
     @property
     def until(self) -> datetime:
         """The first moment after it, UTC."""
-        return datetime.combine(self.date + timedelta(days=1), time(), self.zone).astimezone(timezone.utc)
+        return datetime.combine(self.date + timedelta(days=1), time(), self.zone).astimezone(UTC)
 
     def starts(self, minutes: int) -> list[datetime]:
         """Of all windows of this length that begin in it, UTC."""

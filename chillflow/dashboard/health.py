@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from chillflow.account import difference, read_account
@@ -105,7 +105,7 @@ class Watch:
             running=True,
             ready=seen["ready"],
             problems=seen["problems"],
-            since=seen["since"] and datetime.fromtimestamp(seen["since"], timezone.utc),
+            since=seen["since"] and datetime.fromtimestamp(seen["since"], UTC),
             account=_account(seen) if seen["trips"] else None,
             lag_offsets=_known(sum, [each["lag_offsets"] for each in seen["partitions"]]),
             lag_seconds=_known(max, [each["lag_seconds"] for each in seen["partitions"]]),

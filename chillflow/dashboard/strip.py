@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 from nicegui import ui
 
@@ -156,7 +156,7 @@ def _edge(health: Health) -> str:
 def _when(moment: datetime, sources: Sources) -> str:
     """Wall time, with the day where that is another."""
     local = moment.astimezone(sources.zone)
-    today = datetime.now(timezone.utc).astimezone(sources.zone).date()
+    today = datetime.now(UTC).astimezone(sources.zone).date()
     return f"{local:%H:%M:%S}" if local.date() == today else f"{local.day} {local:%b %H:%M}"
 
 

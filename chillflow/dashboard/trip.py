@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from chillflow.codec import DecodedEvent, decode_keyed, decode_value
@@ -207,4 +207,4 @@ def _revision(record: LogRecord) -> Revision:
 
 
 def _time(milliseconds: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=timezone.utc) + milliseconds * _MILLISECOND
+    return datetime(1970, 1, 1, tzinfo=UTC) + milliseconds * _MILLISECOND

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import closing
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -112,7 +112,7 @@ def check(
 
 def _given(settings: Settings, source: Path, keys: Mapping[str, TripRow]) -> dict[str, TripRow]:
     """The rows of the source with these keys."""
-    screen = Screen(datetime.now(timezone.utc), settings.max_future_skew, settings.incomplete_horizon)
+    screen = Screen(datetime.now(UTC), settings.max_future_skew, settings.incomplete_horizon)
     rows = ParquetTrips(source, settings.source_time_zone)
     return {
         row[_KEY]: row

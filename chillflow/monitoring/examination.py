@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from chillflow.connectors import open_database, open_log
 from chillflow.connectors.inspection import is_misplaced, is_mistimed
@@ -46,7 +46,7 @@ def _topics(settings: Settings, log: Log, described: Mapping[str, Description | 
     samples = [*_samples(log, settings.topic, events.partitions)] if events else []
     yield doctor.keys(samples)
     yield doctor.timestamps(samples, settings)
-    yield doctor.stream_time(samples, datetime.now(timezone.utc), settings)
+    yield doctor.stream_time(samples, datetime.now(UTC), settings)
 
 
 def _describe(log: Log, name: str) -> Description | None:
@@ -79,7 +79,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
     if time is None:
         yield Finding("clock", "ok", "there is no other: the database is a file")
     else:
-        yield doctor.clock(time, datetime.now(timezone.utc))
+        yield doctor.clock(time, datetime.now(UTC))
 
 
 def _recovery(settings: Settings, events: Description | None) -> Finding:
@@ -87,6 +87,6 @@ def _recovery(settings: Settings, events: Description | None) -> Finding:
     try:
         if events is not None:
             check_identity(folder, settings, events.partitions)
-        return doctor.recovery(store.look(folder), folder, datetime.now(timezone.utc), settings)
+        return doctor.recovery(store.look(folder), folder, datetime.now(UTC), settings)
     except ChillFlowError as error:
         return Finding("recovery", "wrong", str(error))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -51,7 +51,7 @@ def stopped(path: Path, error: Exception | None) -> None:
     record = read(path)
     record.pid = record.url = None
     if error is not None:
-        record.last_error = LastError(datetime.now(timezone.utc), str(error))
+        record.last_error = LastError(datetime.now(UTC), str(error))
     _written(path, record)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import sqlite3
 from contextlib import closing
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,7 +52,7 @@ def look(folder: Path) -> Store | None:
         parts=len(parts),
         expected=expected or 0,
         epoch=_epoch(frontiers),
-        written=datetime.fromtimestamp(max(status.st_mtime for status in files), timezone.utc),
+        written=datetime.fromtimestamp(max(status.st_mtime for status in files), UTC),
         size=sum(status.st_size for status in files),
     )
 

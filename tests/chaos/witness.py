@@ -7,10 +7,9 @@ import threading
 from collections import Counter
 from pathlib import Path
 from types import TracebackType
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 from confluent_kafka import Consumer, TopicPartition
-from typing_extensions import Self
 
 
 class Witness:

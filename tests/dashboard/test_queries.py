@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,8 @@ from tests.dashboard.looking import looking
 from tests.integration.cli import Pipeline
 
 NEW_YORK = ZoneInfo("America/New_York")
-YEAR = datetime(2023, 1, 1, tzinfo=timezone.utc)
-LAST = datetime(2023, 12, 31, 23, 45, tzinfo=timezone.utc)
+YEAR = datetime(2023, 1, 1, tzinfo=UTC)
+LAST = datetime(2023, 12, 31, 23, 45, tzinfo=UTC)
 ZONES = 120
 COLUMNS = """
     pu_zone_id, window_start, window_end, window_minutes, trips, timed_trips, card_trips, cash_trips, total_amount,
@@ -93,7 +93,7 @@ def test_a_year_of_windows_is_answered_in_less_than_a_tenth_of_a_second(url: str
         run(url, FILL[kind].format(minutes=minutes, seconds=60 * minutes, zones=ZONES, columns=COLUMNS))
     if kind == "postgres":
         run(url, "vacuum analyze mart.zone_window")
-    day = Day.of(datetime(2023, 7, 4, 12, tzinfo=timezone.utc), NEW_YORK)
+    day = Day.of(datetime(2023, 7, 4, 12, tzinfo=UTC), NEW_YORK)
     span = (day.since, day.until)
 
     def page(at: datetime) -> list[Any]:
@@ -237,5 +237,5 @@ def test_a_day_has_the_windows_that_begin_in_it(date: str, minutes: int, count: 
 
 
 def test_a_window_is_named_in_the_time_of_new_york() -> None:
-    moment = datetime(2024, 1, 2, 4, 45, tzinfo=timezone.utc)
+    moment = datetime(2024, 1, 2, 4, 45, tzinfo=UTC)
     assert Day.of(moment, NEW_YORK).title(moment, 15) == "Mon 1 Jan 2024, 23:45–00:00"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bytewax.testing import TestingSink
@@ -17,7 +17,7 @@ from dataflows.produce import FLOW_ID, build
 from tests.dataflows.conftest import Run
 from tests.dataflows.vocabulary import BEGINNING, settings, trip
 
-SCREEN = Screen(datetime(2026, 1, 1, tzinfo=timezone.utc), timedelta(hours=1), timedelta(days=8))
+SCREEN = Screen(datetime(2026, 1, 1, tzinfo=UTC), timedelta(hours=1), timedelta(days=8))
 
 
 def sent(run: Run, rows: list[Any]) -> list[Message]:
@@ -45,9 +45,7 @@ def test_trips_become_their_events_in_event_time_order(run: Run) -> None:
 def test_rejected_rows_are_dead_letters_among_them(run: Run) -> None:
     good, other = (to_row(trip(number)) for number in (1, 2))
     long = to_row(trip(3, dropoff_ts=BEGINNING + timedelta(days=9)))
-    future = to_row(
-        trip(4, pickup_ts=datetime(2099, 1, 1, tzinfo=timezone.utc), dropoff_ts=BEGINNING.replace(year=2099))
-    )
+    future = to_row(trip(4, pickup_ts=datetime(2099, 1, 1, tzinfo=UTC), dropoff_ts=BEGINNING.replace(year=2099)))
     unreadable = RejectedRow("trips.parquet", 5, "passenger_count: 1.5 is no whole number of 32 bits", b"{}")
 
     messages = sent(run, [good, unreadable, other, long, future])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 from chillflow.codec import encode
 from chillflow.connectors.source import partition_name
@@ -16,7 +16,7 @@ from chillflow.splitting import split
 from chillflow.streamtime import StreamTime
 from chillflow.trips import CompleteTrip, milliseconds
 
-BEGINNING = datetime(2024, 1, 1, 12, tzinfo=timezone.utc)
+BEGINNING = datetime(2024, 1, 1, 12, tzinfo=UTC)
 GROUPS = 16
 PARTITIONS = 4
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import signal
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -54,7 +54,7 @@ def test_what_is_shown_can_be_chosen(embedded: Pipeline, trips_file: Path) -> No
 
 
 def test_events_from_a_time_on(filled: Pipeline) -> None:
-    noon = datetime(2024, 1, 1, 17, tzinfo=timezone.utc)  # in New York
+    noon = datetime(2024, 1, 1, 17, tzinfo=UTC)  # in New York
     expected = [event for event in filled.events() if (event.timestamp or 0) >= noon.timestamp() * 1000]
 
     local = filled.run("consume-events", "--exit-at-end", "--from", "2024-01-01T12:00")

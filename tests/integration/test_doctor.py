@@ -8,7 +8,7 @@ import re
 import signal
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -161,7 +161,7 @@ def events_at(time: datetime, count: int) -> list[tuple[bytes, bytes]]:
 
 def test_events_of_a_trip_in_two_partitions(healthy: Pipeline) -> None:
     for partition in (0, 1):
-        for key, value in events_at(datetime(2024, 1, 2, tzinfo=timezone.utc), 30):
+        for key, value in events_at(datetime(2024, 1, 2, tzinfo=UTC), 30):
             healthy.topics.send(healthy.topic, key, value, timestamp=1704153600000, partition=partition)
 
     wrong = diagnose(healthy).wrong
@@ -174,7 +174,7 @@ def test_events_of_a_trip_in_two_partitions(healthy: Pipeline) -> None:
 def test_keys_by_another_partitioner(on_kafka: Pipeline) -> None:
     on_kafka.run("create-topic")
     producer = Producer({"bootstrap.servers": on_kafka.address})  # librdkafka's default: CRC32
-    for key, value in events_at(datetime.now(timezone.utc), 100):
+    for key, value in events_at(datetime.now(UTC), 100):
         producer.produce(on_kafka.topic, value, key)
     assert producer.flush(30) == 0
 
@@ -186,7 +186,7 @@ def test_keys_by_another_partitioner(on_kafka: Pipeline) -> None:
 
 
 def test_timestamps_that_are_no_event_times(healthy: Pipeline) -> None:
-    for key, value in events_at(datetime(2024, 1, 2, tzinfo=timezone.utc), 10):
+    for key, value in events_at(datetime(2024, 1, 2, tzinfo=UTC), 10):
         healthy.topics.send(healthy.topic, key, value, timestamp=1704000000000, partition=2)
 
     assert "set CHILLFLOW_EVENT_TIME=body" in diagnose(healthy).wrong["timestamps"]
@@ -194,7 +194,7 @@ def test_timestamps_that_are_no_event_times(healthy: Pipeline) -> None:
 
 
 def test_a_stream_that_is_ahead_of_the_clock(healthy: Pipeline) -> None:
-    ahead = datetime.now(timezone.utc) + timedelta(days=30)
+    ahead = datetime.now(UTC) + timedelta(days=30)
     stamp = int(ahead.timestamp() * 1000)
     for key, value in events_at(ahead, 19):
         healthy.topics.send(healthy.topic, key, value, timestamp=stamp, partition=3)

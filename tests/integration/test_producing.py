@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -268,7 +268,7 @@ def test_trips_of_the_table_can_be_chosen(pipeline: Pipeline, trips_file: Path) 
     pipeline.run("load-trips", "--file", trips_file)
     rows = pipeline.query("select trip_key, pickup_ts from stg.complete_trip order by pickup_ts, trip_key")
     order = [key for key, _ in rows]
-    times = {key: datetime.fromisoformat(str(time)).astimezone(timezone.utc) for key, time in rows}
+    times = {key: datetime.fromisoformat(str(time)).astimezone(UTC) for key, time in rows}
 
     def chosen(*arguments: object) -> set[str]:
         lines = pipeline.run("produce-events", "--dry-run", *arguments).lines
@@ -284,9 +284,7 @@ def test_trips_of_the_table_can_be_chosen(pipeline: Pipeline, trips_file: Path) 
         key for key in order if since <= times[key] < until
     }
     wall = "2024-01-01T12:00"  # in New York: five hours behind
-    assert chosen("--since", wall) == {
-        key for key in order if times[key] >= datetime(2024, 1, 1, 17, tzinfo=timezone.utc)
-    }
+    assert chosen("--since", wall) == {key for key in order if times[key] >= datetime(2024, 1, 1, 17, tzinfo=UTC)}
     assert pipeline.fail("produce-events", "--trip-key", "nobody") == "no trip 'nobody' in stg.complete_trip"
 
 

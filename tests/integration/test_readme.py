@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -132,8 +132,8 @@ def _write_trip_of_the_example(path: Path) -> None:
     pl.DataFrame(
         {
             "trip_key": ["abc123"],
-            "pickup_ts": [datetime(2024, 1, 1, 12, tzinfo=timezone.utc)],
-            "dropoff_ts": [datetime(2024, 1, 1, 13, tzinfo=timezone.utc)],
+            "pickup_ts": [datetime(2024, 1, 1, 12, tzinfo=UTC)],
+            "dropoff_ts": [datetime(2024, 1, 1, 13, tzinfo=UTC)],
             "pu_zone_id": [1],
             "do_zone_id": [2],
         }

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -262,7 +262,7 @@ def test_city_now_is_where_the_city_is(tables: Tables) -> None:
     def now() -> list[Row]:
         return tables.query("select window_minutes, window_start, trips, zones from mart.city_now order by 1")
 
-    ahead = datetime(2099, 1, 1, tzinfo=timezone.utc)
+    ahead = datetime(2099, 1, 1, tzinfo=UTC)
     assert now() == []
     tables.write(window(1, ahead, trips=1), window(2, ahead, trips=0), window(3, BEGINNING, trips=18))
     assert now() == []

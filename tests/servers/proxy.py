@@ -7,8 +7,7 @@ import threading
 import time
 from contextlib import suppress
 from types import TracebackType
-
-from typing_extensions import Self
+from typing import Self
 
 _CHUNK = 1 << 16
 

@@ -7,9 +7,7 @@ import subprocess
 from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar
-
-from typing_extensions import Self
+from typing import ClassVar, Self
 
 from tests.servers._process import command_line, die_with_parent, free_port, port_is_free, tail, wait_until
 

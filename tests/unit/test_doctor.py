@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -14,7 +14,7 @@ from chillflow.monitoring.store import Store
 from chillflow.settings import Settings
 from chillflow.topics import registry
 
-NOW = datetime(2024, 5, 1, tzinfo=timezone.utc)
+NOW = datetime(2024, 5, 1, tzinfo=UTC)
 SETTINGS = Settings()
 SPECS = registry(SETTINGS)
 EVENTS = Description(4, 1, {})

@@ -1,6 +1,6 @@
 """Files of trips: sorted in memory and by way of disk alike, identical rows told apart, and the real files whole."""
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from random import Random
@@ -171,7 +171,7 @@ def real(request: pytest.FixtureRequest, data_dir: Path) -> tuple[Path, str, int
 def assembled(path: Path) -> pl.DataFrame:
     """The trips of a file, split into events and put together again."""
     rules: Assembly = assembly()
-    screen = Screen(datetime(2030, 1, 1, tzinfo=timezone.utc), timedelta(hours=1), timedelta(days=8))
+    screen = Screen(datetime(2030, 1, 1, tzinfo=UTC), timedelta(hours=1), timedelta(days=8))
     group = KeyGroup(Keyed(rules.assemble, rules.expire, lambda key, value: decode(value), rules.dump, rules.load))
     sent = messages(replay(ParquetTrips(path, NEW_YORK), screen, origin=str(path)))
     assert {message.topic for message in sent} == {"events"}

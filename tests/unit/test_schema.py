@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ FILE = Path(__file__).parents[2] / "docs" / "schema.json"
 SCHEMA = schema()
 DAY = timedelta(days=1)
 TRIP = CompleteTrip(
-    pickup_ts=datetime(2024, 1, 1, 12, tzinfo=timezone.utc),
-    dropoff_ts=datetime(2024, 1, 1, 13, tzinfo=timezone.utc),
+    pickup_ts=datetime(2024, 1, 1, 12, tzinfo=UTC),
+    dropoff_ts=datetime(2024, 1, 1, 13, tzinfo=UTC),
     pu_zone_id=132,
     do_zone_id=1,
     service="yellow",

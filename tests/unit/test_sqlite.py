@@ -3,7 +3,7 @@
 import re
 import sqlite3
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +194,7 @@ def test_money_is_rounded_half_to_even_on_its_exact_value(dollars: float, cents:
 
 
 def test_times_before_the_year_1000_sort_too(database: SqliteDatabase) -> None:
-    old = datetime(900, 1, 1, tzinfo=timezone.utc)
+    old = datetime(900, 1, 1, tzinfo=UTC)
     upsert(database, trip(trip_key="b"), trip(trip_key="a", pickup_ts=old, dropoff_ts=old))
     assert keys(database) == ["a", "b"]
     assert keys(database, until=ONE_MINUTE_LATER, since=BEGINNING) == ["b"]

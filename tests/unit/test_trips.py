@@ -1,7 +1,7 @@
 """CompleteTrip, its key, and the canonical form of columns that we do not know."""
 
 import math
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -92,7 +92,7 @@ def test_a_given_key_stays() -> None:
 def test_times_without_an_offset_are_wall_time_of_new_york(given_time: Any, utc: str) -> None:
     one = CompleteTrip(**{**BARE, "pickup_ts": given_time})
     assert one.pickup_ts.isoformat() == utc + "+00:00"
-    assert one.pickup_ts.tzinfo is timezone.utc
+    assert one.pickup_ts.tzinfo is UTC
 
 
 def test_another_source_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +188,7 @@ def test_the_canonical_form_is_its_own(value: Any) -> None:
 @given(TIMES, st.integers(-(10**6), 10**6))
 @settings(max_examples=300, deadline=None)
 def test_times_are_counted_exactly(time: datetime, ms: int) -> None:
-    assert datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(microseconds=microseconds(time)) == time
+    assert datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds(time)) == time
     assert milliseconds(time) == microseconds(time) // 1000
     assert milliseconds(time.astimezone(ZoneInfo("America/New_York"))) == milliseconds(time)
 

@@ -1,7 +1,7 @@
 """Words that the unit tests share: a beginning, trips and their events, and hypothesis' strategies for them."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hypothesis import strategies as st
@@ -25,7 +25,7 @@ from chillflow.splitting import Events, Leg, encode_events, split
 from chillflow.streamtime import NO_TIME
 from chillflow.trips import CompleteTrip, milliseconds
 
-BEGINNING = datetime(2024, 1, 1, 12, tzinfo=timezone.utc)
+BEGINNING = datetime(2024, 1, 1, 12, tzinfo=UTC)
 ONE_MINUTE_LATER = BEGINNING + timedelta(minutes=1)
 TEN_MINUTES_LATER = BEGINNING + timedelta(minutes=10)
 SECOND, MINUTE, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000
@@ -206,7 +206,7 @@ EXTRAS: st.SearchStrategy[dict[str, Any] | None] = st.one_of(
         max_size=3,
     ),
 )
-TIMES = st.datetimes(datetime(1970, 1, 2), datetime(2099, 12, 31), timezones=st.just(timezone.utc))  # noqa: DTZ001
+TIMES = st.datetimes(datetime(1970, 1, 2), datetime(2099, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001
 _SPANS = st.one_of(
     st.just(timedelta(0)),
     st.timedeltas(timedelta(hours=-3), timedelta(hours=3)),
