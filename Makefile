@@ -43,7 +43,7 @@ stream:
 	@:
 
 docs: $(VENV)/.dev  ## the documentation as a site, in build/site
-	$(BIN)/python -m mkdocs build --strict --site-dir build/site
+	$(BIN)/python -m properdocs build --strict --site-dir build/site
 
 lint: $(VENV)/.dev  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -1,12 +1,12 @@
-"""A hook of mkdocs: README.md and CONTRIBUTING.md, which lie above docs/, are pages of the site too."""
+"""A hook of ProperDocs: README.md and CONTRIBUTING.md, which lie above docs/, are pages of the site too."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
+from properdocs.config.defaults import ProperDocsConfig
+from properdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
 ABOVE = {"README.md": "index.md", "CONTRIBUTING.md": "CONTRIBUTING.md"}
@@ -20,7 +20,7 @@ def linked(markdown: str) -> str:
     return markdown
 
 
-def on_files(files: Files, config: MkDocsConfig) -> Files:
+def on_files(files: Files, config: ProperDocsConfig) -> Files:
     for name, page in ABOVE.items():
         files.append(File.generated(config, page, content=(ROOT / name).read_text()))
     return files

@@ -24,7 +24,7 @@ FILES = (
     "CONTRIBUTING.md",
     "LICENSE",
     "Makefile",
-    "mkdocs.yml",
+    "properdocs.yml",
 )
 UNREACHABLE = ("error sending request", "dns error", "failed to fetch", "connection refused", "network")
 
