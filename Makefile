@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all chaos bench stream docs lint format check servers servers-stop clean
+.PHONY: help install demo test test-long chaos bench stream docs lint format check servers servers-stop clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -29,8 +29,8 @@ demo: $(VENV)/.runtime  ## generated trips through both dataflows, no server nee
 test: $(VENV)/.dev  ## all tests, on a real Kafka and a real Postgres that it starts itself
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-test-all: $(VENV)/.dev  ## the tests that need no server, under each of Python 3.11 and 3.12 that is found
-	$(BIN)/python -m tests.pythons
+test-long: $(VENV)/.dev  ## what need not run each time: the wheel under Python 3.11 and 3.12, old and new dependencies
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal tests/long
 
 chaos: $(VENV)/.dev  ## 100 kills on files, 100 on servers, 60 outages (half an hour)
 	CHILLFLOW_KILLS=100 CHILLFLOW_FAULTS=60 CHILLFLOW_OUTAGE_SECONDS=95 $(BIN)/python -m pytest -rP tests/chaos
@@ -64,4 +64,4 @@ servers-stop: $(VENV)/.dev  ## stop them
 
 clean:  ## stop the servers, remove the environment and what runs left behind
 	-test ! -d .servers/run || $(BIN)/python -m tests.servers stop
-	rm -rf $(VENV) $(VENV)-3.* .chillflow .servers build dist
+	rm -rf $(VENV) .chillflow .servers build dist

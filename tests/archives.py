@@ -1,0 +1,94 @@
+"""The sdist and the wheel of this checkout, and uv, which installs them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("chillflow", "dataflows", "stream")
+FOLDERS = ("docs", "tests")
+FILES = (
+    "pyproject.toml",
+    "constraints.txt",
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "LICENSE",
+    "Makefile",
+    "properdocs.yml",
+)
+UNREACHABLE = ("error sending request", "dns error", "failed to fetch", "connection refused", "network")
+OURS = ("VIRTUAL_ENV", "PYTHON", "PYTEST", "CHILLFLOW", "KAFKA", "DATABASE_URL")
+
+
+def copy(folder: Path, *names: str) -> None:
+    """Copy these files and folders of the checkout, without what lies about in them."""
+    for name in names:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, folder)
+
+
+def build(tree: Path) -> dict[str, Path]:
+    """The sdist of a copy of the checkout, and the wheel made of the sdist."""
+    copy(tree, *PACKAGES, *FOLDERS, *FILES)
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", tree / "dist", tree, cwd=tree)
+    return {"sdist" if made.suffix == ".gz" else "wheel": made for made in (tree / "dist").iterdir()}
+
+
+def run(*command: object, cwd: Path, timeout: float = 240) -> str:
+    """What the command prints, run without the variables of this environment; a failure shows all it said."""
+    done = _run(command, cwd, timeout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def uv(*arguments: object, cwd: Path) -> str:
+    """What uv prints; where it reaches no registry the test is skipped, but in CI it fails."""
+    program = Path(sys.executable).with_name("uv")
+    if not program.exists():
+        pytest.skip("no uv beside the interpreter")
+    done = _run((program, *arguments), cwd, timeout=240)
+    if done.returncode:
+        reasons = [line for line in done.stderr.lower().splitlines() if any(why in line for why in UNREACHABLE)]
+        if reasons and os.environ.get("CI", "").lower() not in ("1", "true"):
+            pytest.skip(f"no package registry: {reasons[0].strip()}")
+        pytest.fail(done.stderr)
+    return done.stdout
+
+
+def add_to_another_project(archive: Path, project: Path) -> None:
+    """Add it to a new project, and use it there."""
+    project.mkdir()
+    uv("init", "--bare", "--name", "other", "--python", sys.executable, cwd=project)
+    uv("add", f"chillflow-stream @ {archive.as_uri()}", cwd=project)
+
+    version = archive.name.removesuffix(".tar.gz").split("-")[1]
+    assert uv("run", "chillflow-stream", "--version", cwd=project).strip() == version
+    said = uv("run", "python", "-c", "from stream import TripEventProducer as it; print(it.__name__)", cwd=project)
+    assert said.strip() == "TripEventProducer"
+    assert " ok" in uv("run", "chillflow-stream", "demo", "--trips", 100, cwd=project)
+    for command in ("dashboard", "demo --live"):
+        refused = uv("run", "sh", "-c", f"chillflow-stream {command} 2>&1; test $? = 2", cwd=project)
+        assert refused == "error: the dashboard is an extra: pip install 'chillflow-stream[dashboard]'\n"
+    shutil.rmtree(project)  # pytest would keep it, with its environment
+
+
+def _run(command: tuple[object, ...], cwd: Path, timeout: float) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+    return subprocess.run(
+        [str(word) for word in command],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
