@@ -23,7 +23,7 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["
 REQUIREMENTS: list[str] = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dashboard"]]
 TOOLS = ("hypothesis", "pytest", "pytest-timeout")
 TESTS = ("tests/unit", "tests/dataflows")
-OF_THE_CHECKOUT = ("test_compose.py", "test_deploy.py", "test_docs.py")
+OF_THE_CHECKOUT = ("test_checks.py", "test_compose.py", "test_deploy.py", "test_docs.py")
 """Tests of files that are in no wheel."""
 
 
