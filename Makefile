@@ -26,7 +26,7 @@ install: $(VENV)/.dev  ## the environment with everything for development
 demo: $(VENV)/.runtime  ## generated trips through both dataflows, no server needed
 	$(BIN)/chillflow-stream demo
 
-test: $(VENV)/.dev  ## all tests, on a real Kafka and a real Postgres that it starts itself
+test: $(VENV)/.dev  ## the tests, on a real Kafka and a real Postgres that it starts itself
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 test-long: $(VENV)/.dev  ## what need not run each time: the wheel under Python 3.11 and 3.12, old and new dependencies
@@ -54,7 +54,7 @@ format: $(VENV)/.dev  ## ruff's fixes and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-check: lint test  ## what CI runs
+check: lint test  ## both; CI runs it, and then test-long
 
 servers: $(VENV)/.dev  ## a real Kafka and a real Postgres for development, without Docker
 	$(BIN)/python -m tests.servers start
