@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from chillflow.monitoring.metrics import DESCRIBED
+from chillflow.telemetry.metrics import Metrics
 from tests.integration.cli import Pipeline, Running
 from tests.integration.monitoring import Seen, get, is_ready, problems, url_of
 from tests.servers._process import free_port
@@ -108,8 +108,8 @@ def test_all_that_is_served_is_on_its_page_and_the_other_way_round(embedded: Pip
             assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
     families = dict(re.findall(r"^# TYPE (chillflow_\w+) (\w+)$", text, re.MULTILINE))
-    assert families == {metric.name: metric.kind for metric in DESCRIBED}
-    for metric in DESCRIBED:
+    assert families == {metric.name: metric.kind for metric in Metrics().described}
+    for metric in Metrics().described:
         name = metric.name + ("_count" if metric.kind == "histogram" else "")
         labels = {tuple(sorted(re.findall(r"(\w+)=", found))) for found in re.findall(rf"^{name}{{(.*)}}", text, re.M)}
         assert labels == {tuple(sorted(metric.labels))}, metric.name

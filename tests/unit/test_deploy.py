@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from chillflow.monitoring.metrics import DESCRIBED
+from chillflow.telemetry.metrics import Metrics
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES: list[dict[str, Any]] = [
@@ -23,10 +23,10 @@ RULES: list[dict[str, Any]] = [
 RULE_TESTS = yaml.safe_load((DEPLOY / "prometheus/alerts_test.yml").read_text())["tests"]
 BOARD: dict[str, Any] = json.loads((DEPLOY / "grafana/dashboards/chillflow.json").read_text())
 QUERIES = [(panel["title"], target["expr"]) for panel in BOARD["panels"] for target in panel["targets"]]
-LABELS = {metric.name: {*metric.labels, "job", "instance"} for metric in DESCRIBED}
+LABELS = {metric.name: {*metric.labels, "job", "instance"} for metric in Metrics().described}
 SERIES = {
     name: metric.name
-    for metric in DESCRIBED
+    for metric in Metrics().described
     for name in (
         [metric.name]
         if metric.kind != "histogram"
