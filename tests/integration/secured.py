@@ -19,6 +19,7 @@ from chillflow.synthetic.trips import generate
 from tests.conftest import RunningPostgres, started
 from tests.integration import security_page as page
 from tests.integration.cli import BrokerTopics, Pipeline
+from tests.missing import missing
 from tests.servers.kafka_secured import SecuredKafkaServer, bindings
 from tests.servers.kafka_topics import KafkaTopics
 from tests.servers.postgres import PostgresServer
@@ -110,7 +111,7 @@ def world(
 ) -> Iterator[World]:
     """With its topics and tables made by their owners, and the rights of the page given to the others."""
     if isinstance(postgres_server, RunningPostgres):
-        pytest.skip("needs a Postgres that asks for passwords: unset CHILLFLOW_TEST_POSTGRES")
+        missing("a Postgres that asks for passwords", "unset CHILLFLOW_TEST_POSTGRES")
     mark = uuid.uuid4().hex[:12]
     pipeline = Pipeline(
         tmp_path,
