@@ -126,12 +126,3 @@ def database_url(postgres_server: PostgresServer | RunningPostgres) -> Iterator[
 def promtool() -> str:
     """Prometheus' own program that checks rules and metrics."""
     return shutil.which("promtool") or missing("promtool", "apt-get install prometheus")
-
-
-@pytest.fixture(scope="session")
-def data_dir() -> Path:
-    """The folder of real trip records, which are not in git."""
-    folder = Path(os.environ.get("CHILLFLOW_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
-    if not folder.is_dir():
-        pytest.skip(f"no trip records in {folder} (name their folder in CHILLFLOW_TEST_DATA)")
-    return folder.resolve()
