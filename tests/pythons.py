@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> int:
     for version in VERSIONS:
         interpreter = find(version)
         if interpreter is None:
-            print(f"Python {version}: not found, left out", flush=True)
+            print(f"Python {version}: not found, left out (pyenv install {version})", flush=True)
             continue
         print(f"Python {version}: {interpreter}", flush=True)
         pytest = [environment(version, interpreter), "-m", "pytest", "--quiet", *(arguments or TESTS)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from importlib.metadata import version
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.integration.cli import COMMAND, Pipeline
+from tests.missing import missing
 
 GROUPS = {
     "Start here": ["demo"],
@@ -96,6 +98,8 @@ def test_the_command_alone_shows_its_help(embedded: Pipeline) -> None:
 
 def test_completion(embedded: Pipeline, tmp_path: Path) -> None:
     home: dict[str, Any] = {"HOME": str(tmp_path), "PATH": f"{COMMAND.parent}:/usr/bin:/bin"}
+    if shutil.which("bash", path=home["PATH"]) is None:
+        missing("bash", "apt-get install bash")
     shown = embedded.python("bash", "-c", "chillflow-stream --show-completion; true", **home).stdout
     embedded.python("bash", "-c", "chillflow-stream --install-completion; true", **home)
     script = tmp_path / "script.sh"

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.missing import missing
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("chillflow", "dataflows", "stream")
 FOLDERS = ("docs", "tests")
@@ -82,7 +84,7 @@ def project(tmp_path: Path) -> Iterator[Path]:
 def test_another_project_adds_it(archives: dict[str, Path], kind: str, project: Path) -> None:
     uv = Path(sys.executable).with_name("uv")
     if not uv.exists():
-        pytest.skip("no uv beside the interpreter")
+        missing("uv", "pip install uv")
     ours = ("VIRTUAL_ENV", "PYTHON", "CHILLFLOW", "KAFKA", "DATABASE_URL")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
@@ -98,8 +100,10 @@ def test_another_project_adds_it(archives: dict[str, Path], kind: str, project: 
         )
         if done.returncode:
             reasons = [line for line in done.stderr.lower().splitlines() if any(why in line for why in UNREACHABLE)]
-            if reasons and os.environ.get("CI", "").lower() not in ("1", "true"):
-                pytest.skip(f"no package registry: {reasons[0].strip()}")
+            if reasons:
+                missing(
+                    "a package registry", "let uv reach one", f"{reasons[0].strip()}\n{done.stderr}", ci_has_it=True
+                )
             pytest.fail(done.stderr)
         return done.stdout
 
