@@ -26,7 +26,10 @@ from chillflow.connectors import sink, source
 from chillflow.connectors.kafka import KafkaReader, KafkaWriter
 from chillflow.outputs import Outputs
 from chillflow.running import runner
+from chillflow.running.owning import owned_process
+from chillflow.running.stopping import Drain
 from chillflow.settings import load
+from chillflow.telemetry import Telemetry
 from dataflows.assemble import from_settings
 
 STEPS: dict[str, list[tuple[Any, str]]] = {
@@ -71,11 +74,13 @@ def budget(bench: Bench) -> Table:
         exit_at_end=True,
     ).model_copy(update={"database_url": None})
     spent: defaultdict[str, float] = defaultdict(float)
-    with stopwatches(spent):
+    with owned_process(), stopwatches(spent):
         start, cpu = time.thread_time(), time.process_time()
+        telemetry, drain = Telemetry(), Drain()
         runner.run_flow(
-            from_settings(settings, None),
+            from_settings(settings, telemetry, drain, None),
             epoch_interval=timedelta(seconds=EPOCH),
+            drain=drain,
             recovery=RecoveryConfig(str(folder), timedelta(0)),
         )
         thread, process = time.thread_time() - start, time.process_time() - cpu

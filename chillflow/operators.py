@@ -22,7 +22,6 @@ from bytewax.operators import KeyedStream, StatefulBatchLogic
 from chillflow.analytics import Change
 from chillflow.compression import compress, decompress
 from chillflow.keygroup import Columns, Dead, Decided, Keyed, KeyGroup, Outcome, Progress, Record, Stretch
-from chillflow.monitoring.metrics import SNAPSHOT_BYTES
 from chillflow.streamtime import StreamTime
 from chillflow.timed import Timed, joined, oldest
 from chillflow.windows import Clock, Day, Reached, Tell, Terms, Unit, Window, spread
@@ -97,11 +96,12 @@ def _added(tallies: Iterable[Counter[str]]) -> Counter[str]:
 
 
 class _Group(StatefulBatchLogic[Any, Decided, Any]):
-    def __init__(self, keyed: Keyed[Any, Any], close: Any, snapshot: Any) -> None:
+    def __init__(self, keyed: Keyed[Any, Any], close: Any, on_snapshot: Callable[[int], None], snapshot: Any) -> None:
         if snapshot is not None and "compressed" in snapshot:  # of version 3
             snapshot = {"version": snapshot["version"], "states": snapshot["compressed"]}
         self._group = KeyGroup(keyed, snapshot, compress, decompress)
         self._close = close
+        self._on_snapshot = on_snapshot
 
     def on_batch(self, values: list[Any]) -> tuple[Iterable[Decided], bool]:
         decided = self._group.process(values)
@@ -116,7 +116,7 @@ class _Group(StatefulBatchLogic[Any, Decided, Any]):
     def snapshot(self) -> Any:
         state = self._group.snapshot()
         pieces = chain(state["states"], *(pieces for pieces, _ in state["remembered"].values()))
-        SNAPSHOT_BYTES.labels("trips").inc(sum(len(data) for _, data in pieces))
+        self._on_snapshot(sum(len(data) for _, data in pieces))
         return state
 
 
@@ -164,6 +164,7 @@ def stateful_map(
     shortcut: Callable[[Stretch[Any], int], int] | None = None,
     decode_all: Callable[[Sequence[Any]], Sequence[Any]] = lambda values: values,
     close: Callable[[Any], tuple[Any, Outcome | None]] | None = None,
+    on_snapshot: Callable[[int], None] = lambda size: None,
 ) -> KeyGroupsOut:
     """Map records with a state per key and deadlines in stream time.
 
@@ -177,9 +178,10 @@ def stateful_map(
     :arg forgets: Of a state dumped to these bytes, whether `expire` would leave nothing at all: then it is not loaded.
     :arg close: At the end of a bounded run each state is ended by `close(state) -> (state, outcome)`;
         without it states stay as they are in the recovery store.
+    :arg on_snapshot: Called with the size of each snapshot of a group, in bytes before it is pickled.
     """
     keyed = Keyed(mapper, expire, decode, dump, load, forgets, shortcut, decode_all)
-    decided = op.stateful_batch("groups", up, lambda snapshot: _Group(keyed, close, snapshot))
+    decided = op.stateful_batch("groups", up, lambda snapshot: _Group(keyed, close, on_snapshot, snapshot))
 
     def collect(name: str) -> KeyedStream[Any]:
         """What all groups of a partition have come to, as far as it is there: what follows is paid for by the list."""
@@ -215,9 +217,10 @@ _LIVE = timedelta(seconds=1)
 
 
 class _Unit(StatefulBatchLogic[Any, list[Window], Any]):
-    def __init__(self, terms: Terms, close: bool, snapshot: Any) -> None:
+    def __init__(self, terms: Terms, close: bool, on_snapshot: Callable[[int], None], snapshot: Any) -> None:
         self._unit = Unit(terms, snapshot)
         self._close = close
+        self._on_snapshot = on_snapshot
         self._sent = datetime(1970, 1, 1, tzinfo=UTC)
 
     def on_batch(self, values: list[Any]) -> tuple[Iterable[list[Window]], bool]:
@@ -241,7 +244,7 @@ class _Unit(StatefulBatchLogic[Any, list[Window], Any]):
 
     def snapshot(self) -> Any:
         state = self._unit.snapshot()
-        SNAPSHOT_BYTES.labels("windows").inc(len(state["cells"]))
+        self._on_snapshot(len(state["cells"]))
         return state
 
     def _live(self, now: datetime) -> tuple[Iterable[list[Window]], bool]:
@@ -293,6 +296,7 @@ def live_windows(
     terms: Terms,
     *,
     close: bool = False,
+    on_snapshot: Callable[[int], None] = lambda size: None,
 ) -> WindowsOut:
     """Keep the figures of windows, and send them on while they change.
 
@@ -300,6 +304,7 @@ def live_windows(
     :arg progress: How far partitions are, each after all that it stands for has arrived, with the key CLOCK.
     :arg terms: Which windows there are, when they are final, and when forgotten.
     :arg close: Whether at the end of a bounded run all windows are final.
+    :arg on_snapshot: Called with the size of each snapshot of a unit, in bytes before it is pickled.
     """
 
     def place(item: tuple[str, list[Change]]) -> Iterator[tuple[str, Any]]:
@@ -313,5 +318,5 @@ def live_windows(
     ticks = op.stateful_batch("clock", heard, lambda snapshot: _Clock(terms, snapshot))
     told = op.branch("tell_or_pass", op.map("drop_key", ticks, lambda item: item[1]), is_progress)
     units = op.merge("add_and_tell", placed.falses, told.falses)
-    windows = op.stateful_batch("units", units, lambda snapshot: _Unit(terms, close, snapshot))
+    windows = op.stateful_batch("units", units, lambda snapshot: _Unit(terms, close, on_snapshot, snapshot))
     return WindowsOut(windows, op.map("take_time", told.trues, lambda item: cast("int", item[1])))

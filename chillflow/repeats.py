@@ -22,7 +22,7 @@ class _Shown:
     last: logging.LogRecord | None = None
 
 
-class CountingHandler(logging.StreamHandler):  # type: ignore[type-arg]  # not generic in Python 3.10
+class CountingHandler(logging.StreamHandler[Any]):
     """Shows the first of the warnings and errors that are alike.
 
     The next after a minute says by `repeated` how many were not shown, or if there is none, the last that was not.

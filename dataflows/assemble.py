@@ -17,7 +17,7 @@ from bytewax.outputs import Sink
 
 from chillflow import account
 from chillflow import operators as cf_op
-from chillflow.account import AccountFile
+from chillflow.account import AccountFile, difference, read_account
 from chillflow.assembly import Assembly
 from chillflow.codec import decode_all, decode_keyed
 from chillflow.connectors import ensure_topics, open_database, open_log
@@ -25,12 +25,12 @@ from chillflow.connectors.log import Log
 from chillflow.connectors.sink import ExactlyOnceSink
 from chillflow.connectors.source import LogSource
 from chillflow.connectors.table_sink import TableSink
-from chillflow.monitoring import events as event_counts
-from chillflow.monitoring.account import publish_file
 from chillflow.outputs import Outputs
-from chillflow.running import bytewax_run, drain
+from chillflow.running.bytewax_run import BytewaxRun
 from chillflow.running.recovery import are_placed
+from chillflow.running.stopping import Drain
 from chillflow.settings import Settings
+from chillflow.telemetry import Telemetry
 from chillflow.topics import registry
 from chillflow.windows import Terms
 
@@ -39,6 +39,8 @@ FLOW_ID = "trip-assembler"
 
 def from_settings(
     settings: Settings,
+    telemetry: Telemetry,
+    drain: Drain,
     account_file: Path | None,
     drained: Path | None = None,
     *,
@@ -47,10 +49,10 @@ def from_settings(
 ) -> Dataflow:
     """The flow on the servers of the settings; makes the topics that are missing. Raises ChillFlowError.
 
-    `drained` is where a process of a cluster says that it is; `ended` takes what is to be called once the flow has
-    ended (see `LogSource`).
+    The run tells `telemetry` what it does, and stops once `drain` asks. `drained` is where a process of a cluster says
+    that it is; `ended` takes what is to be called once the flow has ended (see `LogSource`).
     """
-    log = log or open_log(settings)
+    log = log or open_log(settings, telemetry)
     results = {name: spec for name, spec in registry(settings).items() if name != settings.topic}
     partitions = ensure_topics(log, settings, *results)
     table = None
@@ -58,7 +60,7 @@ def from_settings(
         database = open_database(settings)
         database.check()
         database.close()
-        table = TableSink(lambda: open_database(settings), partitions if database.parallel else 1)
+        table = TableSink(lambda: open_database(settings, telemetry), partitions if database.parallel else 1, telemetry)
     source = LogSource(
         log,
         settings.topic,
@@ -67,15 +69,21 @@ def from_settings(
         group=FLOW_ID,
         event_time=settings.event_time,
         idle_timeout=settings.idle_timeout,
-        durable=partial(publish_file, account_file) if account_file else lambda: None,
+        durable=partial(_show_account, telemetry, account_file) if account_file else lambda: None,
         exit_at_end=settings.exit_at_end,
         ended=ended,
         placed=account_file is None or are_placed(account_file.parent),
         draining=drain.requested,
         drained=drained,
+        telemetry=telemetry,
     )
-    topics = ExactlyOnceSink(log, pipeline_name(settings), partitions, results)
-    return build(source, topics, table, AccountFile(account_file), settings, partitions)
+    topics = ExactlyOnceSink(log, pipeline_name(settings), partitions, results, telemetry)
+    return build(source, topics, table, AccountFile(account_file), settings, partitions, telemetry)
+
+
+def _show_account(telemetry: Telemetry, file: Path) -> None:
+    found = read_account(file)
+    telemetry.publish_account(found, difference(found))
 
 
 def pipeline_name(settings: Settings) -> str:
@@ -90,12 +98,15 @@ def build(
     accounts: Sink[Any],
     settings: Settings,
     partitions: int,
+    telemetry: Telemetry | None = None,
 ) -> Dataflow:
     """The flow between these ends; without a table results go to their topics only."""
     timeout, horizon, lengths = settings.trip_timeout, settings.incomplete_horizon, settings.window_lengths
     assembly = Assembly(timeout, settings.correction_horizon, horizon, lengths[-1])
     terms = Terms.of(lengths, settings.grace, timeout + horizon)
-    event_counts.follow(assembly.taken)
+    telemetry = telemetry or Telemetry()
+    telemetry.follow_events(assembly.taken)
+    snapshot_bytes = telemetry.metrics.snapshot_bytes
     outputs = Outputs(settings, partitions)
 
     flow = Dataflow(FLOW_ID)
@@ -112,9 +123,17 @@ def build(
         shortcut=assembly.shortcut,
         decode_all=decode_all,
         close=assembly.close if settings.close_all else None,
+        on_snapshot=snapshot_bytes.labels("trips").inc,
     )
     changes = op.map("take_changes", assembled.results, outputs.changes)
-    live = cf_op.live_windows("keep_windows", changes, read.trues, terms, close=settings.close_all)
+    live = cf_op.live_windows(
+        "keep_windows",
+        changes,
+        read.trues,
+        terms,
+        close=settings.close_all,
+        on_snapshot=snapshot_bytes.labels("windows").inc,
+    )
     windows = op.map("describe_windows", live.windows, outputs.windows)
     messages = [
         op.map("encode_trips", assembled.results, outputs.trips),
@@ -141,8 +160,8 @@ def __getattr__(name: str) -> Any:
     """`flow`, made from the settings when `python -m bytewax.run` asks for it."""
     if name != "flow":
         raise AttributeError(name)
-    settings = bytewax_run.start()
-    made = from_settings(settings, bytewax_run.account_file())
-    bytewax_run.bind(settings)
-    bytewax_run.serve(settings)
+    run = BytewaxRun()
+    made = from_settings(run.settings, run.telemetry, run.drain, run.account_file())
+    run.bind()
+    run.serve()
     return made

@@ -25,7 +25,8 @@ from chillflow.connectors.sink import AtLeastOnceSink
 from chillflow.errors import InputError
 from chillflow.messages import Columns, Message
 from chillflow.replay import RejectedRow, Replayed, ReplayStats, Screen, dead_letters, replay
-from chillflow.running import bytewax_run, drain
+from chillflow.running.bytewax_run import BytewaxRun
+from chillflow.running.stopping import Drain
 from chillflow.settings import Settings
 from chillflow.splitting import Events, TripRow, encode_events
 from chillflow.synthetic.disorder import Disorder
@@ -63,13 +64,14 @@ def trips_of(settings: Settings, selection: Selection) -> Iterable[TripRow | Rej
 def source_of(
     settings: Settings,
     trips: Iterable[TripRow | RejectedRow],
+    drain: Drain,
     *,
     limit: int | None = None,
     pace: Pace | None = None,
     disorder: Disorder | None = None,
     progress: Callable[[ReplayStats], None] = lambda stats: None,
 ) -> ReplaySource:
-    """The source that replays these trips."""
+    """The source that replays these trips, until `drain` asks to stop."""
     screen = Screen(datetime.now(UTC), settings.max_future_skew, settings.incomplete_horizon)
     origin = "stg.complete_trip" if settings.input == DATABASE else str(settings.input)
     stats = ReplayStats()
@@ -120,5 +122,6 @@ def __getattr__(name: str) -> Any:
     """`flow`, made from the settings when `python -m bytewax.run` asks for it."""
     if name != "flow":
         raise AttributeError(name)
-    settings = bytewax_run.start()
-    return build(source_of(settings, trips_of(settings, Selection())), topics_of(settings), settings)
+    run = BytewaxRun()
+    settings = run.settings
+    return build(source_of(settings, trips_of(settings, Selection()), run.drain), topics_of(settings), settings)

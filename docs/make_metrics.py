@@ -1,11 +1,11 @@
-"""Writes docs/metrics.md from `chillflow.monitoring.metrics`: `python docs/make_metrics.py`."""
+"""Writes docs/metrics.md from `chillflow.telemetry.metrics`: `python docs/make_metrics.py`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from chillflow.monitoring.metrics import DESCRIBED, Described
-from chillflow.monitoring.reasons import REASONS
+from chillflow.telemetry.metrics import Described, Metrics
+from chillflow.telemetry.reasons import REASONS
 
 PAGE = Path(__file__).with_name("metrics.md")
 HEAD = """\
@@ -30,7 +30,7 @@ Of each process there are besides `process_cpu_seconds_total`, `process_resident
 
 def page() -> str:
     """The page, whole."""
-    rows = ["| metric | type | labels | meaning |", "|---|---|---|---|", *map(_row, DESCRIBED)]
+    rows = ["| metric | type | labels | meaning |", "|---|---|---|---|", *map(_row, Metrics().described)]
     reasons = ["", "| stage | kinds of reason |", "|---|---|", *map(_reasons, sorted({stage for stage, _ in REASONS}))]
     return HEAD + "\n".join([*rows, *reasons]) + "\n" + TAIL
 

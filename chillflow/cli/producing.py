@@ -177,12 +177,14 @@ def produce(
     from chillflow.connectors.log import newest_timestamp
     from chillflow.connectors.parquet import ParquetTrips
     from chillflow.connectors.stdout import StdoutSink
+    from chillflow.running.owning import owned_process
     from chillflow.running.runner import run_flow
+    from chillflow.running.stopping import Drain
     from dataflows.produce import build, source_of, topics_of, trips_of
 
     if pace and pace.speed and pace.rate:
         raise SettingsError("--speed and --rate exclude each other")
-    started = time.monotonic()
+    started, drain = time.monotonic(), Drain()
     delivered: Counter[str] = Counter()
     trips = trips_of(settings, selection)
     newest: int | None = None
@@ -195,8 +197,11 @@ def produce(
     if selection.limit is not None:
         total = min(total, selection.limit) if total is not None else selection.limit
     with _progress(total) as progress:
-        source = source_of(settings, trips, limit=selection.limit, pace=pace, disorder=disorder, progress=progress)
-        run_flow(build(source, sink, settings), epoch_interval=settings.epoch_interval)
+        source = source_of(
+            settings, trips, drain, limit=selection.limit, pace=pace, disorder=disorder, progress=progress
+        )
+        with owned_process():
+            run_flow(build(source, sink, settings), epoch_interval=settings.epoch_interval, drain=drain)
     summary = _summary(source.stats, delivered[settings.topic], time.monotonic() - started, disorder)
     if quiet:
         return summary

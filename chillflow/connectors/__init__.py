@@ -8,13 +8,17 @@ from chillflow.connectors.log import Log
 from chillflow.connectors.tables import Database
 from chillflow.errors import SettingsError
 from chillflow.settings import Settings
+from chillflow.telemetry import Telemetry
 from chillflow.topics import registry
 
 __all__ = ["ensure_topics", "open_database", "open_log"]
 
 
-def open_log(settings: Settings) -> Log:
-    """The log at `KAFKA_BOOTSTRAP_SERVERS`: Kafka, or `file:DIR`. Connects at the first use."""
+def open_log(settings: Settings, telemetry: Telemetry | None = None) -> Log:
+    """The log at `KAFKA_BOOTSTRAP_SERVERS`: Kafka, or `file:DIR`. Connects at the first use.
+
+    Errors while writing are counted in the telemetry of the run, where it is one.
+    """
     address = settings.kafka_bootstrap_servers
     if address.startswith("file:"):
         from chillflow.connectors.filelog import FileLog
@@ -22,7 +26,8 @@ def open_log(settings: Settings) -> Log:
         return FileLog(Path(address.removeprefix("file:")))
     from chillflow.connectors.kafka import KafkaLog
 
-    return KafkaLog(address, settings.kafka_properties, settings.kafka_timeout, settings.outage_limit)
+    noted = telemetry.delivery_error_in_topics if telemetry else _ignored
+    return KafkaLog(address, settings.kafka_properties, settings.kafka_timeout, settings.outage_limit, noted)
 
 
 def ensure_topics(log: Log, settings: Settings, *results: str) -> int:
@@ -40,8 +45,11 @@ def ensure_topics(log: Log, settings: Settings, *results: str) -> int:
     return partitions
 
 
-def open_database(settings: Settings) -> Database:
-    """The database at `DATABASE_URL`: Postgres, or `sqlite:///FILE`. Connects at the first use."""
+def open_database(settings: Settings, telemetry: Telemetry | None = None) -> Database:
+    """The database at `DATABASE_URL`: Postgres, or `sqlite:///FILE`. Connects at the first use.
+
+    Errors while writing that are tried again are counted in the telemetry of the run, where it is one.
+    """
     url = settings.database_url
     if not url:
         raise SettingsError("no database: set DATABASE_URL (postgresql://… or sqlite:///FILE)")
@@ -52,7 +60,12 @@ def open_database(settings: Settings) -> Database:
     if url.startswith(("postgresql://", "postgres://")):
         from chillflow.connectors.postgres import PostgresDatabase
 
-        return PostgresDatabase(url, settings.kafka_timeout, settings.outage_limit)
+        noted = telemetry.delivery_error_in_table if telemetry else _ignored
+        return PostgresDatabase(url, settings.kafka_timeout, settings.outage_limit, noted)
     scheme, there, _ = url.partition("://")
     what = f"unknown scheme {scheme!r}" if there else "no scheme"  # then all of it may be a secret
     raise SettingsError(f"DATABASE_URL: {what}: expected postgresql://… or sqlite:///FILE")
+
+
+def _ignored() -> None:
+    """Outside a run nobody asks how many errors there were."""

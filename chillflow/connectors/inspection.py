@@ -13,7 +13,7 @@ from typing import Annotated
 import msgspec
 
 from chillflow.connectors.log import Log, LogColumns, LogRecord
-from chillflow.log import get_logger
+from chillflow.telemetry import Telemetry
 from chillflow.trips import milliseconds
 
 __all__ = ["Inspection", "body_time", "is_misplaced", "is_mistimed"]
@@ -52,8 +52,8 @@ def is_mistimed(record: LogRecord) -> bool:
 class Inspection:
     """Looks at each 256th record of one partition."""
 
-    def __init__(self, log: Log, topic: str, partition: int, *, timestamps: bool) -> None:
-        self._log, self._topic, self._partition = log, topic, partition
+    def __init__(self, log: Log, topic: str, partition: int, telemetry: Telemetry, *, timestamps: bool) -> None:
+        self._log, self._topic, self._partition, self._telemetry = log, topic, partition, telemetry
         self._partitions = log.partitions(topic)
         self._timestamps = timestamps
         self._until = 0
@@ -83,10 +83,5 @@ class Inspection:
 
     def _note(self, what: str, warning: str) -> None:
         self.found[what] += 1
-        if self.found[what] == 1 and (self._topic, what) not in _warned:
-            _warned.add((self._topic, what))
-            get_logger().warning(warning, topic=self._topic, partition=self._partition)
-
-
-_warned: set[tuple[str, str]] = set()
-"""Warned of once in a process, whatever the number of partitions."""
+        if self.found[what] == 1:
+            self._telemetry.warn_once(what, warning, topic=self._topic, partition=self._partition)

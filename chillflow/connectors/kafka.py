@@ -41,7 +41,6 @@ from chillflow.errors import (
 )
 from chillflow.log import get_logger
 from chillflow.messages import Columns, Headers, Message
-from chillflow.monitoring.metrics import DELIVERY_ERRORS
 from chillflow.topics import TopicSpec
 
 __all__ = ["KafkaLog", "KafkaReader", "KafkaWriter", "murmur2"]
@@ -105,8 +104,13 @@ class KafkaLog:
         properties: Mapping[str, str],
         timeout: timedelta,
         outage_limit: timedelta = timedelta(minutes=2),
+        on_delivery_error: Callable[[], None] = lambda: None,
     ) -> None:
-        """`timeout` is for the first answer, `outage_limit` for a broker that has answered and goes away."""
+        """`timeout` is for the first answer, `outage_limit` for a broker that has answered and goes away.
+
+        `on_delivery_error` is called at each error while writing, also at one that is tried again.
+        """
+        self._on_delivery_error = on_delivery_error
         self._has_answered = False
         self._refusal: ClientError | None = None
         """Why a broker has not let us in."""
@@ -251,7 +255,7 @@ class KafkaLog:
         return KafkaReader(self._consumer(group), TopicPartition(topic, partition, position))
 
     def writer(self, name: str) -> KafkaWriter:
-        return KafkaWriter(self._producer_config(name), self._topics())
+        return KafkaWriter(self._producer_config(name), self._topics(), self._on_delivery_error)
 
     def exactly_once_writer(self, name: str, partition: int) -> KafkaWriter:
         if (kept := self._kept.pop((name, partition), None)) is not None:
@@ -265,7 +269,7 @@ class KafkaLog:
             "transactional.id": f"{name}-{partition}",
         }
         limits = {"timeout": self._timeout, "outage_limit": self._outage_limit.total_seconds()}
-        return KafkaWriter(config, self._topics(), transactional=True, **limits)
+        return KafkaWriter(config, self._topics(), self._on_delivery_error, transactional=True, **limits)
 
     def fence(self, name: str, partitions: int, *, keep: bool = False) -> None:
         numbers = range(partitions)
@@ -535,6 +539,7 @@ class KafkaWriter:
         self,
         config: Mapping[str, Any],
         partitions: Mapping[str, int],
+        on_delivery_error: Callable[[], None],
         *,
         transactional: bool = False,
         timeout: float = 10.0,
@@ -546,6 +551,7 @@ class KafkaWriter:
         self._transactional = transactional
         self._timeout = timeout
         self._outage_limit = outage_limit
+        self._note_error = on_delivery_error
         self._in_transaction = False
         self._topics: set[str] = set()
         """Of the transaction."""
@@ -636,7 +642,7 @@ class KafkaWriter:
                 return
             except KafkaException as failure:
                 error: ClientError = failure.args[0]
-                DELIVERY_ERRORS.labels("topics").inc()
+                self._note_error()
                 may_help = error.retriable() or error.code() == _BROKER_GONE
                 if not may_help or time.monotonic() > deadline:
                     raise self._reason(error, self._transaction_failed) from failure
@@ -678,7 +684,7 @@ class KafkaWriter:
 
     def _on_error(self, error: ClientError) -> None:
         """Of the client as a whole; without this callback it raises a fatal one in the middle of another."""
-        DELIVERY_ERRORS.labels("topics").inc()
+        self._note_error()
         if error.code() in _FENCED or (error.fatal() and self._error is None):
             self._error = _fenced() if error.code() in _FENCED else DeliveryError(_message(error))
 
@@ -688,7 +694,7 @@ class KafkaWriter:
         self.failed += 1
         if error.code() in (ClientError._PURGE_QUEUE, ClientError._PURGE_INFLIGHT):
             return  # thrown away by `close`
-        DELIVERY_ERRORS.labels("topics").inc()
+        self._note_error()
         if error.code() in _FENCED:
             self._error = _fenced()
         elif self._error is None:

@@ -25,7 +25,6 @@ from chillflow.connectors.tables import (
 )
 from chillflow.errors import DatabaseError, DatabaseUnavailableError, MissingTableError, SettingsError
 from chillflow.log import get_logger
-from chillflow.monitoring.metrics import DELIVERY_ERRORS
 from chillflow.splitting import TripRow
 from chillflow.synthetic.zones import zones
 from chillflow.trips import DERIVED_FIELDS
@@ -95,10 +94,18 @@ class PostgresDatabase:
 
     parallel = True
 
-    def __init__(self, url: str, timeout: timedelta, outage_limit: timedelta = timedelta(minutes=2)) -> None:
+    def __init__(
+        self,
+        url: str,
+        timeout: timedelta,
+        outage_limit: timedelta = timedelta(minutes=2),
+        on_delivery_error: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_delivery_error` is called at each error while writing that is tried again."""
         self._url = _checked(url)
         self._timeout = timeout
         self._outage_limit = outage_limit
+        self._note_error = on_delivery_error
         self._connection: psycopg.Connection | None = None
 
     def migrate(self) -> list[str]:
@@ -173,7 +180,7 @@ class PostgresDatabase:
             except DatabaseError as error:
                 if not self._is_lost() or time.monotonic() - start > self._outage_limit.total_seconds():
                     raise
-                DELIVERY_ERRORS.labels("table").inc()
+                self._note_error()
                 _log.warning("Postgres is away, trying again", error=str(error))
                 self._connection = None
             time.sleep(pause)

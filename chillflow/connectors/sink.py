@@ -21,14 +21,12 @@ from typing import Any, TypeAlias
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from chillflow.connectors.beside import pause_after
-from chillflow.connectors.failure import keeps_failures
 from chillflow.connectors.log import Log, Writer
 from chillflow.connectors.source import partition_name
 from chillflow.errors import RecoveryError
 from chillflow.messages import Columns, Message
-from chillflow.monitoring import dead_letters
-from chillflow.monitoring.delivery import delivering
-from chillflow.monitoring.metrics import LATENCY, WRITTEN
+from chillflow.telemetry import Telemetry
+from chillflow.telemetry.failures import keeps_failures
 from chillflow.timed import Timed
 from chillflow.topics import TopicSpec, identity
 
@@ -57,6 +55,8 @@ class ExactlyOnceSink(FixedPartitionedSink[Sequence[Message], Snapshot]):
     """Of the pipeline: its writers shut out older ones of the same name."""
     partitions: int
     specs: Mapping[str, TopicSpec]
+    telemetry: Telemetry = field(default_factory=Telemetry, repr=False, compare=False)
+    """Of the run that writes."""
     built: list[_ExactlyOnce] = field(default_factory=list, init=False, repr=False, compare=False)
     """The partitions of this process."""
 
@@ -77,6 +77,7 @@ class _ExactlyOnce(StatefulSinkPartition[Sequence[Message], Snapshot]):
         if state is not None and state["version"] > VERSION:
             raise RecoveryError(f"the recovery store is of a newer release (sink {state['version']})")
         self._sink = sink
+        self.telemetry = sink.telemetry
         self._number = number
         self._partitions = {name: number % sink.log.partitions(name) for name in sink.specs}
         """Where the results of this partition number stand in each topic, asked of the broker once."""
@@ -183,7 +184,7 @@ class _ExactlyOnce(StatefulSinkPartition[Sequence[Message], Snapshot]):
             pause = pause_after(time.monotonic() - start, share=share, least=_LIVE_SECONDS)
 
     def _flush(self) -> None:
-        with delivering("topics", self._pending):
+        with self.telemetry.deliveries.delivering("topics", self._pending):
             self._writer.flush()
         self._measure()
         self._pending = 0
@@ -191,10 +192,10 @@ class _ExactlyOnce(StatefulSinkPartition[Sequence[Message], Snapshot]):
     def _measure(self) -> None:
         now = time.time()
         for read_at, count in self._results:
-            LATENCY.observe(now - read_at, count)
+            self.telemetry.metrics.latency.observe(now - read_at, count)
         for topic, count in self._counts.items():
-            WRITTEN.labels(topic).inc(count)
-        dead_letters.note(self._letters)
+            self.telemetry.metrics.written.labels(topic).inc(count)
+        self.telemetry.dead_letters(self._letters)
         self._results.clear()
         self._counts.clear()
         self._letters.clear()

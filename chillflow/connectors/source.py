@@ -19,15 +19,15 @@ from typing import Any, Literal
 
 from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
 
-from chillflow.connectors.failure import keeps_failures
 from chillflow.connectors.inspection import Inspection, body_time
 from chillflow.connectors.log import Log, LogColumns, PartitionReader
 from chillflow.errors import RecoveryError
 from chillflow.keygroup import Columns
-from chillflow.monitoring import progress
 from chillflow.operators import CLOCK, ClockBatch, GroupBatch, groups_of
 from chillflow.placement import placed
 from chillflow.streamtime import NO_TIME, StreamTime
+from chillflow.telemetry import Telemetry
+from chillflow.telemetry.failures import keeps_failures
 from chillflow.timed import Timed
 from chillflow.windows import Reached
 
@@ -74,6 +74,8 @@ class LogSource(FixedPartitionedSource[GroupBatch | ClockBatch, dict[str, Any]])
     """Whether the key groups have names that put them on the workers of their partitions."""
     draining: Callable[[], bool] = lambda: False
     drained: Path | None = None
+    telemetry: Telemetry = field(default_factory=Telemetry, repr=False, compare=False)
+    """Of the run that reads."""
     built: list[_Partition] = field(default_factory=list, init=False, repr=False, compare=False)
     """The partitions of this process."""
 
@@ -102,6 +104,7 @@ class _Partition(StatefulSourcePartition[GroupBatch | ClockBatch, dict[str, Any]
                 raise RecoveryError(f"the recovery store is of a newer release (source {state['version']})")
             position, largest = state["position"], state["largest"]
         self._source = source
+        self.telemetry = source.telemetry
         self._name = partition_name(number)
         self._is_first = number == 0
         self._watch = source.log.watch(source.topic) if self._is_first else lambda: None
@@ -116,12 +119,14 @@ class _Partition(StatefulSourcePartition[GroupBatch | ClockBatch, dict[str, Any]
         self._heard = time.monotonic()
         self._reader: PartitionReader = source.log.reader(source.topic, number, position, group=source.group)
         self._end = source.log.end_offset(source.topic, number) if source.exit_at_end else None
-        self._inspection = Inspection(source.log, source.topic, number, timestamps=source.event_time == "timestamp")
+        self._inspection = Inspection(
+            source.log, source.topic, number, self.telemetry, timestamps=source.event_time == "timestamp"
+        )
         self._position = self._reader.position
         """Where to resume; not past the end of a bounded run, whatever the reader has fetched."""
         if state is not None:
             self._reader.commit(self._position)
-        self._reading = progress.opened(number, self._position, self._time.now)
+        self._reading = self.telemetry.opened(number, self._position, self._time.now)
         self._taken: int | None = None
         """Position of the last snapshot, until it is known to be durable."""
         self._durable: int | None = None

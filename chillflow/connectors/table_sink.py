@@ -13,10 +13,10 @@ from typing import Any
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from chillflow.connectors.beside import Beside, pause_after
-from chillflow.connectors.failure import keeps_failures
 from chillflow.connectors.source import partition_name
 from chillflow.connectors.tables import Database, Retire, Row, Rows, Table
-from chillflow.monitoring.delivery import delivering
+from chillflow.telemetry import Telemetry
+from chillflow.telemetry.failures import keeps_failures
 
 __all__ = ["TableSink"]
 
@@ -36,6 +36,8 @@ class TableSink(FixedPartitionedSink[Rows | Retire, None]):
 
     connect: Callable[[], Database]
     partitions: int
+    telemetry: Telemetry = field(default_factory=Telemetry, repr=False, compare=False)
+    """Of the run that writes."""
     built: list[_Partition] = field(default_factory=list, init=False, repr=False, compare=False)
     """The partitions of this process."""
 
@@ -54,6 +56,7 @@ class TableSink(FixedPartitionedSink[Rows | Retire, None]):
 class _Partition(StatefulSinkPartition[Rows | Retire, None]):
     def __init__(self, sink: TableSink) -> None:
         self._sink = sink
+        self.telemetry = sink.telemetry
         self._database = sink.connect()
         self._rows: defaultdict[Table, dict[Any, Row]] = defaultdict(dict)
         """By table and key: of the rows of one key in one batch only the last can be upserted."""
@@ -90,7 +93,7 @@ class _Partition(StatefulSinkPartition[Rows | Retire, None]):
 
     def _upsert(self, rows: Rows) -> None:
         start = time.monotonic()
-        with delivering("table", sum(map(len, rows.values()))):
+        with self.telemetry.deliveries.delivering("table", sum(map(len, rows.values()))):
             self._database.upsert(rows)
         self._took = time.monotonic() - start
 

@@ -14,9 +14,9 @@ from chillflow.connectors import open_log
 from chillflow.errors import ChillFlowError
 from chillflow.monitoring import record, status
 from chillflow.monitoring.probe import Probe
-from chillflow.monitoring.reasons import kind_of_reason
 from chillflow.running.recovery import ACCOUNT_FILE
 from chillflow.settings import Settings
+from chillflow.telemetry.reasons import kind_of_reason
 
 __all__ = ["Health", "Letters", "Watch"]
 

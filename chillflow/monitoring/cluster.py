@@ -16,9 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from chillflow.errors import ChillFlowError
 from chillflow.monitoring import record
 from chillflow.monitoring.client import get
-from chillflow.monitoring.metrics import WORKER_UP
 from chillflow.monitoring.server import LIVE, METRICS, READY, Page, Server, json_page, metrics_page
 from chillflow.settings import Settings
+from chillflow.telemetry.metrics import Metrics
 
 __all__ = ["monitored_cluster", "worker_file", "worker_settings"]
 
@@ -115,6 +115,6 @@ class _Cluster:
 
 
 def _is_down(number: int) -> Iterator[Metric]:
-    family = next(iter(WORKER_UP.collect()))
+    family = next(iter(Metrics().worker_up.collect()))
     family.samples = [sample._replace(labels={"worker": str(number)}, value=0) for sample in family.samples]
     yield family

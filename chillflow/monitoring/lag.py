@@ -7,11 +7,11 @@ from datetime import timedelta
 from chillflow.connectors import open_log
 from chillflow.connectors.log import End
 from chillflow.errors import ChillFlowError
-from chillflow.monitoring.metrics import LAG_OFFSETS, LAG_SECONDS, LOCK
 from chillflow.monitoring.probe import Probe
-from chillflow.monitoring.progress import Reading, readings
 from chillflow.settings import Settings
 from chillflow.streamtime import NO_TIME
+from chillflow.telemetry import Telemetry
+from chillflow.telemetry.progress import Reading
 
 __all__ = ["Lag"]
 
@@ -21,7 +21,8 @@ _TIMEOUT = timedelta(seconds=2)
 class Lag:
     """Asks the log where its partitions end, with a client of its own: those of the sources are in other threads."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
         log = open_log(settings.model_copy(update={"kafka_timeout": _TIMEOUT, "outage_limit": _TIMEOUT}))
         self._ends = Probe(lambda: log.ends(settings.topic))
 
@@ -39,15 +40,16 @@ class Lag:
             ends = self._ends.answer()
         except ChillFlowError:
             ends = []
-        with LOCK:
-            LAG_OFFSETS.clear()
-            LAG_SECONDS.clear()
-            for reading in readings() if ends else ():
+        metrics = self._telemetry.metrics
+        with metrics.lock:
+            metrics.lag_offsets.clear()
+            metrics.lag_seconds.clear()
+            for reading in self._telemetry.readings if ends else ():
                 end = ends[reading.number]
                 # the reader may have passed an end that was asked for some seconds ago
-                LAG_OFFSETS.labels(reading.number).set(max(0, end.offset - reading.position))
+                metrics.lag_offsets.labels(reading.number).set(max(0, end.offset - reading.position))
                 if (seconds := _seconds_behind(reading, end)) is not None:
-                    LAG_SECONDS.labels(reading.number).set(seconds)
+                    metrics.lag_seconds.labels(reading.number).set(seconds)
 
 
 def _seconds_behind(reading: Reading, end: End) -> float | None:

@@ -7,33 +7,39 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from chillflow.monitoring import events, record
+from chillflow.monitoring import record
 from chillflow.monitoring.health import Health
 from chillflow.monitoring.lag import Lag
-from chillflow.monitoring.metrics import STARTS, STORE_BYTES, WORKER_UP, families, show
-from chillflow.monitoring.progress import readings
 from chillflow.monitoring.server import LIVE, METRICS, READY, Page, Server, json_page, metrics_page
 from chillflow.settings import Settings
+from chillflow.telemetry import Telemetry
 
 __all__ = ["monitored"]
 
 
 @contextmanager
 def monitored(
-    settings: Settings, folder: Path, *, number: int = 0, partitions: int, file: str = record.FILE
+    settings: Settings,
+    telemetry: Telemetry,
+    folder: Path,
+    *,
+    number: int = 0,
+    partitions: int,
+    file: str = record.FILE,
 ) -> Iterator[None]:
-    """Serve this process while the body runs: worker `number`, which is to read at least so many partitions.
+    """Serve a run while the body runs it, as worker `number`, which is to read at least so many partitions.
 
     Where that is and how the body ends is kept in `file` of the recovery directory `folder`.
     """
-    process = _Process(settings, folder, number, partitions)
+    process = _Process(settings, telemetry, folder, number, partitions)
     pages = {METRICS: process.metrics, LIVE: process.live, READY: process.ready}
     server = Server(settings.metrics_host, settings.metrics_port, pages)
     kept = record.started(folder / file, os.getpid(), server.url)
     if number == 0:
-        show(STARTS, STORE_BYTES)
+        metrics = telemetry.metrics
+        metrics.show(metrics.starts, metrics.store_bytes)
         # in a cluster it is the launcher's start that counts
-        STARTS.inc(kept.starts if file == record.FILE else record.read(folder / record.FILE).starts)
+        metrics.starts.inc(kept.starts if file == record.FILE else record.read(folder / record.FILE).starts)
     failure: Exception | None = None
     try:
         yield
@@ -46,20 +52,22 @@ def monitored(
 
 
 class _Process:
-    def __init__(self, settings: Settings, folder: Path, number: int, partitions: int) -> None:
+    def __init__(self, settings: Settings, telemetry: Telemetry, folder: Path, number: int, partitions: int) -> None:
+        self._telemetry = telemetry
         self._folder = folder
         self._number = str(number)
-        self._lag = Lag(settings)
-        self._health = Health(settings, self._lag, partitions)
+        self._lag = Lag(settings, telemetry)
+        self._health = Health(settings, telemetry, self._lag, partitions)
 
     def metrics(self, accept: str) -> Page:
-        WORKER_UP.set(1)
-        events.publish()
+        metrics = self._telemetry.metrics
+        metrics.worker_up.set(1)
+        self._telemetry.publish_events()
         self._lag.publish()
         self._health.checks()
         if self._number == "0":
-            STORE_BYTES.set(sum(map(_size, self._folder.glob("part-*.sqlite3*"))))
-        return metrics_page(accept, families(self._number))
+            metrics.store_bytes.set(sum(map(_size, self._folder.glob("part-*.sqlite3*"))))
+        return metrics_page(accept, metrics.families(self._number))
 
     def live(self, accept: str) -> Page:
         return json_page(True, {"live": True})
@@ -73,7 +81,7 @@ class _Process:
                 "ready": not problems,
                 "problems": problems,
                 "checks": {name: problem or "ok" for name, problem in checks.items()},
-                "partitions": [reading.number for reading in readings()],
+                "partitions": [reading.number for reading in self._telemetry.readings],
                 "pid": os.getpid(),
             },
         )

@@ -38,11 +38,13 @@ def find(folder: Path) -> str:
     raise ChillFlowError(f"no `assemble` runs on {folder}{ended}")
 
 
-def look(url: str, sleep: Callable[[float], None] = time.sleep) -> dict[str, Any]:
+def look(
+    url: str, sleep: Callable[[float], None] = time.sleep, clock: Callable[[], float] = time.monotonic
+) -> dict[str, Any]:
     """Look twice, a second apart; plain values. Raises ChillFlowError if nobody answers as we do."""
-    first, start = sample(url), time.monotonic()
+    first, start = sample(url), clock()
     sleep(_SECONDS)
-    return describe(url, first, sample(url), time.monotonic() - start)
+    return describe(url, first, sample(url), clock() - start)
 
 
 def describe(url: str, first: Samples, samples: Samples, seconds: float) -> dict[str, Any]:

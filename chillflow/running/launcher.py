@@ -14,8 +14,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from chillflow.errors import ChillFlowError
-from chillflow.running import drain
 from chillflow.running.recovery import drained_folder
+from chillflow.running.stopping import Drain, drain_limit, too_long
 from chillflow.settings import Settings, to_environment
 
 __all__ = ["run_workers"]
@@ -28,7 +28,12 @@ def run_workers(settings: Settings, count: int, partitions: int) -> None:
     """Run the assembly of a topic with so many partitions in `count` processes, until all have ended or a signal
     has drained them. Raises ChillFlowError if one fails.
     """
-    drain.install()
+    drain = Drain()
+    with drain.on_signals():
+        _run_workers(settings, drain, count, partitions)
+
+
+def _run_workers(settings: Settings, drain: Drain, count: int, partitions: int) -> None:
     drained = drained_folder(settings)
     shutil.rmtree(drained, ignore_errors=True)
     drained.mkdir()
@@ -54,7 +59,7 @@ def run_workers(settings: Settings, count: int, partitions: int) -> None:
     for reader in readers:
         reader.start()
     try:
-        failed = _watch(workers, drained, partitions, errors, drain.limit(settings.epoch_interval))
+        failed = _watch(workers, drain, drained, partitions, errors, drain_limit(settings.epoch_interval))
     finally:
         for worker in workers:
             if worker.poll() is None:
@@ -68,7 +73,12 @@ def run_workers(settings: Settings, count: int, partitions: int) -> None:
 
 
 def _watch(
-    workers: list[subprocess.Popen[str]], drained: Path, partitions: int, errors: Mapping[int, str], limit: float
+    workers: list[subprocess.Popen[str]],
+    drain: Drain,
+    drained: Path,
+    partitions: int,
+    errors: Mapping[int, str],
+    limit: float,
 ) -> int | None:
     """Until all have ended well or all partitions are drained (None), or one has failed (which). Draining may take
     so many seconds.
@@ -88,7 +98,7 @@ def _watch(
             if len(list(drained.iterdir())) == partitions:
                 return None
             if time.monotonic() - asked > limit:
-                raise ChillFlowError(drain.too_long(limit))
+                raise ChillFlowError(too_long(limit))
         time.sleep(_POLL_SECONDS)
     failed = next((number for number, worker in enumerate(workers) if worker.poll()), None)
     if failed is not None:

@@ -13,15 +13,18 @@ from chillflow import log
 from chillflow.errors import ChillFlowError
 from chillflow.monitoring.cluster import worker_file, worker_settings
 from chillflow.monitoring.process import monitored
+from chillflow.running.owning import owned_process
 from chillflow.running.recovery import ACCOUNT_FILE, drained_folder, locked
 from chillflow.running.runner import LostWorkerError, run_flow
+from chillflow.running.stopping import Drain
 from chillflow.settings import load
+from chillflow.telemetry import Telemetry
 from dataflows.assemble import from_settings
 
 
 def main(number: int, addresses: list[str]) -> int:
     """Run the assembly as this process of the cluster; its exit code."""
-    settings = load()
+    settings, telemetry, drain = load(), Telemetry(), Drain()
     log.configure(settings)
     threading.Thread(target=_die_with_launcher, daemon=True).start()
     try:
@@ -29,15 +32,21 @@ def main(number: int, addresses: list[str]) -> int:
             locked(settings.recovery_dir / f"lock-{number}"),
             monitored(
                 worker_settings(settings),
+                telemetry,
                 settings.recovery_dir,
                 number=number,
                 partitions=0,
                 file=worker_file(number),
             ),
+            owned_process(),
         ):
             run_flow(
-                from_settings(settings, settings.recovery_dir / ACCOUNT_FILE, drained_folder(settings)),
+                from_settings(
+                    settings, telemetry, drain, settings.recovery_dir / ACCOUNT_FILE, drained_folder(settings)
+                ),
                 epoch_interval=settings.epoch_interval,
+                drain=drain,
+                failures=telemetry.failures,
                 recovery=RecoveryConfig(str(settings.recovery_dir), timedelta(0)),
                 process_id=number,
                 addresses=addresses,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+
+from tests.missing import missing
 
 
 def family(process: int) -> list[int]:
     """A process and its children: the launcher and the workers."""
-    found = subprocess.run(["pgrep", "-P", str(process)], capture_output=True, text=True, check=False)
+    program = shutil.which("pgrep") or missing("pgrep", "apt-get install procps")
+    found = subprocess.run([program, "-P", str(process)], capture_output=True, text=True, check=False)
     return [process, *(int(line) for line in found.stdout.split())]

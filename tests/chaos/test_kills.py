@@ -23,10 +23,10 @@ from tests.chaos.results import DISORDER, assert_undisturbed, undisturbed
 from tests.chaos.witness import AnyWitness, FileWitness, Witness
 from tests.integration.cli import Pipeline
 from tests.integration.conftest import embedded, on_servers, pipeline  # noqa: F401
+from tests.real_trips import rows_of
 
 KILLS = int(os.environ.get("CHILLFLOW_KILLS", "10"))
 SEED = int(os.environ.get("CHILLFLOW_SEED", "1"))
-EVENTS = 282_755
 SECONDS_A_KILL = 20
 """More than it takes with the start before it: the replay, which is to last for all of them, is so slow."""
 
@@ -52,17 +52,18 @@ class Toll:
 
 
 @pytest.mark.timeout(180 + 30 * KILLS)
-def test_killed_workers_write_everything_once(pipeline: Pipeline, data_dir: Path) -> None:  # noqa: F811
+def test_killed_workers_write_everything_once(pipeline: Pipeline, month_of_trips: Path) -> None:  # noqa: F811
     print(f"CHILLFLOW_SEED={SEED} CHILLFLOW_KILLS={KILLS}")
     chance, toll = random.Random(SEED), Toll()
-    file, rate = data_dir / "green_tripdata_2024-01.parquet", EVENTS // (KILLS * SECONDS_A_KILL)
+    rate = 5 * rows_of(month_of_trips) // (KILLS * SECONDS_A_KILL)
     pipeline.run("init-db")
     pipeline.run("create-topic")
     pipeline.assemble()  # makes the topics of the results
     with ExitStack() as stack:
         witness = _witness(pipeline)
         stack.enter_context(witness)
-        replay = stack.enter_context(pipeline.start("produce-from-file", "--file", file, "--rate", rate, *DISORDER))
+        command = ["produce-from-file", "--file", month_of_trips, "--rate", rate, *DISORDER]
+        replay = stack.enter_context(pipeline.start(*command))
         for _ in range(KILLS):
             _start_and_kill(pipeline, witness, chance, toll)
             witness.assert_saw_nothing_twice()

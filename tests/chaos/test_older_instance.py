@@ -23,14 +23,13 @@ SUCCESSORS = 3
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("workers", [1, 2])
-def test_an_older_instance_writes_nothing_more(on_servers: Pipeline, data_dir: Path, workers: int) -> None:  # noqa: F811
+def test_an_older_instance_writes_nothing_more(on_servers: Pipeline, month_of_trips: Path, workers: int) -> None:  # noqa: F811
     """The successor goes on from a copy of the recovery store, taken while the older one slept: the lock on the
     directory alone would refuse it.
     """
     pipeline = on_servers
     pipeline.run("init-db")
     pipeline.run("create-topic")
-    file = data_dir / "green_tripdata_2024-01.parquet"
     with ExitStack() as stack:
         start = stack.enter_context
 
@@ -41,7 +40,7 @@ def test_an_older_instance_writes_nothing_more(on_servers: Pipeline, data_dir: P
         older = assembling(0)
         older.wait_for(lambda: KafkaTopics(pipeline.address).exists(pipeline.windows), timeout=60)
         witness = start(Witness(pipeline.address, [pipeline.complete, pipeline.incomplete]))
-        replay = start(pipeline.start("produce-from-file", "--file", file, "--rate", 1500, *DISORDER))
+        replay = start(pipeline.start("produce-from-file", "--file", month_of_trips, "--rate", 1500, *DISORDER))
 
         def writes(instance: Running) -> None:
             """Wait until it writes to all partitions; nobody else does so now."""

@@ -23,6 +23,7 @@ import pytest
 from tests.chaos.results import DISORDER, assert_undisturbed, undisturbed
 from tests.chaos.witness import Witness
 from tests.integration.cli import BrokerTopics, Pipeline
+from tests.real_trips import rows_of
 from tests.servers.kafka import KafkaServer
 from tests.servers.kafka_topics import KafkaTopics
 from tests.servers.postgres import PostgresServer
@@ -32,7 +33,6 @@ FAULTS = int(os.environ.get("CHILLFLOW_FAULTS", "11"))
 SEED = int(os.environ.get("CHILLFLOW_SEED", "1"))
 OUTAGE_SECONDS = int(os.environ.get("CHILLFLOW_OUTAGE_SECONDS", "5"))
 """The server's own start comes on top, and both together are to be less than two minutes."""
-EVENTS = 282_755
 SECONDS_A_FAULT = 10
 """More than one takes: so long the replay would last that is stopped after the last."""
 
@@ -164,20 +164,20 @@ KINDS: list[Callable[[World], None]] = [
 
 
 @pytest.mark.timeout(180 + 20 * FAULTS)
-def test_outages_are_ridden_out(world: World, data_dir: Path) -> None:
+def test_outages_are_ridden_out(world: World, month_of_trips: Path) -> None:
     pipeline = world.pipeline
     pipeline.run("init-db")
     pipeline.run("create-topic")
     faults = (KINDS * (FAULTS // len(KINDS) + 1))[:FAULTS]
     world.chance.shuffle(faults)
     done: Counter[str] = Counter()
-    file = data_dir / "green_tripdata_2024-01.parquet"
-    rate = EVENTS // (FAULTS * SECONDS_A_FAULT)
+    rate = 5 * rows_of(month_of_trips) // (FAULTS * SECONDS_A_FAULT)
+    command = ["produce-from-file", "--file", month_of_trips, "--rate", rate, "--json", *DISORDER]
     with pipeline.start("assemble", "--workers", 2) as assembling:
         assembling.wait_for(lambda: world.topics.exists(pipeline.windows))
         with (
             Witness(world.kafka.bootstrap_servers, [pipeline.complete, pipeline.incomplete]) as witness,
-            pipeline.start("produce-from-file", "--file", file, "--rate", rate, "--json", *DISORDER) as replay,
+            pipeline.start(*command) as replay,
         ):
             assembling.wait_for(lambda: bool(witness.seen), timeout=60)  # what is away at the start is an error
             for fault in faults:
@@ -204,10 +204,10 @@ def test_outages_are_ridden_out(world: World, data_dir: Path) -> None:
 
 
 @pytest.mark.timeout(300 + 3 * OUTAGE_SECONDS)
-def test_a_long_outage_of_both_servers_is_ridden_out(world: World, data_dir: Path) -> None:
+def test_a_long_outage_of_both_servers_is_ridden_out(world: World, month_of_trips: Path) -> None:
     pipeline = world.pipeline
     pipeline.run("init-db")
-    pipeline.produce(data_dir / "green_tripdata_2024-01.parquet", "--limit", 40_000, *DISORDER)
+    pipeline.produce(month_of_trips, "--limit", 40_000, *DISORDER)
     with pipeline.start("assemble", "--workers", 2) as assembling:
         assembling.wait_for(lambda: world.topics.exists(pipeline.windows))
         with Witness(world.kafka.bootstrap_servers, [pipeline.complete, pipeline.incomplete]) as witness:
@@ -229,12 +229,12 @@ def test_a_long_outage_of_both_servers_is_ridden_out(world: World, data_dir: Pat
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("server", ["kafka", "postgres"])
 def test_a_longer_outage_ends_with_an_error_and_the_next_start_goes_on(
-    world: World, data_dir: Path, server: str
+    world: World, month_of_trips: Path, server: str
 ) -> None:
     pipeline = world.pipeline
     away: KafkaServer | PostgresServer = getattr(world, server)
     pipeline.run("init-db")
-    pipeline.produce(data_dir / "green_tripdata_2024-01.parquet", *DISORDER)
+    pipeline.produce(month_of_trips, *DISORDER)
     with pipeline.start("assemble", CHILLFLOW_OUTAGE_LIMIT="3s") as assembling:
         assembling.wait_for(lambda: world.topics.exists(pipeline.windows))
         with Witness(world.kafka.bootstrap_servers, [pipeline.complete]) as witness:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,28 +10,23 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from chillflow.synthetic.trips import generate
+from tests.conftest import had
 from tests.dashboard.looking import Looked, looking
 from tests.integration.cli import FileTopics, Pipeline
 from tests.integration.conftest import embedded, on_servers
+from tests.servers import shared
+from tests.servers.chromium import ChromiumServer
 
 __all__ = ["embedded", "on_servers"]
-
-HOW_TO_GET = "no Chromium: apt-get install chromium"
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium without a window; in CI it must be there."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        if os.environ.get("CI", "").lower() in ("1", "true"):
-            pytest.fail(HOW_TO_GET, pytrace=False)
-        pytest.skip(HOW_TO_GET)
+    """Debian's Chromium without a window, one for all tests of the session; in CI it must be there."""
+    with had("Chromium"):
+        chromium = shared.running("chromium", ChromiumServer)
     with sync_playwright() as playwright:
-        options = ["--no-sandbox"] if os.geteuid() == 0 else []
-        chromium = playwright.chromium.launch(executable_path=path, args=options)
-        yield chromium
-        chromium.close()
+        yield playwright.chromium.connect_over_cdp(chromium.url)
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ import psycopg
 from confluent_kafka import Producer
 
 from chillflow.account import difference
+from tests.integration.in_process import run_in_process
 from tests.servers._process import wait_until
 from tests.servers.kafka_topics import KafkaTopics
 
@@ -85,6 +86,11 @@ class Done:
     @property
     def lines(self) -> list[str]:
         return self.stdout.splitlines()
+
+    def checked(self, code: int | None) -> Done:
+        """This, if the command ended with that exit code, or any code is right."""
+        assert code is None or self.code == code, f"exit {self.code}\n{self.stdout[-2000:]}\n{self.stderr[-4000:]}"
+        return self
 
 
 class Topics(Protocol):
@@ -289,7 +295,17 @@ class Pipeline:
         return self.address.startswith("file:")
 
     def run(self, *arguments: object, code: int | None = 0, timeout: float = TIMEOUT, **changes: Any) -> Done:
-        """The command to its end; `changes` are environment variables (None takes one away)."""
+        """The command to its end; `changes` are environment variables (None takes one away).
+
+        On files it runs in this process, on servers in one of its own.
+        """
+        if not self.embedded:
+            return self.process(*arguments, code=code, timeout=timeout, **changes)
+        done = Done(*run_in_process([*map(str, arguments)], self.folder, self._changed(changes)))
+        return done.checked(code)
+
+    def process(self, *arguments: object, code: int | None = 0, timeout: float = TIMEOUT, **changes: Any) -> Done:
+        """The command to its end, in a process of its own: for what is about processes."""
         return self.python(COMMAND, *arguments, code=code, timeout=timeout, **changes)
 
     def python(
@@ -306,9 +322,7 @@ class Pipeline:
             timeout=timeout,
             check=False,
         )
-        done = Done(finished.returncode, finished.stdout, finished.stderr)
-        assert code is None or done.code == code, f"exit {done.code}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
-        return done
+        return Done(finished.returncode, finished.stdout, finished.stderr).checked(code)
 
     def fail(self, *arguments: object, code: int = 1, **changes: Any) -> str:
         """The one line in which the command says why it failed."""

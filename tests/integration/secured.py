@@ -16,9 +16,11 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AclBinding, AdminClient  # type: ignore[attr-defined]
 
 from chillflow.synthetic.trips import generate
-from tests.conftest import RunningPostgres, started
+from tests.conftest import RunningPostgres
 from tests.integration import security_page as page
 from tests.integration.cli import BrokerTopics, Pipeline
+from tests.missing import missing
+from tests.servers._process import locked
 from tests.servers.kafka_secured import SecuredKafkaServer, bindings
 from tests.servers.kafka_topics import KafkaTopics
 from tests.servers.postgres import PostgresServer
@@ -92,15 +94,6 @@ class World:
         return self.kafka._admin
 
 
-@pytest.fixture(scope="session")
-def secured_kafka(servers_folder: Path) -> Iterator[SecuredKafkaServer]:
-    """The broker that lets in only whom it knows."""
-    with started(SecuredKafkaServer(servers_folder / "secured-kafka")) as server:
-        for name in ROLES:
-            server.add_user(name, PASSWORD % name)
-        yield server
-
-
 @pytest.fixture
 def world(
     secured_kafka: SecuredKafkaServer,
@@ -108,9 +101,17 @@ def world(
     database_url: str,
     tmp_path: Path,
 ) -> Iterator[World]:
-    """With its topics and tables made by their owners, and the rights of the page given to the others."""
+    """With its topics and tables made by their owners, and the rights of the page given to the others.
+
+    One test at a time has the broker: each says anew who may do what.
+    """
     if isinstance(postgres_server, RunningPostgres):
-        pytest.skip("needs a Postgres that asks for passwords: unset CHILLFLOW_TEST_POSTGRES")
+        missing("a Postgres that asks for passwords", "unset CHILLFLOW_TEST_POSTGRES")
+    with locked(secured_kafka.folder / "lock"):
+        yield from _world(secured_kafka, database_url, tmp_path)
+
+
+def _world(secured_kafka: SecuredKafkaServer, database_url: str, tmp_path: Path) -> Iterator[World]:
     mark = uuid.uuid4().hex[:12]
     pipeline = Pipeline(
         tmp_path,
@@ -123,6 +124,7 @@ def world(
         windows=f"zone-windows-{mark}",
     )
     commands = [_of_this_test(command, mark) for command in page.acl_commands()]
+    _add_users(secured_kafka)
     made = World(pipeline, secured_kafka, [each for command in commands for each in bindings(command)])
     secured_kafka.forget_all()
     secured_kafka.allow(*made.rights)
@@ -136,6 +138,15 @@ def world(
         for name in (OWNER, "chillflow-writer", READER):
             connection.execute(f"drop owned by {made.role(name)} cascade".encode())
             connection.execute(f"drop role {made.role(name)}".encode())
+
+
+def _add_users(kafka: SecuredKafkaServer) -> None:
+    """Make the roles users of the broker, once."""
+    there = kafka.folder / "users"
+    if not there.exists():
+        for name in ROLES:
+            kafka.add_user(name, PASSWORD % name)
+        there.touch()
 
 
 def _of_this_test(command: str, mark: str) -> str:

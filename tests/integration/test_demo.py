@@ -105,7 +105,7 @@ def test_the_demo_leaves_out_bad_rows(embedded: Pipeline, trips_file: Path) -> N
 
 
 def test_the_demo_shows_plain_charts_where_there_are_no_blocks(embedded: Pipeline) -> None:
-    done = embedded.run("demo", "--trips", 500, "--days", 1, PYTHONIOENCODING="ascii", **BARE)
+    done = embedded.process("demo", "--trips", 500, "--days", 1, PYTHONIOENCODING="ascii", **BARE)
 
     assert re.search(r"^   \w.{30} +\d+ #{30}$", done.stdout, re.MULTILINE)
     assert done.stdout.isascii()

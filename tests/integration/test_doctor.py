@@ -286,17 +286,17 @@ def test_a_store_of_another_pipeline(healthy: Pipeline) -> None:
 
 def test_a_store_in_use_that_is_not_written_to(embedded: Pipeline, trips_file: Path) -> None:
     embedded.run("create-topic")
-    changes: dict[str, Any] = {"DATABASE_URL": None, "CHILLFLOW_READY_EPOCH_LIMIT": "2s"}
+    changes: dict[str, Any] = {"DATABASE_URL": None}
     with embedded.start("assemble", **changes) as assembling:
         embedded.produce(trips_file)
-        assembling.wait_for(lambda: len(embedded.trips()) == 300)
-        running = diagnose(embedded, **changes)
+        assembling.wait_for(lambda: diagnose(embedded, **changes).said("recovery").startswith("ok: in use, epoch "))
         os.kill(assembling.process.pid, signal.SIGSTOP)
-        time.sleep(2.5)
+        an_hour_ago = time.time() - 3600
+        for file in (embedded.folder / "recovery").glob("part-*"):
+            os.utime(file, (an_hour_ago, an_hour_ago))
         stopped = diagnose(embedded, **changes)
         os.kill(assembling.process.pid, signal.SIGCONT)
         assert assembling.stop().code == 0
 
-    assert running.said("recovery").startswith("ok: in use, epoch ")
     assert "nothing was written for so long" in stopped.wrong["recovery"]
     assert diagnose(embedded, **changes).said("recovery").startswith("ok: not in use")

@@ -12,6 +12,7 @@ import pytest
 
 from chillflow.synthetic.trips import generate
 from tests.integration.cli import COMMAND, PRODUCED, Pipeline, elapsed
+from tests.real_trips import YELLOW, real_file
 
 PICKUP, DROPOFF = "tpep_pickup_datetime", "tpep_dropoff_datetime"
 
@@ -79,8 +80,8 @@ def test_a_dry_run_ends_with_its_summary(embedded: Pipeline, trips_file: Path) -
 
 
 @pytest.mark.parametrize("command", ["produce-from-file --dry-run", "consume-events --exit-at-end"])
-def test_a_pipe_that_is_closed_is_no_error(embedded: Pipeline, data_dir: Path, command: str) -> None:
-    file = data_dir / "yellow_tripdata_2025-01_sample.parquet"
+def test_a_pipe_that_is_closed_is_no_error(embedded: Pipeline, command: str) -> None:
+    file = real_file(YELLOW)
     name, option = command.split()
     if name == "consume-events":
         embedded.produce(file, "--limit", 2000)

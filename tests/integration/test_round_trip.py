@@ -12,6 +12,7 @@ from polars.testing import assert_frame_equal
 
 from chillflow.synthetic.trips import generate
 from tests.integration.cli import ACCOUNT, PRODUCED, Pipeline
+from tests.real_trips import GREEN, YELLOW, real_file
 
 ZONE = "America/New_York"
 NAMES = {
@@ -36,7 +37,6 @@ MONEY = [
     "total_amount",
 ]
 WHOLE = ["vendor_id", "pu_zone_id", "do_zone_id", "passenger_count", "rate_code", "payment_type", "trip_type"]
-GREEN, YELLOW = "green_tripdata_2024-01.parquet", "yellow_tripdata_2025-01_sample.parquet"
 
 
 def source(file: Path) -> pl.DataFrame:
@@ -100,18 +100,9 @@ def to_cents(rows: pl.DataFrame) -> pl.DataFrame:
     ).sort(pl.all(), nulls_last=False)
 
 
-def real(data_dir: Path, name: str) -> Path:
-    path = data_dir / name
-    if not path.exists():
-        pytest.skip(f"no {path}")
-    return path
-
-
 @pytest.mark.parametrize(("name", "workers"), [(GREEN, 1), (YELLOW, 2)])
-def test_every_trip_of_a_file_comes_out_as_it_went_in(
-    pipeline: Pipeline, data_dir: Path, name: str, workers: int
-) -> None:
-    file = real(data_dir, name)
+def test_every_trip_of_a_file_comes_out_as_it_went_in(pipeline: Pipeline, name: str, workers: int) -> None:
+    file = real_file(name)
     expected = source(file)
 
     pipeline.run("init-db")

@@ -11,7 +11,7 @@ import pytest
 from tests.chaos.processes import family
 from tests.integration.cli import Done, Pipeline
 from tests.integration.conftest import trips_file  # noqa: F401
-from tests.integration.secured import ASSEMBLER, OWNER, PASSWORD, PRODUCER, World, secured_kafka, world  # noqa: F401
+from tests.integration.secured import ASSEMBLER, OWNER, PASSWORD, PRODUCER, World, world  # noqa: F401
 from tests.integration.security_page import PAGE
 from tests.servers._process import command_line, free_port
 

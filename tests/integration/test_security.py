@@ -22,7 +22,6 @@ from tests.integration.secured import (  # noqa: F401
     READER,
     World,
     days_file,
-    secured_kafka,
     world,
 )
 

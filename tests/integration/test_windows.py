@@ -13,8 +13,8 @@ from polars.testing import assert_frame_equal
 
 from tests.integration import windows
 from tests.integration.cli import Pipeline
+from tests.real_trips import GREEN, YELLOW, real_file, rows_of
 
-GREEN, YELLOW = "green_tripdata_2024-01.parquet", "yellow_tripdata_2025-01_sample.parquet"
 DISORDER = ["--shuffle-seconds", "3600", "--duplicates", "0.05", "--drop", "0.01", "--late", "0.01", "--seed", "3"]
 
 
@@ -26,16 +26,18 @@ def assert_exact(pipeline: Pipeline, *, table: bool = True) -> pl.DataFrame:
     return expected
 
 
-@pytest.mark.parametrize("file", [GREEN, YELLOW])
+@pytest.mark.parametrize("name", [GREEN, YELLOW])
 @pytest.mark.parametrize("disorder", [[], DISORDER], ids=["in order", "disorder"])
-def test_real_files(pipeline: Pipeline, data_dir: Path, file: str, disorder: list[str]) -> None:
+def test_real_files(pipeline: Pipeline, name: str, disorder: list[str]) -> None:
+    file = real_file(name)
     pipeline.run("init-db")
-    pipeline.produce(data_dir / file, *disorder)
+    pipeline.produce(file, *disorder)
     summary = pipeline.assemble("--workers", 2)
     expected = assert_exact(pipeline)
     hours = expected.filter(pl.col("window_minutes") == 60)
     assert hours["trips"].sum() == summary["complete_trips"] - summary["left_out_trips"]
     assert summary["left_out_trips"] == 0
+    assert (0.95 if disorder else 1) * rows_of(file) <= summary["complete_trips"] <= rows_of(file)
 
 
 @pytest.mark.parametrize("partitions", [1, 4, 12])

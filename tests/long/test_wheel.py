@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from tests.archives import FOLDERS, PACKAGES, ROOT, add_to_another_project, build, copy, run, uv
+from tests.missing import missing
 
 pytestmark = pytest.mark.timeout(2400)
 
@@ -52,7 +53,7 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_the_wheel_passes_the_tests(archives: dict[str, Path], version: str, resolution: str, tmp_path: Path) -> None:
     interpreter = find(version)
     if interpreter is None:
-        pytest.skip(f"no Python {version}: pyenv install {version}")
+        missing(f"Python {version}", f"pyenv install {version}")
     python, program = tmp_path / "venv/bin/python", tmp_path / "venv/bin/chillflow-stream"
     uv("venv", "--python", interpreter, tmp_path / "venv", cwd=tmp_path)
     install = ("pip", "install", "--python", python)

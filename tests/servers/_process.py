@@ -1,6 +1,7 @@
 """What starting a server takes from the operating system: ports, a child that dies with us, process ids."""
 
 import ctypes
+import fcntl
 import os
 import random
 import signal
@@ -8,7 +9,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
@@ -45,6 +47,14 @@ def wait_until(condition: Callable[[], bool], timeout: float) -> bool:
             return False
         time.sleep(0.02)
     return True
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file against other processes while the body runs."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def die_with_parent(death_signal: signal.Signals) -> Callable[[], None] | None:

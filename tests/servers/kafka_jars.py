@@ -1,12 +1,12 @@
 """Where the broker's jars come from: a folder that was named, the cache, or Maven."""
 
-import fcntl
 import os
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
+from tests.servers._process import locked
 from tests.servers.server import ServerError
 
 VARIABLE = "CHILLFLOW_TEST_KAFKA_LIBS"
@@ -21,8 +21,7 @@ def kafka_jars() -> Path:
             raise ServerError(f"{VARIABLE}: no Kafka jars in {named}")
         return Path(named).resolve()
     CACHE.parent.mkdir(parents=True, exist_ok=True)
-    with (CACHE.parent / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two Mavens that fill one local repository get in each other's way
+    with locked(CACHE.parent / "lock"):  # two Mavens that fill one local repository get in each other's way
         if not CACHE.exists():
             _copy_with_maven()
     return CACHE

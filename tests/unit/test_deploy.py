@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from chillflow.monitoring.metrics import DESCRIBED
+from chillflow.telemetry.metrics import Metrics
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES: list[dict[str, Any]] = [
@@ -23,17 +22,16 @@ RULES: list[dict[str, Any]] = [
 RULE_TESTS = yaml.safe_load((DEPLOY / "prometheus/alerts_test.yml").read_text())["tests"]
 BOARD: dict[str, Any] = json.loads((DEPLOY / "grafana/dashboards/chillflow.json").read_text())
 QUERIES = [(panel["title"], target["expr"]) for panel in BOARD["panels"] for target in panel["targets"]]
-LABELS = {metric.name: {*metric.labels, "job", "instance"} for metric in DESCRIBED}
+LABELS = {metric.name: {*metric.labels, "job", "instance"} for metric in Metrics().described}
 SERIES = {
     name: metric.name
-    for metric in DESCRIBED
+    for metric in Metrics().described
     for name in (
         [metric.name]
         if metric.kind != "histogram"
         else [f"{metric.name}_bucket", f"{metric.name}_sum", f"{metric.name}_count"]
     )
 }
-PROMTOOL = shutil.which("promtool")
 
 
 def check(query: str) -> None:
@@ -70,7 +68,6 @@ def test_each_rule_is_seen_to_fire(rule: dict[str, Any]) -> None:
     assert rule["alert"] in expected or f'alertname="{rule["alert"]}"' in asked
 
 
-@pytest.mark.skipif(PROMTOOL is None, reason="no promtool (Debian: the package prometheus)")
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -79,9 +76,9 @@ def test_each_rule_is_seen_to_fire(rule: dict[str, Any]) -> None:
         "test rules alerts_test.yml",
     ],
 )
-def test_promtool_is_content(arguments: str) -> None:
+def test_promtool_is_content(promtool: str, arguments: str) -> None:
     done = subprocess.run(
-        [str(PROMTOOL), *arguments.split()], cwd=DEPLOY / "prometheus", capture_output=True, text=True, check=False
+        [promtool, *arguments.split()], cwd=DEPLOY / "prometheus", capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import runpy
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +12,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from chillflow.account import AccountFile, difference
+from chillflow.account import AccountFile, difference, read_account
 from chillflow.assembly import ACCOUNT
 from chillflow.codec import decode_keyed
 from chillflow.connectors.tables import refusal
+from chillflow.errors import ChillFlowError
 from chillflow.messages import dead_letter
-from chillflow.monitoring import account, dead_letters, events
-from chillflow.monitoring.histogram import BatchHistogram
-from chillflow.monitoring.metrics import DESCRIBED, REGISTRY, families
-from chillflow.monitoring.progress import Epochs
-from chillflow.monitoring.reasons import REASONS, kind_of_reason
+from chillflow.telemetry import Telemetry
+from chillflow.telemetry.histogram import BatchHistogram
+from chillflow.telemetry.metrics import Metrics
+from chillflow.telemetry.reasons import REASONS, kind_of_reason
 from tests.unit.vocabulary import trip
 
 PAGE = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "make_metrics.py"))
 
 
-def value(name: str, **labels: str) -> float | None:
-    return REGISTRY.get_sample_value(name, labels)
+@pytest.fixture
+def telemetry() -> Telemetry:
+    return Telemetry()
+
+
+def value(telemetry: Telemetry, name: str, **labels: str) -> float | None:
+    return telemetry.metrics.registry.get_sample_value(name, labels)
 
 
 def test_the_page_of_metrics_is_that_of_the_code() -> None:
     assert PAGE["PAGE"].read_text() == PAGE["page"](), "run python docs/make_metrics.py"
 
 
-@pytest.mark.parametrize("metric", DESCRIBED, ids=lambda metric: metric.name)
+@pytest.mark.parametrize("metric", Metrics().described, ids=lambda metric: metric.name)
 def test_names_and_units_are_by_the_conventions(metric: Any) -> None:
     assert re.fullmatch(r"chillflow_[a-z_]+", metric.name)
     assert metric.name.endswith("_total") == (metric.kind == "counter")
@@ -47,7 +51,7 @@ def test_names_and_units_are_by_the_conventions(metric: Any) -> None:
 
 
 def test_each_series_has_its_worker() -> None:
-    samples = [sample for family in families("7") for sample in family.samples]
+    samples = [sample for family in Metrics().families("7") for sample in family.samples]
     assert samples
     assert {sample.labels["worker"] for sample in samples} == {"7"}
     assert not [sample for sample in samples if sample.name.endswith("_created")]
@@ -132,7 +136,7 @@ def test_what_is_not_known_is_other_and_there_are_few_kinds() -> None:
     assert len(REASONS) <= 20
 
 
-def test_dead_letters_are_counted_whatever_headers_they_had() -> None:
+def test_dead_letters_are_counted_whatever_headers_they_had(telemetry: Telemetry) -> None:
     letter = dead_letter(
         *("dlq", "decode", "no message key"),
         key=None,
@@ -142,9 +146,8 @@ def test_dead_letters_are_counted_whatever_headers_they_had() -> None:
         partition=1,
         offset=3,
     )
-    before = value("chillflow_dead_letters_total", stage="decode", reason="no_key") or 0
-    dead_letters.note([letter] * 3)
-    assert value("chillflow_dead_letters_total", stage="decode", reason="no_key") == before + 3
+    telemetry.dead_letters([letter] * 3)
+    assert value(telemetry, "chillflow_dead_letters_total", stage="decode", reason="no_key") == 3
 
 
 # The account
@@ -154,17 +157,20 @@ def accounts(**counts: int) -> dict[str, int]:
     return dict.fromkeys(ACCOUNT, 0) | counts
 
 
-def test_the_account_is_shown_whole() -> None:
-    account.publish(accounts(events=7, events_in_open=4, duplicates=2, open_trips=1))
-    assert value("chillflow_account_read_events_total") == 7
-    assert value("chillflow_account_difference_events") == 1
-    assert value("chillflow_account_trips", state="open") == 1
-    account.publish(accounts(events=9, events_in_complete=5, duplicates=4, complete_trips=1))
-    assert value("chillflow_account_read_events_total") == 9
-    assert value("chillflow_account_difference_events") == 0
-    assert value("chillflow_account_trips", state="open") == 0
+def test_the_account_is_shown_whole(telemetry: Telemetry) -> None:
+    def show(account: dict[str, int]) -> None:
+        telemetry.publish_account(account, difference(account))
+
+    show(accounts(events=7, events_in_open=4, duplicates=2, open_trips=1))
+    assert value(telemetry, "chillflow_account_read_events_total") == 7
+    assert value(telemetry, "chillflow_account_difference_events") == 1
+    assert value(telemetry, "chillflow_account_trips", state="open") == 1
+    show(accounts(events=9, events_in_complete=5, duplicates=4, complete_trips=1))
+    assert value(telemetry, "chillflow_account_read_events_total") == 9
+    assert value(telemetry, "chillflow_account_difference_events") == 0
+    assert value(telemetry, "chillflow_account_trips", state="open") == 0
     outcomes = {name.removeprefix("events_in_") for name in ACCOUNT if not name.endswith("_trips")} - {"events"}
-    assert sum(value("chillflow_account_events", outcome=outcome) or 0 for outcome in outcomes) == 9
+    assert sum(value(telemetry, "chillflow_account_events", outcome=outcome) or 0 for outcome in outcomes) == 9
 
 
 def test_a_resumed_run_begins_with_the_account_that_is_durable(tmp_path: Path) -> None:
@@ -178,41 +184,43 @@ def test_a_resumed_run_begins_with_the_account_that_is_durable(tmp_path: Path) -
     part.snapshot()
 
     sink.build_part("write", "account", durable)
-    account.publish_file(path)
-    assert value("chillflow_account_events", outcome="late") == 5
+    assert read_account(path)["late"] == 5
     assert difference(durable or {}) == 0
 
 
-def test_events_are_taken_over_as_counted() -> None:
-    before = value("chillflow_events_total", event_type="trip_ended") or 0
+def test_events_are_taken_over_as_counted(telemetry: Telemetry) -> None:
     counts = [0, 0, 0, 0, 0]
-    events.follow(counts)
+    telemetry.follow_events(counts)
     for _ in range(3):
         counts[4] += 2
-        events.publish()
-    assert value("chillflow_events_total", event_type="trip_ended") == before + 6
+        telemetry.publish_events()
+    assert value(telemetry, "chillflow_events_total", event_type="trip_ended") == 6
 
 
 # Epochs
 
 
-@pytest.fixture
-def observed() -> Callable[[], tuple[float, ...]]:
-    def counts() -> tuple[float, float]:
-        names = ("chillflow_epoch_commit_seconds_count", "chillflow_epoch_duration_seconds_count")
-        first, second = (value(name) or 0 for name in names)
-        return first, second
-
-    before = counts()
-    return lambda: tuple(now - then for now, then in zip(counts(), before, strict=True))
-
-
-def test_an_epoch_of_several_partitions_is_one(observed: Any) -> None:
-    epochs = Epochs()
+def test_an_epoch_of_several_partitions_is_one(telemetry: Telemetry) -> None:
+    epochs = telemetry.epochs
     for _ in range(2):
         for _ in range(3):
             epochs.snapshot()
         for _ in range(3):
             epochs.durable()
-    assert observed() == (2, 1)
+    assert value(telemetry, "chillflow_epoch_commit_seconds_count") == 2
+    assert value(telemetry, "chillflow_epoch_duration_seconds_count") == 1
     assert epochs.last is not None
+
+
+def test_two_runs_in_one_process_share_nothing(telemetry: Telemetry) -> None:
+    other = Telemetry()
+    telemetry.opened(0, 0, 0).read(5, 5, 0)
+    telemetry.publish_account(accounts(events=5, late=5), 0)
+    with pytest.raises(ChillFlowError), telemetry.deliveries.delivering("topics", 1):
+        raise ChillFlowError("gone")
+
+    assert value(telemetry, "chillflow_read_events_total", partition="0") == 5
+    assert other.readings == []
+    assert value(other, "chillflow_read_events_total", partition="0") is None
+    assert value(other, "chillflow_account_read_events_total") is None
+    assert (telemetry.deliveries.problem(), other.deliveries.problem()) == ("topics: gone", None)

@@ -20,6 +20,7 @@ from chillflow.keygroup import Keyed, KeyGroup, Record
 from chillflow.replay import RejectedRow, Screen, replay
 from chillflow.splitting import TripRow
 from chillflow.streamtime import NO_TIME
+from tests.real_trips import GREEN, YELLOW, real_file, rows_of
 from tests.unit.vocabulary import assembly, messages
 
 NEW_YORK = "America/New_York"
@@ -154,18 +155,11 @@ def test_no_trips_names_the_file(tmp_path: Path) -> None:
         ParquetTrips(path, NEW_YORK)
 
 
-FILES = [
-    ("green_tripdata_2024-01.parquet", "lpep", 56_551),
-    ("yellow_tripdata_2025-01_sample.parquet", "tpep", 10_000),
-]
-
-
-@pytest.fixture(params=FILES, ids=["green", "yellow"])
-def real(request: pytest.FixtureRequest, data_dir: Path) -> tuple[Path, str, int]:
-    name, prefix, rows = request.param
-    if not (data_dir / name).exists():
-        pytest.skip(f"no {name} in {data_dir}")
-    return data_dir / name, prefix, rows
+@pytest.fixture(params=[(GREEN, "lpep"), (YELLOW, "tpep")], ids=["green", "yellow"])
+def real(request: pytest.FixtureRequest) -> tuple[Path, str, int]:
+    name, prefix = request.param
+    path = real_file(name)
+    return path, prefix, rows_of(path)
 
 
 def assembled(path: Path) -> pl.DataFrame:
@@ -215,7 +209,7 @@ def test_a_real_file_sorted_on_disk(real: tuple[Path, str, int], monkeypatch: py
     path, _, rows = real
     in_memory = [*ParquetTrips(path, NEW_YORK)]
     assert len(in_memory) == rows
-    monkeypatch.setattr(parquet, "_BUCKET_ROWS", 9_000)
+    monkeypatch.setattr(parquet, "_BUCKET_ROWS", rows // 6)
     assert [*ParquetTrips(path, NEW_YORK)] == in_memory
 
 

@@ -12,33 +12,27 @@ from typing import Any, TypeVar
 
 from chillflow.errors import ChillFlowError
 
-__all__ = ["first_failure", "keeps_failures"]
+__all__ = ["keeps_failures"]
 
 T = TypeVar("T")
 _METHODS = ("build_part", "next_batch", "write_batch", "snapshot")
-_failures: list[ChillFlowError] = []
 
 
 def keeps_failures(cls: type[T]) -> type[T]:
-    """Keep the first error that comes out of the methods by which Bytewax uses this class."""
+    """Keep each error that comes out of the methods by which Bytewax uses this class in `self.telemetry.failures`."""
     for name in _METHODS:
         if name in vars(cls):
             setattr(cls, name, _keeping(vars(cls)[name]))
     return cls
 
 
-def first_failure() -> ChillFlowError | None:
-    """The first error that was kept in this process."""
-    return _failures[0] if _failures else None
-
-
 def _keeping(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
-    def call(*arguments: Any) -> Any:
+    def call(self: Any, *arguments: Any) -> Any:
         try:
-            return method(*arguments)
+            return method(self, *arguments)
         except ChillFlowError as error:
-            _failures.append(error)
+            self.telemetry.failures.append(error)
             raise
 
     return call
