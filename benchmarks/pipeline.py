@@ -107,8 +107,9 @@ Contender = Callable[[], tuple[Run, tuple[str, str]]]
 
 
 def compare(bench: Bench, repeat: int, *, stock: bool, peers: Sequence[Peer] = ()) -> Table:
-    """All contenders in turn, several times; a ratio is of two runs of one round. Others than ours and the loop have
-    one run: they take minutes.
+    """Run all contenders in turn, several times.
+
+    A ratio is of two runs of one round. Contenders other than ours and the loop have one run: they take minutes.
     """
     contenders: dict[str, Contender] = {
         "loop by hand, no guarantee": bench.loop,

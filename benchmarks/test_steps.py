@@ -1,4 +1,6 @@
-"""Where the microseconds of an event go, step by step. Outside the test command:
+"""Where the microseconds of an event go, step by step.
+
+It is run outside the test command:
 
     python -m pytest -o addopts= benchmarks/test_steps.py      (also by make bench)
 
@@ -72,6 +74,8 @@ def test_source(benchmark: BenchmarkFixture, events: list[LogRecord]) -> None:
 
 
 def test_decode(benchmark: BenchmarkFixture, events: list[LogRecord]) -> None:
+    """The decoder alone."""
+
     def work() -> None:
         for each in events:
             decode_keyed(each.key or b"", each.value)

@@ -169,8 +169,10 @@ class Assembly:
         return state, Outcome(_moved(INCOMPLETE, INCOMPLETE, state.size, joined), _incomplete(state))
 
     def shortcut(self, stretch: Stretch[TripState], start: int) -> int:
-        """Take in the trips of our own producers, who send both events of a pickup and then all three of a drop-off, in
-        one loop: a key group takes 3 µs an event then, instead of 8. It ends at the first event that does not fit.
+        """Take in the trips of our own producers in one loop, up to the first event that does not fit.
+
+        They send both events of a pickup and then all three of a drop-off: so a key group takes 3 µs an event,
+        instead of 8.
 
         The events are as `decode_all` made them. Times other than the trip's own two are compared and never sent on, so
         their offset does not matter. Attributes are read where a variable has one type only: there Python 3.11 takes a
@@ -247,8 +249,9 @@ class Assembly:
         return at
 
     def _completed(self, state: TripState, stamp: int, joined: int, was: Result | None = None) -> Outcome:
-        """The trip is complete, or has changed since it was, by so many new events; `was` is what it was if it was
-        incomplete before.
+        """Make the trip complete, or, if it is already, take in how it has changed.
+
+        `joined` is how many new events it has; `was` is what it was if it was incomplete before.
         """
         before, old, size = state.status, state.trip, state.size
         started, _, _, payment, ended = state.events
@@ -353,8 +356,10 @@ def _row_type(fields: Iterable[Any]) -> Any:
 
 
 def _of_trip(kind: int) -> Callable[[Any, Any], Any]:
-    """Makes an event of its trip and its mark. A zone event, of which the trip says nothing, repeats what the start or
-    the end says: so it does here, whatever it said.
+    """A function that makes an event of its trip and its mark.
+
+    A zone event, of which the trip says nothing, repeats what the start or the end says: so it does here, whatever
+    it said.
     """
     made: Callable[..., Any] = eval(
         f"lambda trip, event_id, event_time, event_version: Event(event_id, trip.trip_key, event_time,"

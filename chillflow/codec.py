@@ -108,8 +108,10 @@ def decode_keyed(key: bytes | None, value: bytes | None) -> DecodedEvent:
 
 
 def decode_all(values: Sequence[bytes | None]) -> Sequence[Any]:
-    """The events of many messages, 0.7 µs each, for one who takes only what is usual: they are not held to their keys,
-    nor to UTC, and may have extra columns. None is to be decoded by `decode_keyed`.
+    """The events of many messages, 0.7 µs each, for a caller that takes only what is usual.
+
+    They are not held to their keys, nor to UTC, and may have extra columns. A message whose event is None here is to
+    be decoded by `decode_keyed`.
     """
     given: Any = values
     try:

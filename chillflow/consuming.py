@@ -88,8 +88,10 @@ def matches(message: Shown, trip_key: str | None, event_type: str | None) -> boo
 
 
 def as_json(message: Shown) -> str:
-    """The value as one line. With headers (dead letters, late events), or without a JSON object as value, an
-    object around it that says where it stands."""
+    """The value as one line, where necessary within an object that says where the message stands.
+
+    That is so for a message with headers (dead letters, late events), and for one whose value is no JSON object.
+    """
     record = message.record
     if message.value is not None and not record.headers:
         return encode_value(message.value).decode()

@@ -93,6 +93,7 @@ class TripEvent(BaseModel):
         cls.envelope = _ENVELOPES[cls.struct] = Envelope(event_type)
 
     def model_post_init(self, context: Any, /) -> None:
+        """Fill in the id where none was given."""
         if not self.event_id:
             content = wire(self.to_struct())
             object.__setattr__(self, "event_id", msgspec.json.decode(content, type=_Id).event_id)

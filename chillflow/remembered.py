@@ -53,12 +53,12 @@ class _Span:
 
 
 class Remembered:
-    """States by key, with deadlines that nobody need be told of.
+    r"""States by key, with deadlines that nobody need be told of.
 
     >>> remembered = Remembered()
     >>> remembered.put(b"k", 5, b"data")
     >>> remembered.get(b"k", stamp=5), remembered.get(b"k", stamp=6)
-    (b'\\x80\\x00\\x00\\x00\\x00\\x00\\x00\\x05data', None)
+    (b'\x80\x00\x00\x00\x00\x00\x00\x05data', None)
     """
 
     def __init__(

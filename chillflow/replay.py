@@ -86,8 +86,9 @@ def replay(
     disorder: Callable[[Iterable[Leg]], Iterable[Leg]] = iter,
     stats: ReplayStats | None = None,
 ) -> Iterator[Replayed]:
-    """The legs of the first `limit` good trips in event-time order, or as `disorder` leaves them; rejected rows
-    as they are met. The trips taken are counted in `stats`.
+    """The legs of the first `limit` good trips in event-time order, or as `disorder` leaves them.
+
+    Rejected rows come as they are met. The trips taken are counted in `stats`.
     """
     stats = stats or ReplayStats()
     rejected: list[RejectedRow] = []

@@ -200,7 +200,7 @@ class Settings(BaseSettings):
 
     @property
     def kafka_properties(self) -> dict[str, str]:
-        """librdkafka properties given in the environment, by their own names (`sasl.password`).
+        """Properties of librdkafka given in the environment, by their own names (`sasl.password`).
 
         Raises SettingsError if a file of secrets cannot be used.
         """

@@ -40,8 +40,10 @@ class StreamTime:
         return self.now
 
     def observe_all(self, event_times: Sequence[int | None]) -> Sequence[int]:
-        """The same of many; one that has no time moves nothing. What is in order, as a replay is, takes a fifth of the
-        time: each is then as far behind as there are of the largest.
+        """Take in many messages' event times; the stream time with each.
+
+        A message without a time moves nothing. Times in order, as those of a replay, take a fifth of the time: the
+        stream time is then as many messages behind as there are largest times.
         """
         largest, now = self._largest, self.now
         times: Any = event_times

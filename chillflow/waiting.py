@@ -16,13 +16,13 @@ __all__ = ["Waiting"]
 
 
 class Waiting:
-    """States that are held (see `remembered.held`).
+    r"""States that are held (see `remembered.held`).
 
     >>> from chillflow.remembered import held
     >>> waiting = Waiting()
     >>> waiting.put(b"k", held(5, b"data"))
     >>> waiting.pop(b"k"), waiting.pop(b"k")
-    (b'\\x80\\x00\\x00\\x00\\x00\\x00\\x00\\x05data', None)
+    (b'\x80\x00\x00\x00\x00\x00\x00\x05data', None)
     """
 
     def __init__(self, seal: Callable[[bytes], Piece] = lambda data: data) -> None:

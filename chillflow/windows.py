@@ -291,7 +291,7 @@ def _check(snapshot: Any) -> None:
 
 
 def to_time(milliseconds: int) -> datetime:
-    """ms since 1970 as a time, exactly."""
+    """The time that is so many ms after the beginning of 1970, exactly."""
     return _EPOCH + timedelta(milliseconds=milliseconds)
 
 

@@ -21,10 +21,12 @@ def linked(markdown: str) -> str:
 
 
 def on_files(files: Files, config: ProperDocsConfig) -> Files:
+    """Add the pages from above docs/ to those of the site."""
     for name, page in ABOVE.items():
         files.append(File.generated(config, page, content=(ROOT / name).read_text()))
     return files
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Make the links of a page those of the site."""
     return linked(markdown)

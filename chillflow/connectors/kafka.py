@@ -307,8 +307,9 @@ class KafkaLog:
         self._are_all_away = self._are_all_away or error.code() == ClientError._ALL_BROKERS_DOWN
 
     def _knock(self) -> None:
-        """Wait until a broker lets us in. A question would wait for its answer: that a password or a certificate is
-        wrong is told to a callback alone.
+        """Wait until a broker lets us in.
+
+        A question would wait for its answer: that a password or a certificate is wrong is told to a callback alone.
         """
         self._refusal, self._are_all_away, admin = None, False, self._admin
         asked = admin.describe_cluster(request_timeout=self._timeout)
@@ -653,8 +654,10 @@ class KafkaWriter:
         return "transaction failed" + (f" ({', '.join(sorted(self._topics))})" if self._topics else "")
 
     def _call(self, call: Callable[[], T]) -> T:
-        """Call the client. A fatal error is raised from within its callbacks; where one of these writes to the log it
-        comes out as a SystemError, or as an object that is no exception and no clause but the last one takes.
+        """Call the client; whatever goes wrong is raised as an exception.
+
+        A fatal error is raised from within the client's callbacks; where one of these writes to the log it comes out as
+        a SystemError, or as an object that is no exception and no clause but the last one takes.
         """
         try:
             return call()
@@ -665,8 +668,10 @@ class KafkaWriter:
         raise self._reason(None, "Kafka")
 
     def _reason(self, error: ClientError | None, what: str) -> ChillFlowError:
-        """The first error. Of a fatal one the client may say no more than that it is; asked to begin a transaction it
-        says which. Of one that the transaction cannot go on after it says so when asked to commit.
+        """The error to raise: being shut out if that is the cause, else the first that was kept, else this one.
+
+        Of a fatal error the client may say no more than that it is fatal; asked to begin a transaction, it says which
+        one it is. An error after which the transaction cannot go on it names when asked to commit.
         """
         try:
             self._producer.begin_transaction()

@@ -81,7 +81,8 @@ class PartitionReader(Protocol):
     def commit(self, position: int) -> None:
         """Tell the consumer group how far the work has come. Only for lag tools: nothing resumes from it."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Stop reading."""
 
 
 class Writer(Protocol):
@@ -105,7 +106,8 @@ class Writer(Protocol):
     def flush(self) -> None:
         """Wait until all messages stand. Raises DeliveryError with the first failure."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Let go of the log. Messages since the last flush may be lost."""
 
 
 class Log(Protocol):

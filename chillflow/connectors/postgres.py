@@ -265,7 +265,7 @@ class PostgresDatabase:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """psycopg's errors as ours, in one line without the URL: it holds the password."""
+        """Raise psycopg's errors as ours, in one line without the URL: it holds the password."""
         try:
             yield
         except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:

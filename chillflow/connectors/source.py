@@ -234,8 +234,10 @@ class _Partition(StatefulSourcePartition[GroupBatch | ClockBatch, dict[str, Any]
         return [(group, now) for group in self._groups]
 
     def _tell_clock(self) -> list[GroupBatch | ClockBatch]:
-        """Tell the windows. This goes another way than the trips and would overtake them; but in the first batch
-        after a snapshot all that was read before the snapshot has arrived.
+        """Tell the windows how far this partition has come.
+
+        This goes another way than the trips and would overtake them; but in the first batch after a snapshot all that
+        was read before the snapshot has arrived.
         """
         idle = self._reader.at_end and time.monotonic() - self._heard > self._source.idle_timeout.total_seconds()
         told = Reached(self._name, self._time.now, idle)

@@ -160,7 +160,8 @@ class Database(Protocol):
     def count(self) -> int:
         """Rows of `stg.complete_trip`."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close the connection, if there is one."""
 
 
 def migrations() -> list[Migration]:

@@ -38,7 +38,7 @@ class Extent(NamedTuple):
 
 
 def _place(lon: float, lat: float) -> tuple[float, float]:
-    """km east and north of 74° west, 40.73° north: at this size the earth is flat."""
+    """Kilometres east and north of 74° west, 40.73° north: at this size the earth is flat."""
     return (lon + 74) * _KM_A_DEGREE * cos(radians(_LATITUDE)), (lat - _LATITUDE) * _KM_A_DEGREE
 
 
@@ -221,8 +221,10 @@ def _size(sums: Sums, most_trips: int, extent: Extent) -> float:
 
 @cache
 def _boroughs() -> dict[str, tuple[float, float]]:
-    """Where a borough's name stands: in the middle of its zones' centres. There are no outlines to draw honestly.
-    Manhattan's is full of circles: its name stands in the Hudson."""
+    """Where a borough's name stands: in the middle of its zones' centres.
+
+    There are no outlines to draw honestly. Manhattan's middle is full of circles: its name stands in the Hudson.
+    """
     members: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     for number, place in _places().items():
         members[_zone(number).borough].append(place)

@@ -51,6 +51,7 @@ class Guard:
         self._pass = secrets.token_urlsafe(32)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand the request to the application, or refuse it."""
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
@@ -64,8 +65,11 @@ class Guard:
             await refused(scope, receive, _with_headers(send))
 
     def _refusal(self, headers: Headers) -> Response | None:
-        """A name that is not ours may have been pointed at this address by somebody else's page (DNS rebinding): an
-        address cannot. An origin that is not ours is somebody else's page, too."""
+        """The answer to a request for a host, or from an origin, that is not ours; None if both are.
+
+        A name that is not ours may have been pointed at this address by somebody else's page (DNS rebinding): an
+        address cannot. An origin that is not ours is somebody else's page, too.
+        """
         host = headers.get("host", "")
         if not self._is_ours(host):
             return PlainTextResponse("not the name of this server (see --allow-host)\n", 421)

@@ -58,7 +58,10 @@ def look(folder: Path) -> Store | None:
 
 
 def is_held(lock: Path) -> bool:
-    """Whether a process holds this lock file. (One that asks for it in the same instant is refused.)"""
+    """Whether a process holds this lock file.
+
+    A process that asks for the lock in the same instant is refused.
+    """
     with lock.open() as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -25,8 +25,9 @@ _LAST_WORDS_SECONDS = 3
 
 
 def run_workers(settings: Settings, count: int, partitions: int) -> None:
-    """Run the assembly of a topic with so many partitions in `count` processes, until all have ended or a signal
-    has drained them. Raises ChillFlowError if one fails.
+    """Run the assembly of a topic in `count` processes until all have ended or a signal has drained them.
+
+    The topic has `partitions` partitions. Raises ChillFlowError if a process fails.
     """
     drain = Drain()
     with drain.on_signals():
@@ -80,8 +81,9 @@ def _watch(
     errors: Mapping[int, str],
     limit: float,
 ) -> int | None:
-    """Until all have ended well or all partitions are drained (None), or one has failed (which). Draining may take
-    so many seconds.
+    """Wait until all have ended well or all partitions are drained (None), or one has failed (its number).
+
+    Draining may take `limit` seconds.
 
     What is drained is durable, in the recovery store and in the outputs, so the processes can be killed. They
     cannot stop by themselves: the first would keep the others from finishing their epoch.

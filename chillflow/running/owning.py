@@ -40,8 +40,10 @@ def _rare_collections() -> Iterator[None]:
 
 
 def _keep_memory() -> None:
-    """Let glibc keep what is freed: batches come and go, and each time the system would clear their pages anew, which
-    takes a tenth of the time. Elsewhere than with glibc nothing happens. This stays: malloc does not tell what was set.
+    """Let glibc keep what is freed.
+
+    Batches come and go, and each time the system would clear their pages anew, which takes a tenth of the time. Without
+    glibc nothing happens. The setting stays: malloc does not tell what it was before.
     """
     with suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
