@@ -26,7 +26,7 @@ COMMON = {"fetch.queue.backoff.ms": 10, "queued.max.messages.kbytes": 32_768, "i
 LENGTHS = [length // timedelta(milliseconds=1) for length in load().window_lengths]
 
 
-def main(servers: str, topic: str, trips_topic: str, windows_topic: str) -> None:
+def main(servers: str, topic: str, trips_topic: str, windows_topic: str) -> None:  # noqa: C901, PLR0915 - the yardstick: calls cost time
     """Read the topic to its end and write what comes of it."""
     consumer = Consumer(
         {

@@ -151,7 +151,7 @@ def key_groups(
 
 
 @operator
-def stateful_map(
+def stateful_map(  # noqa: PLR0913 - all but four are keywords
     step_id: str,
     up: KeyedStream[GroupRecords],
     mapper: Callable[[Any, Any, int], tuple[Any, Outcome | None]],

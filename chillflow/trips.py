@@ -87,18 +87,10 @@ def canonical_extra(value: Any) -> Any:
             return value
         case int():
             return value if -(2**63) <= value < 2**64 else _as_float(value)
-        case float():
-            if not math.isfinite(value):
-                return None
-            return int(value) if value.is_integer() and -(2.0**63) <= value < 2.0**64 else value
-        case bytes():
-            return value.decode("utf-8", "backslashreplace")
-        case datetime():
-            return (_to_utc(value) if value.tzinfo else value).isoformat().replace("+00:00", "Z")
-        case Decimal():
-            return canonical_extra(float(value))
-        case _:  # date, time, timedelta
-            return str(value)
+        case float() | Decimal():
+            return _as_number(float(value) if isinstance(value, Decimal) else value)
+        case _:
+            return _as_text(value)
 
 
 def _as_float(value: int) -> float | None:
@@ -106,6 +98,22 @@ def _as_float(value: int) -> float | None:
         return float(value)
     except OverflowError:  # as in a column of floats, where it would be infinite
         return None
+
+
+def _as_number(value: float) -> float | None:
+    if not math.isfinite(value):
+        return None
+    return int(value) if value.is_integer() and -(2.0**63) <= value < 2.0**64 else value
+
+
+def _as_text(value: Any) -> str:
+    match value:
+        case bytes():
+            return value.decode("utf-8", "backslashreplace")
+        case datetime():
+            return (_to_utc(value) if value.tzinfo else value).isoformat().replace("+00:00", "Z")
+        case _:  # date, time, timedelta
+            return str(value)
 
 
 UtcTime = Annotated[datetime, BeforeValidator(_parsed), AfterValidator(_to_utc)]

@@ -46,77 +46,58 @@ class _Cell:
             self.icon.set_visibility(True)
 
 
-def strip(sources: Sources, view: View) -> None:
-    """Show it, and keep it as the pipeline is."""
-    with (
-        ui.element("section")
-        .classes(f"w-full {PANEL} py-2 grid gap-x-4 gap-y-2 grid-cols-3 md:grid-cols-5 xl:grid-cols-12")
-        .props('aria-label="Health of the pipeline" data-test=strip') as box
-    ):
-        state = _Cell("Pipeline", "state")
-        state.box.classes("max-md:col-span-3 xl:col-span-2")
-        state.value.props("role=status")
-        events, complete = _Cell("Events in", "events"), _Cell("Trips out", "complete")
-        opened, incomplete = _Cell("Open", "open"), _Cell("Incomplete", "incomplete")
-        late, letters = _Cell("Late events", "late"), _Cell("Dead letters", "letters")
-        account, lag = _Cell("Account", "account"), _Cell("Lag", "lag")
-        account.box.classes("xl:col-span-2")
-        rate = _Cell("Events/s, 5 min", "rate")
-        with rate.box:
-            chart = ui.echart(sparkline([], 5, view.theme)).classes("w-full h-6 -mt-4").props("role=img")
-        rate.note.set_visibility(False)
-        with letters.box.classes("cursor-pointer").props('tabindex=0 role=button aria-haspopup="true"'), ui.menu():
-            listed = ui.column().classes("p-3 gap-1 max-w-md")
+class _Strip:
+    """The cells of the strip, and the list of reasons that opens below that of the dead letters."""
 
-    def show(health: Health) -> None:
-        state.show(*_state(health, sources), icon=_icon(health), colour=_colour(health))
-        box.classes(remove=f"{_RED_EDGE} {_AMBER_EDGE}", add=_edge(health))
-        known = health.account
-        for cell, name, note in (
-            (complete, "complete_trips", "complete"),
-            (opened, "open_trips", "not complete yet"),
-            (incomplete, "incomplete_trips", "timed out"),
-            (late, "late", "trip was forgotten"),
+    def __init__(self, sources: Sources, view: View) -> None:
+        self._sources = sources
+        self._view = view
+        self._shown: Health | None = None
+        with (
+            ui.element("section")
+            .classes(f"w-full {PANEL} py-2 grid gap-x-4 gap-y-2 grid-cols-3 md:grid-cols-5 xl:grid-cols-12")
+            .props('aria-label="Health of the pipeline" data-test=strip') as self._box
         ):
-            cell.show(_UNKNOWN if known is None else f"{known[name]:,}", note)
-        events.show(_UNKNOWN if known is None else f"{known['events']:,}", "read" if health.running else "last known")
-        letters.show(_UNKNOWN if known is None else f"{known['dead_letters']:,}", letters.note.text)
-        if health.difference is None:
-            account.show(_UNKNOWN, "no durable epoch yet")
-        elif health.difference:
-            account.show(f"{health.difference:,} off", "unaccounted for: a bug", icon="error", colour=_BAD)
-        else:
-            account.show("Balances", "of the last epoch", icon="check_circle", colour=_GOOD)
-        if health.lag_offsets is None:
-            lag.show(_UNKNOWN, "not known")
-        else:
-            unit = "bytes" if sources.settings.kafka_bootstrap_servers.startswith("file:") else "messages"
-            lag.show(_span(health.lag_seconds), f"{health.lag_offsets:,} {unit}")
-        rate.show(f"{health.rates[-1][1]:,.0f}" if health.rates and health.running else "0")
+            self._state = _Cell("Pipeline", "state")
+            self._state.box.classes("max-md:col-span-3 xl:col-span-2")
+            self._state.value.props("role=status")
+            self._events, self._complete = _Cell("Events in", "events"), _Cell("Trips out", "complete")
+            self._open, self._incomplete = _Cell("Open", "open"), _Cell("Incomplete", "incomplete")
+            self._late, self._letters = _Cell("Late events", "late"), _Cell("Dead letters", "letters")
+            self._account, self._lag = _Cell("Account", "account"), _Cell("Lag", "lag")
+            self._account.box.classes("xl:col-span-2")
+            self._rate = _Cell("Events/s, 5 min", "rate")
+            with self._rate.box:
+                self._chart = ui.echart(sparkline([], 5, view.theme)).classes("w-full h-6 -mt-4").props("role=img")
+            self._rate.note.set_visibility(False)
+            button = self._letters.box.classes("cursor-pointer").props('tabindex=0 role=button aria-haspopup="true"')
+            with button, ui.menu():
+                self._reasons = ui.column().classes("p-3 gap-1 max-w-md")
 
-    def draw() -> None:
-        chart.options.update(sparkline(sources.watch.health.rates, 5, view.theme))
-        chart.update()
+    def beat(self) -> None:
+        """Show the pipeline's health if it has been looked at anew."""
+        health = self._sources.watch.health
+        if self._shown is not health:
+            self._shown = health
+            self._show(health)
+            self.draw()
 
-    shown: list[Health] = []
+    def draw(self) -> None:
+        """Draw the curve of the rate."""
+        self._chart.options.update(sparkline(self._sources.watch.health.rates, 5, self._view.theme))
+        self._chart.update()
 
-    def beat() -> None:
-        health = sources.watch.health
-        if not shown or shown[0] is not health:
-            shown[:] = [health]
-            show(health)
-            draw()
-
-    async def ask_for_letters() -> None:
+    async def ask_for_letters(self) -> None:
+        """Show the reasons of the dead letters."""
         try:
-            found = await asyncio.to_thread(sources.watch.letters)
+            found = await asyncio.to_thread(self._sources.watch.letters)
         except ChillFlowError as error:
-            letters.note.set_text("reasons not known")
-            letters.note.props["title"] = str(error)
+            self._letters.note.set_text("reasons not known")
+            self._letters.note.props["title"] = str(error)
             return
-        letters.note.set_text(", ".join(f"{each.number:,} {_words(each.kind)}" for each in found) or "none")
-        listed.clear()
-        with listed:
+        self._letters.note.set_text(", ".join(f"{each.number:,} {_words(each.kind)}" for each in found) or "none")
+        self._reasons.clear()
+        with self._reasons:
             ui.label("Reasons of the newest 500 of each partition" if found else "No dead letters").classes(
                 "text-xs font-medium"
             )
@@ -126,9 +107,45 @@ def strip(sources: Sources, view: View) -> None:
             if found:
                 ui.label("chillflow-stream dead-letters list").classes("text-xs font-mono")
 
-    view.changed.append(draw)
-    ui.timer(BEAT, beat)
-    ui.timer(5.0, ask_for_letters)
+    def _show(self, health: Health) -> None:
+        self._state.show(*_state(health, self._sources), icon=_icon(health), colour=_colour(health))
+        self._box.classes(remove=f"{_RED_EDGE} {_AMBER_EDGE}", add=_edge(health))
+        known = health.account
+        for cell, name, note in (
+            (self._events, "events", "read" if health.running else "last known"),
+            (self._complete, "complete_trips", "complete"),
+            (self._open, "open_trips", "not complete yet"),
+            (self._incomplete, "incomplete_trips", "timed out"),
+            (self._late, "late", "trip was forgotten"),
+            (self._letters, "dead_letters", self._letters.note.text),
+        ):
+            cell.show(_UNKNOWN if known is None else f"{known[name]:,}", note)
+        self._show_balance(health.difference)
+        self._show_lag(health)
+        self._rate.show(f"{health.rates[-1][1]:,.0f}" if health.rates and health.running else "0")
+
+    def _show_balance(self, difference: int | None) -> None:
+        if difference is None:
+            self._account.show(_UNKNOWN, "no durable epoch yet")
+        elif difference:
+            self._account.show(f"{difference:,} off", "unaccounted for: a bug", icon="error", colour=_BAD)
+        else:
+            self._account.show("Balances", "of the last epoch", icon="check_circle", colour=_GOOD)
+
+    def _show_lag(self, health: Health) -> None:
+        if health.lag_offsets is None:
+            self._lag.show(_UNKNOWN, "not known")
+        else:
+            unit = "bytes" if self._sources.settings.kafka_bootstrap_servers.startswith("file:") else "messages"
+            self._lag.show(_span(health.lag_seconds), f"{health.lag_offsets:,} {unit}")
+
+
+def strip(sources: Sources, view: View) -> None:
+    """Show it, and keep it as the pipeline is."""
+    made = _Strip(sources, view)
+    view.changed.append(made.draw)
+    ui.timer(BEAT, made.beat)
+    ui.timer(5.0, made.ask_for_letters)
 
 
 def _state(health: Health, sources: Sources) -> tuple[str, str]:

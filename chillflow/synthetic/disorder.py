@@ -51,8 +51,7 @@ class Disorder:
 
     def apply(self, legs: Iterable[Leg]) -> Iterator[Leg]:
         """The legs, one event each, in the order of the places they get."""
-        random = Random(self.seed)  # not for secrets: the same seed, the same stream
-        draw = random.random
+        random = Random(self.seed)
         shuffle, timeout = self.shuffle // _US, self.trip_timeout // _US
         lateness = timeout + shuffle + _PAST_TIMEOUT // _US
         waiting: list[tuple[int, int, Leg]] = []
@@ -73,15 +72,18 @@ class Disorder:
             if waiting and waiting[0][0] <= leg.at:
                 yield from due(leg.at)
             for event in leg.singly():
-                if draw() < self.drop:
-                    self.stats.dropped += 1
-                    continue
-                copies = 1
-                if draw() < self.duplicates:
-                    self.stats.duplicated += 1
-                    copies = 2
-                for _ in range(copies):
-                    at = leg.at + (lateness if draw() < self.late else random.randint(0, shuffle))
+                for _ in range(self._copies(random)):
+                    at = leg.at + (lateness if random.random() < self.late else random.randint(0, shuffle))
                     number += 1
                     heappush(waiting, (at, number, event.moved(at)))
         yield from due(None)
+
+    def _copies(self, random: Random) -> int:
+        """How many times the next event is sent: once, twice, or not at all."""
+        if random.random() < self.drop:
+            self.stats.dropped += 1
+            return 0
+        if random.random() < self.duplicates:
+            self.stats.duplicated += 1
+            return 2
+        return 1

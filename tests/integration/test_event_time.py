@@ -46,7 +46,7 @@ class Model:
             for key, seen in trips.items():
                 self._trip(key, seen, stamp)
 
-    def _trip(self, key: str, seen: list[tuple[int, dict[str, Any], int]], last: int) -> None:
+    def _trip(self, key: str, seen: list[tuple[int, dict[str, Any], int]], last: int) -> None:  # noqa: C901 - a model in one piece
         status, deadline, revision, latest = "gone", 0, 0, 0
         held: dict[str, str] = {}
 

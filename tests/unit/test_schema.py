@@ -35,7 +35,7 @@ TRIP = CompleteTrip(
 )
 
 
-def faults(rule: dict[str, Any], value: Any, place: str = "$") -> list[str]:
+def faults(rule: dict[str, Any], value: Any, place: str = "$") -> list[str]:  # noqa: C901, PLR0912 - a case a keyword
     """Where a value is not as the schema says, as far as this schema goes. What it does not know is a KeyError."""
     found: list[str] = []
     for keyword, wanted in rule.items():
