@@ -56,7 +56,7 @@ def _is_usual(struct: type[msgspec.Struct]) -> Callable[[Any], bool]:
     tests = [f"event.{name}.tzinfo is utc" for name in _TIME_FIELDS if name in struct.__struct_fields__]
     if "extra_columns" in struct.__struct_fields__:
         tests.append("event.extra_columns is None")
-    test: Callable[[Any], bool] = eval(f"lambda event: {' and '.join(tests)}", {"utc": UTC})
+    test: Callable[[Any], bool] = eval(f"lambda event: {' and '.join(tests)}", {"utc": UTC})  # noqa: S307 - our own names
     return test
 
 

@@ -663,7 +663,7 @@ class KafkaWriter:
             return call()
         except (KafkaException, ChillFlowError):
             raise
-        except:  # noqa: E722
+        except:  # noqa: E722, S110 - it may be no exception at all; what it was is asked for below
             pass
         raise self._reason(None, "Kafka")
 

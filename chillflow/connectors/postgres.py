@@ -80,7 +80,7 @@ def _statements(table: Table) -> _Statements:
         f" ({', '.join(map(' '.join, zip(table.columns, types, strict=True)))}) on commit delete rows",
         f"copy {arriving} ({names}) from stdin (format binary)",
         types,
-        f"insert into {target} ({names}) select {arrived} from {arriving} order by {key}"
+        f"insert into {target} ({names}) select {arrived} from {arriving} order by {key}"  # noqa: S608 - our own names
         f" on conflict ({key}) do update set {changed}, updated_at = now() where ({there}) < ({newer})",
     )
 
@@ -151,7 +151,7 @@ class PostgresDatabase:
         with self._errors(), self._connected().transaction():
             return {
                 f"{table.schema}.{table.name}": self._connected()
-                .execute(sql.SQL(f"delete from {table.schema}.{table.name} where {which}"))
+                .execute(sql.SQL(f"delete from {table.schema}.{table.name} where {which}"))  # noqa: S608 - our own names
                 .rowcount
                 for table, which in ASSEMBLED.items()
             }
@@ -159,7 +159,7 @@ class PostgresDatabase:
     def check(self) -> None:
         with self._errors(), self._connected().transaction():
             for table in TABLES:
-                self._connected().execute(sql.SQL(f"select 1 from {table.schema}.{table.name} limit 1"))
+                self._connected().execute(sql.SQL(f"select 1 from {table.schema}.{table.name} limit 1"))  # noqa: S608 - our own names
 
     def upsert(self, rows: Rows) -> None:
         self._patiently(lambda: self._upsert(rows))
@@ -208,7 +208,7 @@ class PostgresDatabase:
             connection = self._connected()
             # locked in the order of the key first, as an upsert locks them
             connection.execute(
-                f"select count(*) from (select {_RETIRED} order by {', '.join(ZONE_WINDOW.key)} for update) as locked",
+                f"select count(*) from (select {_RETIRED} order by {', '.join(ZONE_WINDOW.key)} for update) as locked",  # noqa: S608 - our own names
                 [before],
             )
             return connection.execute(f"delete {_RETIRED}", [before]).rowcount

@@ -23,7 +23,7 @@ def _upsert(table: Table) -> str:
     changed = ", ".join(f"{name} = excluded.{name}" for name in table.columns[len(table.key) :])
     there, newer = (", ".join(f"{row}.{name}" for name in table.guard) for row in (target, "excluded"))
     return (
-        f"insert into {target} ({', '.join(table.columns)}) values ({', '.join('?' * len(table.columns))})"
+        f"insert into {target} ({', '.join(table.columns)}) values ({', '.join('?' * len(table.columns))})"  # noqa: S608 - our own names
         f" on conflict ({', '.join(table.key)}) do update set {changed}, updated_at = current_timestamp"
         f" where ({there}) < ({newer})"
     )
@@ -89,14 +89,14 @@ class SqliteDatabase:
         with self._errors(), self._connected() as connection:
             connection.execute("begin immediate")
             return {
-                f"{table.schema}.{table.name}": connection.execute(f"delete from {_name(table)} where {which}").rowcount
+                f"{table.schema}.{table.name}": connection.execute(f"delete from {_name(table)} where {which}").rowcount  # noqa: S608 - our own names
                 for table, which in ASSEMBLED.items()
             }
 
     def check(self) -> None:
         with self._errors():
             for table in TABLES:
-                self._connected().execute(f"select 1 from {_name(table)} limit 1").fetchone()
+                self._connected().execute(f"select 1 from {_name(table)} limit 1").fetchone()  # noqa: S608 - our own names
 
     def upsert(self, rows: Rows) -> None:
         with self._errors(), self._connected() as connection:
@@ -123,7 +123,7 @@ class SqliteDatabase:
                   and (:since is null or pickup_ts >= :since) and (:until is null or pickup_ts < :until)
                 order by pickup_ts, trip_key limit :limit
             ) order by min(pickup_ts, dropoff_ts), trip_key
-        """
+        """  # noqa: S608 - our own names
         values = {
             "key": trip_key,
             "since": since and _text(since),

@@ -166,11 +166,11 @@ class Database(Protocol):
 
 def migrations() -> list[Migration]:
     """All steps, in their order."""
-    steps = []
-    for file in sorted((files(__package__) / "migrations").iterdir(), key=lambda path: path.name):
-        if match := re.fullmatch(r"(\d{4})_(\w+)\.sql", file.name):
-            steps.append(Migration(int(match[1]), match[2], file.read_text()))
-    return steps
+    return [
+        Migration(int(match[1]), match[2], file.read_text())
+        for file in sorted((files(__package__) / "migrations").iterdir(), key=lambda path: path.name)
+        if (match := re.fullmatch(r"(\d{4})_(\w+)\.sql", file.name))
+    ]
 
 
 class UnfitError(ValueError):

@@ -16,7 +16,7 @@ __all__ = ["MOST", "Flow", "Newest", "Scale", "city", "flows", "newest", "scale"
 MOST = 8
 """Zones in a list."""
 _SUMS = "trips, total_amount, tip_amount, timed_trips, card_trips, distance_m, duration_s"
-_NEWEST: Statement = f"select window_minutes, window_start, {_SUMS}, final from mart.city_now order by window_minutes"
+_NEWEST: Statement = f"select window_minutes, window_start, {_SUMS}, final from mart.city_now order by window_minutes"  # noqa: S608 - our own names
 _SPAN: Statement = """
     select (select min(window_start) from mart.zone_window where window_minutes = %(minutes)s),
            (select max(window_start) from mart.zone_window where window_minutes = %(minutes)s)
@@ -25,18 +25,18 @@ _ZONES: Statement = f"""
     select pu_zone_id, {_SUMS}, final from mart.zone_window
     where window_minutes = %(minutes)s and window_start = %(start)s and trips > 0
     order by trips desc, pu_zone_id
-"""
+"""  # noqa: S608 - our own names
 _CITY: Statement = f"""
     select window_start, {_SUMS}, final from mart.city_window
     where window_minutes = %(minutes)s and window_start >= %(since)s and window_start < %(until)s and trips > 0
     order by window_start
-"""
+"""  # noqa: S608 - our own names
 _ZONE: Statement = f"""
     select window_start, {_SUMS}, final from mart.zone_window
     where pu_zone_id = %(zone)s and window_minutes = %(minutes)s
       and window_start >= %(since)s and window_start < %(until)s and trips > 0
     order by window_start
-"""
+"""  # noqa: S608 - our own names
 _SCALE: Statement = """
     select coalesce(max(trips), 0), coalesce(max(total_amount), 0), coalesce(max(tip_amount), 0) from mart.zone_window
     where window_minutes = %(minutes)s and window_start >= %(since)s and window_start < %(until)s

@@ -58,7 +58,7 @@ class Server:
     @property
     def url(self) -> str:
         """Where it can be reached from this machine."""
-        host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self._host, self._host)
+        host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self._host, self._host)  # noqa: S104 - looked up
         return f"http://{f'[{host}]' if ':' in host else host}:{self._server.server_address[1]}"
 
     def close(self) -> None:

@@ -50,8 +50,8 @@ def logs(draw: st.DrawFn) -> list[Record]:
     for number in range(draw(st.integers(1, 4))):
         begin = BEGINNING + timedelta(hours=draw(st.integers(0, 15 * 24)))
         for make in makers:
-            for version in draw(st.lists(st.integers(0, 2), max_size=3)):
-                events.append(make(trip_key=f"trip {number}", event_time=begin, event_version=version))
+            versions = draw(st.lists(st.integers(0, 2), max_size=3))
+            events += [make(trip_key=f"trip {number}", event_time=begin, event_version=each) for each in versions]
     if draw(st.booleans()):
         events.sort(key=lambda event: event.event_time)
     else:
