@@ -2,10 +2,11 @@
 PYTHON ?= $(shell for v in 3.12 3.11; do p=$$(command -v python$$v) && $$p -c '' 2>/dev/null && echo $$p && exit; done; echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(PYTEST_OPTIONS)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long chaos bench stream docs lint format check servers servers-stop clean
+.PHONY: help install demo test test-long chaos bench stream docs lint format check check-fast servers servers-stop clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -27,13 +28,13 @@ demo: $(VENV)/.runtime  ## generated trips through both dataflows, no server nee
 	$(BIN)/chillflow-stream demo
 
 test: $(VENV)/.dev  ## the tests, on a real Kafka and a real Postgres that it starts itself
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+	$(PYTEST)
 
-test-long: $(VENV)/.dev  ## what need not run each time: the wheel under Python 3.11 and 3.12, old and new dependencies
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal tests/long
+test-long: $(VENV)/.dev  ## what need not run each time: kills and outages, whole months, the wheel under each Python
+	$(PYTEST) --long
 
 chaos: $(VENV)/.dev  ## 100 kills on files, 100 on servers, 60 outages (half an hour)
-	CHILLFLOW_KILLS=100 CHILLFLOW_FAULTS=60 CHILLFLOW_OUTAGE_SECONDS=95 $(BIN)/python -m pytest -rP tests/chaos
+	CHILLFLOW_KILLS=100 CHILLFLOW_FAULTS=60 CHILLFLOW_OUTAGE_SECONDS=95 $(BIN)/python -m pytest --long -rP tests/chaos
 
 bench: $(VENV)/.dev  ## the whole job beside a loop by hand and Bytewax's own parts, and what else is measured
 	$(BIN)/python -m benchmarks --write benchmarks/RESULTS.md
@@ -54,7 +55,11 @@ format: $(VENV)/.dev  ## ruff's fixes and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-check: lint test  ## both; CI runs it, and then test-long
+check: lint  ## lint, and the tests with their coverage, which may not fall; CI runs it, and then test-long
+	$(MAKE) test PYTEST_OPTIONS=--cov
+
+check-fast: lint  ## for between two edits: lint, and the tests that need no server
+	$(PYTEST) tests/unit tests/dataflows
 
 servers: $(VENV)/.dev  ## a real Kafka and a real Postgres for development, without Docker
 	$(BIN)/python -m tests.servers start

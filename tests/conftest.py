@@ -17,6 +17,7 @@ from typing import TypeVar
 import pytest
 
 from tests.missing import missing, pytest_terminal_summary  # noqa: F401 - the hook is for pytest to find
+from tests.real_trips import LONG
 from tests.servers import shared
 from tests.servers.kafka import KafkaServer
 from tests.servers.kafka_secured import SecuredKafkaServer
@@ -63,18 +64,33 @@ class RunningPostgres:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests by the servers they use, before `-m "not kafka"` chooses among them."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Choose the tests of this run, and mark them by the servers they use, before `-m "not kafka"` chooses again."""
+    chosen = ("long", "scaled") if config.getoption("--long") else ("every_time", "scaled")
+    others = [item for item in items if _kind(item) not in chosen]
+    items[:] = [item for item in items if _kind(item) in chosen]
+    config.hook.pytest_deselected(items=others)
     for item in items:
         for marker, fixtures in MARKERS.items():
             if fixtures.intersection(getattr(item, "fixturenames", ())):
                 item.add_marker(marker)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that chooses what `make test-long` runs."""
+    parser.addoption("--long", action="store_true", help="run what is marked `long`, and all of what is `scaled`")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Have a folder and threads ready for the servers of the session: in the first process, before any worker."""
+    if config.getoption("--long"):
+        os.environ[LONG] = "1"
     config.stash[SERVING] = ExitStack()
     config.stash[SERVING].enter_context(shared.serving())
+
+
+def _kind(item: pytest.Item) -> str:
+    return next((kind for kind in ("long", "scaled") if item.get_closest_marker(kind)), "every_time")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

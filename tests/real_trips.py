@@ -9,6 +9,8 @@ import pyarrow.parquet as pq
 
 GREEN = "green_tripdata_2024-01.parquet"
 YELLOW = "yellow_tripdata_2025-01_sample.parquet"
+LONG = "CHILLFLOW_TEST_LONG"
+"""The variable that says so to all processes of a run of `make test-long`."""
 SAMPLES = Path(__file__).with_name("data")
 
 
@@ -25,6 +27,18 @@ def whole_file(name: str) -> Path | None:
 def real_file(name: str) -> Path:
     """Return the file that tests of real trips are to use: the whole one if it is there, else its sample."""
     return whole_file(name) or SAMPLES / name
+
+
+def is_long() -> bool:
+    """Return whether this is `make test-long`."""
+    return bool(os.environ.get(LONG))
+
+
+def scaled_file(name: str) -> Path:
+    """Return the file for a test of whole pipelines, marked `scaled`: each time the sample, and in `make test-long` the
+    whole one.
+    """
+    return real_file(name) if is_long() else SAMPLES / name
 
 
 def rows_of(path: Path) -> int:

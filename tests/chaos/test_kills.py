@@ -23,12 +23,14 @@ from tests.chaos.results import DISORDER, assert_undisturbed, undisturbed
 from tests.chaos.witness import AnyWitness, FileWitness, Witness
 from tests.integration.cli import Pipeline
 from tests.integration.conftest import embedded, on_servers, pipeline  # noqa: F401
-from tests.real_trips import rows_of
+from tests.real_trips import is_long, rows_of
 
-KILLS = int(os.environ.get("CHILLFLOW_KILLS", "10"))
+KILLS = int(os.environ.get("CHILLFLOW_KILLS") or (10 if is_long() else 3))
 SEED = int(os.environ.get("CHILLFLOW_SEED", "1"))
 SECONDS_A_KILL = 20
 """More than it takes with the start before it: the replay, which is to last for all of them, is so slow."""
+RATE = 1500
+"""Events a second at most."""
 
 
 @dataclass
@@ -51,11 +53,12 @@ class Toll:
         )
 
 
+@pytest.mark.scaled
 @pytest.mark.timeout(180 + 30 * KILLS)
 def test_killed_workers_write_everything_once(pipeline: Pipeline, month_of_trips: Path) -> None:  # noqa: F811
     print(f"CHILLFLOW_SEED={SEED} CHILLFLOW_KILLS={KILLS}")
     chance, toll = random.Random(SEED), Toll()
-    rate = 5 * rows_of(month_of_trips) // (KILLS * SECONDS_A_KILL)
+    rate = min(RATE, 5 * rows_of(month_of_trips) // (KILLS * SECONDS_A_KILL))
     pipeline.run("init-db")
     pipeline.run("create-topic")
     pipeline.assemble()  # makes the topics of the results

@@ -18,6 +18,8 @@ from tests.integration.cli import Pipeline, Running
 from tests.integration.conftest import on_servers  # noqa: F401
 from tests.servers.kafka_topics import KafkaTopics
 
+pytestmark = pytest.mark.long
+
 SUCCESSORS = 3
 
 

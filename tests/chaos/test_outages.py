@@ -29,6 +29,8 @@ from tests.servers.kafka_topics import KafkaTopics
 from tests.servers.postgres import PostgresServer
 from tests.servers.proxy import Proxy
 
+pytestmark = pytest.mark.long
+
 FAULTS = int(os.environ.get("CHILLFLOW_FAULTS", "11"))
 SEED = int(os.environ.get("CHILLFLOW_SEED", "1"))
 OUTAGE_SECONDS = int(os.environ.get("CHILLFLOW_OUTAGE_SECONDS", "5"))

@@ -16,6 +16,8 @@ from chillflow.synthetic.trips import generate
 from tests.integration.cli import Pipeline, Read
 from tests.integration.conftest import embedded, on_servers, pipeline  # noqa: F401
 
+pytestmark = pytest.mark.long
+
 SEED = int(os.environ.get("CHILLFLOW_SEED", "1"))
 TRIPS = 4_000
 DAYS = 12

@@ -17,6 +17,8 @@ from tests.integration.conftest import trips_file  # noqa: F401
 from tests.servers.kafka import KafkaServer
 from tests.servers.kafka_topics import KafkaTopics
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def on_own_kafka(own_kafka: KafkaServer, tmp_path: Path) -> Pipeline:

@@ -19,7 +19,7 @@ def children(pid: int) -> list[int]:
 
 def test_a_day_goes_by_and_ctrl_c_ends_it(embedded: Pipeline, page: Page) -> None:
     bare: dict[str, Any] = dict.fromkeys(("KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL", "CHILLFLOW_RECOVERY_DIR"))
-    command = ("demo", "--live", "--trips", 3000, "--minutes", 0.5, "--port", 0, "--folder", "here")
+    command = ("demo", "--live", "--trips", 1500, "--minutes", 0.25, "--port", 0, "--folder", "here")
     with embedded.start(*command, **bare) as running:
         running.wait_for(lambda: "http://" in running.stderr.read_text(), timeout=60)
         url = address(running)
@@ -35,7 +35,7 @@ def test_a_day_goes_by_and_ctrl_c_ends_it(embedded: Pipeline, page: Page) -> Non
         looked.wait(lambda: looked.text("state").startswith("Pipeline\ncheck_circle\nRunning"), timeout=60)
         first = looked.window[0]
         looked.wait(lambda: looked.window[0] > first, timeout=30)
-        looked.wait(lambda: looked.number("complete") > 2500, timeout=90)
+        looked.wait(lambda: looked.number("complete") > 1250, timeout=90)
         looked.wait(lambda: looked.number("incomplete") > 0, timeout=30)
         assert "Balances" in looked.text("account")
 
@@ -55,7 +55,7 @@ def test_a_day_goes_by_and_ctrl_c_ends_it(embedded: Pipeline, page: Page) -> Non
 
 def test_a_pipeline_that_fails_ends_the_demo_with_its_reason(embedded: Pipeline) -> None:
     bare: dict[str, Any] = dict.fromkeys(("KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL", "CHILLFLOW_RECOVERY_DIR"))
-    said = embedded.run(
+    said = embedded.process(
         "demo", "--live", "--trips", 100, "--port", 0, code=1, CHILLFLOW_METRICS_HOST="198.51.100.1", **bare
     ).stderr
     assert "error: assemble failed: cannot serve metrics on 198.51.100.1" in said

@@ -27,6 +27,7 @@ from tests.servers.kafka_topics import KafkaTopics
 
 COMMAND = Path(sys.executable).with_name("chillflow-stream")
 TIMEOUT = 90.0
+KEPT = {"PATH", "HOME", "LANG", "TZ", "TMPDIR", "PYTHONPATH"}
 PRODUCED = {"trips", "events", "delivered", "rejected", "seconds"}
 ACCOUNT = {
     "events",
@@ -267,11 +268,7 @@ class Pipeline:
     _started: int = 0
 
     def __post_init__(self) -> None:
-        kept = {
-            name: os.environ[name]
-            for name in ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "PYTHONPATH")
-            if name in os.environ
-        }
+        kept = {name: value for name, value in os.environ.items() if name in KEPT or name.startswith("COVERAGE_")}
         self.environment = {
             **kept,
             "COLUMNS": "80",
@@ -328,7 +325,8 @@ class Pipeline:
         """The one line in which the command says why it failed."""
         done = self.run(*arguments, code=code, **changes)
         assert done.stdout == ""
-        (line,) = done.stderr.splitlines()
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+        line = done.stderr.strip()
         assert line.startswith("error: "), line
         return line.removeprefix("error: ")
 

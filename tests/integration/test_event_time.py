@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from tests.integration.cli import Pipeline, Read
-from tests.real_trips import GREEN, YELLOW, real_file, rows_of
+from tests.real_trips import GREEN, YELLOW, rows_of, scaled_file
 
 HOUR = 3_600_000
 RANK = 20
@@ -97,8 +97,9 @@ def revisions(messages: list[Read]) -> dict[str, int]:
     return {message.json["trip_key"]: message.json["revision"] for message in messages}
 
 
+@pytest.mark.scaled
 def test_a_month_in_disorder(pipeline: Pipeline) -> None:
-    file = real_file(GREEN)
+    file = scaled_file(GREEN)
     pipeline.run("init-db")
     produced = pipeline.produce(file, *DISORDER.split())
     assert produced["trips"] == rows_of(file)
@@ -132,7 +133,7 @@ SHORT: dict[str, Any] = {
 """In two hours of a log trips time out, are completed after all, corrected, forgotten; and events are late."""
 
 
-@pytest.fixture(params=["embedded", pytest.param("on_kafka", marks=pytest.mark.kafka)])
+@pytest.fixture
 def without_tables(request: pytest.FixtureRequest) -> Pipeline:
     """A pipeline of topics only, on files and on Kafka."""
     chosen: Pipeline = request.getfixturevalue(request.param)
@@ -140,10 +141,21 @@ def without_tables(request: pytest.FixtureRequest) -> Pipeline:
     return chosen
 
 
-@pytest.mark.parametrize("partitions", [1, 4, 12])
+@pytest.mark.parametrize(
+    ("without_tables", "partitions"),
+    [
+        ("embedded", 1),
+        pytest.param("embedded", 4, marks=pytest.mark.long),
+        ("embedded", 12),
+        pytest.param("on_kafka", 1, marks=[pytest.mark.kafka, pytest.mark.long]),
+        pytest.param("on_kafka", 4, marks=pytest.mark.kafka),
+        pytest.param("on_kafka", 12, marks=[pytest.mark.kafka, pytest.mark.long]),
+    ],
+    indirect=["without_tables"],
+)
 def test_the_same_log_gives_the_same_results(without_tables: Pipeline, partitions: int) -> None:
     pipeline, some = without_tables, without_tables.folder / "some.parquet"
-    trips = pl.read_parquet(real_file(YELLOW))
+    trips = pl.read_parquet(scaled_file(YELLOW))
     trips.gather_every(max(1, trips.height // 3_000)).write_parquet(some)
     pipeline.environment["CHILLFLOW_PARTITIONS"] = str(partitions)
     disorder = ["--shuffle-seconds=600", "--duplicates=0.05", "--drop=0.03", "--late=0.02", "--seed=5"]

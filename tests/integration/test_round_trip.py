@@ -12,7 +12,7 @@ from polars.testing import assert_frame_equal
 
 from chillflow.synthetic.trips import generate
 from tests.integration.cli import ACCOUNT, PRODUCED, Pipeline
-from tests.real_trips import GREEN, YELLOW, real_file
+from tests.real_trips import GREEN, YELLOW, scaled_file
 
 ZONE = "America/New_York"
 NAMES = {
@@ -100,9 +100,10 @@ def to_cents(rows: pl.DataFrame) -> pl.DataFrame:
     ).sort(pl.all(), nulls_last=False)
 
 
+@pytest.mark.scaled
 @pytest.mark.parametrize(("name", "workers"), [(GREEN, 1), (YELLOW, 2)])
 def test_every_trip_of_a_file_comes_out_as_it_went_in(pipeline: Pipeline, name: str, workers: int) -> None:
-    file = real_file(name)
+    file = scaled_file(name)
     expected = source(file)
 
     pipeline.run("init-db")

@@ -13,7 +13,7 @@ from polars.testing import assert_frame_equal
 
 from tests.integration import windows
 from tests.integration.cli import Pipeline
-from tests.real_trips import GREEN, YELLOW, real_file, rows_of
+from tests.real_trips import GREEN, YELLOW, rows_of, scaled_file
 
 DISORDER = ["--shuffle-seconds", "3600", "--duplicates", "0.05", "--drop", "0.01", "--late", "0.01", "--seed", "3"]
 
@@ -26,10 +26,11 @@ def assert_exact(pipeline: Pipeline, *, table: bool = True) -> pl.DataFrame:
     return expected
 
 
+@pytest.mark.scaled
 @pytest.mark.parametrize("name", [GREEN, YELLOW])
 @pytest.mark.parametrize("disorder", [[], DISORDER], ids=["in order", "disorder"])
 def test_real_files(pipeline: Pipeline, name: str, disorder: list[str]) -> None:
-    file = real_file(name)
+    file = scaled_file(name)
     pipeline.run("init-db")
     pipeline.produce(file, *disorder)
     summary = pipeline.assemble("--workers", 2)
@@ -40,8 +41,16 @@ def test_real_files(pipeline: Pipeline, name: str, disorder: list[str]) -> None:
     assert (0.95 if disorder else 1) * rows_of(file) <= summary["complete_trips"] <= rows_of(file)
 
 
-@pytest.mark.parametrize("partitions", [1, 4, 12])
-@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("partitions", "workers"),
+    [
+        *((1, 1), (4, 2), (12, 3)),
+        *(
+            pytest.param(partitions, workers, marks=pytest.mark.long)
+            for partitions, workers in [(1, 2), (1, 3), (4, 1), (4, 3), (12, 1), (12, 2)]
+        ),
+    ],
+)
 def test_a_partition_that_is_a_month_ahead(embedded: Pipeline, tmp_path: Path, partitions: int, workers: int) -> None:
     """Reading a backlog brings the partitions in big chunks; here one holds nothing but trips of a month later."""
     now, ahead = tmp_path / "now.parquet", tmp_path / "ahead.parquet"

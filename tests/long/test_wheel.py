@@ -17,7 +17,7 @@ from packaging.version import Version
 from tests.archives import FOLDERS, PACKAGES, ROOT, add_to_another_project, build, copy, run, uv
 from tests.missing import missing
 
-pytestmark = pytest.mark.timeout(2400)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(2400)]
 
 VERSIONS = ("3.11", "3.12")
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
