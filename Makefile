@@ -2,7 +2,7 @@
 PYTHON ?= $(shell for v in 3.12 3.11; do p=$$(command -v python$$v) && $$p -c '' 2>/dev/null && echo $$p && exit; done; echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
-PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(PYTEST_OPTIONS)
+PYTEST = $(BIN)/python -m pytest --numprocesses auto --dist worksteal $(PYTEST_OPTIONS)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help

@@ -81,6 +81,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run what is marked `long`, and all of what is `scaled`")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than cores, at most nine: tests wait for servers a third of the time."""
+    return min(os.cpu_count() or 1, 8) + 1
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Have a folder and threads ready for the servers of the session: in the first process, before any worker."""
     if config.getoption("--long"):

@@ -224,7 +224,7 @@ def test_another_day_can_be_chosen(embedded: Pipeline, page: Page, tmp_path: Any
 
 @pytest.mark.kafka
 @pytest.mark.postgres
-def test_ten_viewers_ask_the_database_no_more_than_one(on_servers: Pipeline, page: Page, day_of_trips: Any) -> None:
+def test_five_viewers_ask_the_database_no_more_than_one(on_servers: Pipeline, page: Page, day_of_trips: Any) -> None:
     put_together(on_servers, day_of_trips)
 
     def statements() -> int:
@@ -240,12 +240,12 @@ def test_ten_viewers_ask_the_database_no_more_than_one(on_servers: Pipeline, pag
     with serving(on_servers) as (_, url):
         page.goto(url)
         one = in_five_seconds()
-        others = [page.context.new_page() for _ in range(9)]
+        others = [page.context.new_page() for _ in range(4)]
         for other in others:
             other.goto(url)
         for other in others:
             expect(other.locator("[data-test=total-trips]")).not_to_be_empty()
-        ten = in_five_seconds()
-    print(f"statements in 5 s: {one} for one viewer, {ten} for ten")
+        five = in_five_seconds()
+    print(f"statements in 5 s: {one} for one viewer, {five} for five")
     assert one > 5
-    assert ten < 2.5 * one
+    assert five < 2 * one

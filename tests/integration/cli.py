@@ -323,7 +323,11 @@ class Pipeline:
 
     def fail(self, *arguments: object, code: int = 1, **changes: Any) -> str:
         """The one line in which the command says why it failed."""
-        done = self.run(*arguments, code=code, **changes)
+        return self.reason(self.run(*arguments, code=code, **changes))
+
+    @staticmethod
+    def reason(done: Done) -> str:
+        """The one line that it left behind."""
         assert done.stdout == ""
         assert len(done.stderr.splitlines()) == 1, done.stderr
         line = done.stderr.strip()
