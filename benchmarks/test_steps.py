@@ -4,12 +4,14 @@ It is run outside the test command:
 
     python -m pytest -o addopts= benchmarks/test_steps.py      (also by make bench)
 
-Rounds are of 20,000 trips, so a round's time in ms, divided by 100, is µs an event (by 20: µs a trip).
+Rounds are of 20,000 trips (but for `test_start`), so a round's time in ms, divided by 100, is µs an event (by 20: µs a trip).
 """
 
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -136,3 +138,9 @@ def test_windows(benchmark: BenchmarkFixture, results: list[Any]) -> None:
             units.setdefault(day.unit, Unit(terms)).add(some)
 
     timed(benchmark, work, dict)
+
+
+@pytest.mark.parametrize("command", [["-I", "-c", "pass"], ["-m", "chillflow", "--help"]], ids=["python", "help"])
+def test_start(benchmark: BenchmarkFixture, command: list[str]) -> None:
+    """A bare interpreter, and `--help`: what a person waits for."""
+    timed(benchmark, lambda: subprocess.run([sys.executable, *command], stdout=subprocess.DEVNULL, check=True))
