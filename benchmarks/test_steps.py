@@ -4,7 +4,8 @@ It is run outside the test command:
 
     python -m pytest -o addopts= benchmarks/test_steps.py      (also by make bench)
 
-Rounds are of 20,000 trips (but for `test_start`), so a round's time in ms, divided by 100, is µs an event (by 20: µs a trip).
+Rounds are of 20,000 trips, but for `test_start`: a round's time in ms, divided by 100, is µs an event (by 20: µs a
+trip).
 """
 
 from __future__ import annotations
