@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -77,7 +78,9 @@ for command in {["", *COMMANDS]}:
     app([*command.split(), "--help"], standalone_mode=False)
 print(*sys.modules, file=sys.stderr)
 """
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    command = [sys.executable, "-c", code]
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stderr
 
     packages = {name.partition(".")[0] for name in said.split()}
     assert {"typer", "chillflow"} <= packages
