@@ -73,6 +73,8 @@ _NOT_ALLOWED = {
     ClientError.CLUSTER_AUTHORIZATION_FAILED,
     ClientError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
 }
+_LAST_REPORT_SECONDS = 0.1
+"""How long a failed writer waits for the reports of deliveries that tell why."""
 _FENCED = {ClientError._FENCED, ClientError.INVALID_PRODUCER_EPOCH, ClientError.PRODUCER_FENCED}
 _WATCH_SECONDS = 5.0
 _AT_ONCE = 8
@@ -671,8 +673,11 @@ class KafkaWriter:
         """The error to raise: being shut out if that is the cause, else the first that was kept, else this one.
 
         Of a fatal error the client may say no more than that it is fatal; asked to begin a transaction, it says which
-        one it is. An error after which the transaction cannot go on it names when asked to commit.
+        one it is. An error after which the transaction cannot go on it names when asked to commit. The report of the
+        message that caused it may still be on its way.
         """
+        with suppress(Exception):
+            self._producer.poll(_LAST_REPORT_SECONDS)
         try:
             self._producer.begin_transaction()
         except KafkaException as refusal:

@@ -27,6 +27,7 @@ from tests.servers.kafka_topics import KafkaTopics
 
 COMMAND = Path(sys.executable).with_name("chillflow-stream")
 TIMEOUT = 90.0
+SCENERY = {"init-db", "create-topic", "generate"}
 KEPT = {"PATH", "HOME", "LANG", "TZ", "TMPDIR", "PYTHONPATH"}
 PRODUCED = {"trips", "events", "delivered", "rejected", "seconds"}
 ACCOUNT = {
@@ -294,9 +295,9 @@ class Pipeline:
     def run(self, *arguments: object, code: int | None = 0, timeout: float = TIMEOUT, **changes: Any) -> Done:
         """The command to its end; `changes` are environment variables (None takes one away).
 
-        On files it runs in this process, on servers in one of its own.
+        On files it runs in this process, on servers in one of its own, but for what only sets the scene.
         """
-        if not self.embedded:
+        if not self.embedded and arguments[0] not in SCENERY:
             return self.process(*arguments, code=code, timeout=timeout, **changes)
         done = Done(*run_in_process([*map(str, arguments)], self.folder, self._changed(changes)))
         return done.checked(code)

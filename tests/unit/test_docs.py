@@ -24,6 +24,7 @@ DESIGN = (ROOT / "docs" / "design.md").read_text()
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 COMMANDS: Any = typer.main.get_command(app)
 MAKE_SETTINGS = runpy.run_path(str(ROOT / "docs" / "make_settings.py"))
+SETTINGS_PAGE: str = MAKE_SETTINGS["page"]()
 VARIABLES = {
     str(field.validation_alias or f"CHILLFLOW_{name.upper()}") for name, field in Settings.model_fields.items()
 }
@@ -60,14 +61,14 @@ def anchors(text: str) -> set[str]:
 
 
 def test_the_page_of_settings_is_that_of_the_code() -> None:
-    assert (ROOT / "docs" / "settings.md").read_text() == MAKE_SETTINGS["page"](), "run python docs/make_settings.py"
+    assert (ROOT / "docs" / "settings.md").read_text() == SETTINGS_PAGE, "run python docs/make_settings.py"
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_a_default_is_shown_as_it_is_read(name: str) -> None:
     field = Settings.model_fields[name]
     variable = str(field.validation_alias or f"CHILLFLOW_{name.upper()}")
-    (row,) = (line for line in MAKE_SETTINGS["page"]().splitlines() if line.startswith(f"| `{variable}` |"))
+    (row,) = (line for line in SETTINGS_PAGE.splitlines() if line.startswith(f"| `{variable}` |"))
     shown = row.split(" | ")[2].strip("`") or None
     assert getattr(Settings.model_validate({variable: shown}), name) == field.default
 
