@@ -47,7 +47,7 @@ def register(app: typer.Typer) -> None:
             raise SettingsError(f"--format {output}: expected text or json")
         since: Any = start
         if start not in ("beginning", "end"):
-            time = parse_time("--from", start)
+            time = parse_time("--from", start, settings.source_time_zone)
             assert time is not None
             since = microseconds(time) // 1000
         in_text = output == "text" or (output is None and sys.stdout.isatty())

@@ -12,12 +12,13 @@ from dataclasses import asdict
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from zoneinfo import ZoneInfo
 
 import typer
 
 from chillflow.cli.command import DATABASE, KAFKA, command
 from chillflow.errors import SettingsError
-from chillflow.settings import Settings, source_time_zone
+from chillflow.settings import Settings
 
 if TYPE_CHECKING:
     from chillflow.connectors.replay_source import Pace
@@ -121,7 +122,8 @@ def register(app: typer.Typer) -> None:
         from dataflows.produce import Selection
 
         with_input = settings.model_copy(update={"input": "db"})
-        selection = Selection(limit, trip_key, parse_time("--since", since), parse_time("--until", until))
+        zone = settings.source_time_zone
+        selection = Selection(limit, trip_key, parse_time("--since", since, zone), parse_time("--until", until, zone))
         disorder = _disorder(settings, shuffle_seconds, duplicates, drop, late, seed)
         produce(with_input, selection, Pace(speed, rate), disorder, dry_run=dry_run, as_json=as_json)
 
@@ -152,15 +154,15 @@ def register(app: typer.Typer) -> None:
         typer.echo(f"wrote {trips:,} trips to {out}", err=True)
 
 
-def parse_time(option: str, text: str | None) -> datetime | None:
-    """A time given as an option; without an offset it is wall time of the source."""
+def parse_time(option: str, text: str | None, zone: str) -> datetime | None:
+    """A time given as an option; without an offset it is wall time in `zone`."""
     if text is None:
         return None
     try:
         time = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError as error:
         raise SettingsError(f"{option} {text!r}: expected a time like 2024-01-31 or 2024-01-31T12:00") from error
-    return time if time.tzinfo else time.replace(tzinfo=source_time_zone())
+    return time if time.tzinfo else time.replace(tzinfo=ZoneInfo(zone))
 
 
 def produce(

@@ -286,6 +286,9 @@ def test_trips_of_the_table_can_be_chosen(pipeline: Pipeline, trips_file: Path) 
     }
     wall = "2024-01-01T12:00"  # in New York: five hours behind
     assert chosen("--since", wall) == {key for key in order if times[key] >= datetime(2024, 1, 1, 17, tzinfo=UTC)}
+    assert chosen("--since", wall, "--source-time-zone", "Asia/Tokyo") == {
+        key for key in order if times[key] >= datetime(2024, 1, 1, 3, tzinfo=UTC)
+    }
     assert pipeline.fail("produce-events", "--trip-key", "nobody") == "no trip 'nobody' in stg.complete_trip"
 
 
