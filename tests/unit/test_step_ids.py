@@ -29,8 +29,8 @@ def ids(flow: Dataflow) -> list[str]:
 
 
 def test_steps_of_the_assembly() -> None:
-    ends: list[Any] = [TestingSink([]) for _ in range(3)]
-    assert ids(assemble.build(TestingSource([]), *ends, load(), 4)) == [
+    topics, table, accounts = (TestingSink[Any]([]) for _ in range(3))
+    assert ids(assemble.build(TestingSource([]), topics, table, accounts, load(), 4)) == [
         "trip-assembler.assemble_trips.groups",
         "trip-assembler.keep_account.stateful_flat_map.stateful.stateful_batch",
         "trip-assembler.keep_windows.clock",
