@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(2400)]
 VERSIONS = ("3.11", "3.12")
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 REQUIREMENTS: list[str] = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dashboard"]]
-TOOLS = ("hypothesis", "pytest", "pytest-timeout")
+TOOLS = ("hypothesis", "pytest", "pytest-timeout", "pytest-xdist")
 TESTS = ("tests/unit", "tests/dataflows")
 OF_THE_CHECKOUT = ("test_checks.py", "test_compose.py", "test_deploy.py", "test_docs.py")
 """Tests of files that are in no wheel."""
