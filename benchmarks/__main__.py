@@ -24,7 +24,7 @@ from benchmarks.pipeline import Bench, compare, events_topic
 from benchmarks.state import sizes
 from chillflow.connectors.kafka import KafkaLog
 from chillflow.settings import load
-from chillflow.synthetic.trips import generate
+from chillflow.synthetic.trip_generator import generate
 from tests.servers.kafka import KafkaServer
 from tests.servers.postgres import PostgresServer
 

@@ -21,10 +21,11 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 
 from benchmarks.measuring import Table
 from benchmarks.pipeline import EPOCH, Bench
-from chillflow import operators
+from chillflow.assembly import live_windows
+from chillflow.assembly.results import Outputs
 from chillflow.connectors import sink, source
 from chillflow.connectors.kafka import KafkaReader, KafkaWriter
-from chillflow.outputs import Outputs
+from chillflow.keyed import stateful_map
 from chillflow.running import runner
 from chillflow.running.owning import owned_process
 from chillflow.running.stopping import Drain
@@ -34,15 +35,15 @@ from dataflows.assemble import from_settings
 
 STEPS: dict[str, list[tuple[Any, str]]] = {
     "read: `consume`, its columns": [(KafkaReader, "columns")],
-    "stamps": [(source._Partition, "next_batch"), (source._Partition, "snapshot")],
-    "decode, assemble, put to rest": [(operators._Group, "on_batch")],
+    "watermarks": [(source._SourcePartition, "next_batch"), (source._SourcePartition, "snapshot")],
+    "decode, assemble, put to rest": [(stateful_map._Group, "on_batch")],
     "encode trips": [(Outputs, "trips")],
     "windows": [
         (Outputs, "changes"),
-        (operators, "spread"),
-        (operators._Unit, "on_batch"),
-        (operators._Unit, "on_notify"),
-        (operators._Clock, "on_batch"),
+        (live_windows, "spread"),
+        (live_windows._ShardLogic, "on_batch"),
+        (live_windows._ShardLogic, "on_notify"),
+        (live_windows._ClockLogic, "on_batch"),
     ],
     "encode windows": [(Outputs, "windows"), (Outputs, "window_messages")],
     "send, commit": [
@@ -51,9 +52,9 @@ STEPS: dict[str, list[tuple[Any, str]]] = {
         (KafkaWriter, "send_all"),
     ],
     "snapshots": [
-        (operators._Group, "snapshot"),
-        (operators._Unit, "snapshot"),
-        (operators._Clock, "snapshot"),
+        (stateful_map._Group, "snapshot"),
+        (live_windows._ShardLogic, "snapshot"),
+        (live_windows._ClockLogic, "snapshot"),
     ],
 }
 REST = "Bytewax: channels, pickles, SQLite"

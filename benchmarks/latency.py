@@ -13,10 +13,10 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from benchmarks.measuring import COMMAND, Table
 from benchmarks.pipeline import Bench
-from chillflow.connectors.parquet import ParquetTrips
-from chillflow.replay import RejectedRow
+from chillflow.production.parquet import ParquetTrips
+from chillflow.production.replay import RejectedRow
+from chillflow.production.splitting import Events, encode_events, schedule
 from chillflow.settings import DEFAULT_TIME_ZONE
-from chillflow.splitting import Events, encode_events, schedule
 
 
 def latency(bench: Bench, file: Path, topic: str, rate: int, seconds: int) -> Table:

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 from benchmarks.measuring import COMMAND, Table, environment_with
 from benchmarks.pipeline import Bench, events_topic
-from chillflow.account import read_account
+from chillflow.assembly.account import read_account
 from chillflow.running.recovery import ACCOUNT_FILE
-from chillflow.synthetic.trips import generate
+from chillflow.synthetic.trip_generator import generate
 
 TRIPS_A_DAY = 16_700
 """So 1 M events are 12 days, more than the longest horizon."""

@@ -14,11 +14,11 @@ from typing import Any
 
 from benchmarks.measuring import COMMAND, Run, Table, measured, spread
 from benchmarks.peers import Peer, interpreter
-from chillflow.analytics import FIGURES
-from chillflow.codec import decode_value
 from chillflow.connectors.log import Log
+from chillflow.model.codec import decode_value
+from chillflow.model.measures import MEASURES
+from chillflow.model.topics import TopicSpec, registry
 from chillflow.settings import load
-from chillflow.topics import TopicSpec, registry
 
 BYTEWAX = [sys.executable, "-m", "bytewax.run"]
 EPOCH = 2
@@ -189,7 +189,7 @@ def trips_in(log: Log, topic: str) -> dict[bytes, bytes]:
 def windows_in(log: Log, topic: str) -> dict[bytes, Sequence[float]]:
     """By key, the figures of each window as it was last."""
     return {
-        record.key: [window[name] for name in FIGURES]
+        record.key: [window[name] for name in MEASURES]
         for record in records(log, topic)
         for window in [decode_value(record.value)]
     }

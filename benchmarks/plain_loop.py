@@ -16,11 +16,11 @@ from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from chillflow.codec import KINDS, CompleteTripStruct, decode_keyed, encode_value
-from chillflow.outputs import described, window_message
+from chillflow.assembly.results import described, window_message
+from chillflow.assembly.windows import Window
+from chillflow.model.codec import KINDS, CompleteTripStruct, decode_keyed, encode_value
+from chillflow.model.trips import derived, milliseconds
 from chillflow.settings import load
-from chillflow.trips import derived, milliseconds
-from chillflow.windows import Window
 
 COMMON = {"fetch.queue.backoff.ms": 10, "queued.max.messages.kbytes": 32_768, "isolation.level": "read_committed"}
 LENGTHS = [length // timedelta(milliseconds=1) for length in load().window_lengths]

@@ -24,13 +24,13 @@ from typing import NamedTuple
 
 from benchmarks.long_log import TRIPS_A_DAY
 from benchmarks.measuring import COMMAND
-from chillflow.account import read_account
+from chillflow.assembly.account import read_account
 from chillflow.connectors import open_log
 from chillflow.connectors.log import Log
+from chillflow.model.topics import registry
 from chillflow.running.recovery import ACCOUNT_FILE
 from chillflow.settings import load, to_environment
-from chillflow.synthetic.trips import generate
-from chillflow.topics import registry
+from chillflow.synthetic.trip_generator import generate
 
 FIRST_DAY = date(2024, 1, 1)
 RATE = 500

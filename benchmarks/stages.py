@@ -16,11 +16,11 @@ from benchmarks.measuring import COMMAND, Run, Table, environment_with, measured
 from benchmarks.pipeline import Bench, events_topic
 from chillflow.connectors.log import Log
 from chillflow.connectors.postgres import PostgresDatabase
-from chillflow.connectors.tables import COMPLETE_TRIP
-from chillflow.producer import TripEventProducer
+from chillflow.model.table_rows import COMPLETE_TRIP
+from chillflow.model.trips import CompleteTrip
+from chillflow.production.producer import TripEventProducer
 from chillflow.settings import load
-from chillflow.synthetic.trips import generate
-from chillflow.trips import CompleteTrip
+from chillflow.synthetic.trip_generator import generate
 
 
 def produce(servers: str, topic: str, file: Path, trips: int) -> Run:

@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring import Table
-from chillflow.assembly import Assembly
-from chillflow.codec import decode_all, decode_keyed
-from chillflow.compression import compress, decompress
+from chillflow.assembly.rules import Assembly
 from chillflow.connectors.log import LogRecord
-from chillflow.connectors.parquet import ParquetTrips
-from chillflow.keygroup import Keyed, KeyGroup, Record
-from chillflow.replay import RejectedRow
+from chillflow.keyed.batches import Record
+from chillflow.keyed.compression import compress, decompress
+from chillflow.keyed.group import KeyedLogic, KeyGroup
+from chillflow.keyed.watermark import NO_WATERMARK
+from chillflow.model.codec import decode_all, decode_keyed
+from chillflow.production.parquet import ParquetTrips
+from chillflow.production.replay import RejectedRow
+from chillflow.production.splitting import Events, encode_events, schedule
 from chillflow.settings import DEFAULT_TIME_ZONE, Settings
-from chillflow.splitting import Events, encode_events, schedule
-from chillflow.streamtime import NO_TIME
-from chillflow.synthetic.trips import generate
+from chillflow.synthetic.trip_generator import generate
 
 STEPS_TRIPS = 20_000
 
@@ -41,7 +42,7 @@ def rules() -> Assembly:
 def group(snapshot: Any = None) -> KeyGroup[Any, Any]:
     """A key group of trips, as the dataflow has them."""
     assembly = rules()
-    keyed = Keyed(
+    keyed = KeyedLogic(
         assembly.assemble,
         assembly.expire,
         decode_keyed,
@@ -60,7 +61,7 @@ def sizes(folder: Path) -> Table:
     rows = []
     firsts = list({each.key: each for each in reversed(events)}.values())
     for name, some in (("open trip, of one event", firsts), ("remembered trip, of all five", events)):
-        records = [Record(NO_TIME, each.offset, each.key, each.value, None, each.timestamp) for each in some]
+        records = [Record(NO_WATERMARK, each.offset, each.key, each.value, None, each.timestamp) for each in some]
         tracemalloc.start()
         before, _ = tracemalloc.get_traced_memory()
         one = group()

@@ -16,8 +16,8 @@ import bytewax.operators.windowing as w
 from bytewax.connectors.kafka import KafkaSink, KafkaSinkMessage, KafkaSource
 from bytewax.dataflow import Dataflow
 
-from chillflow.codec import decode_value, encode_value
-from chillflow.events import EVENT_TYPES
+from chillflow.model.codec import decode_value, encode_value
+from chillflow.model.events import EVENT_TYPES
 
 SERVERS, TOPIC, TRIPS, WINDOWS = (os.environ[f"BENCH_{name}"] for name in ("SERVERS", "TOPIC", "TRIPS", "WINDOWS"))
 ALIGN = datetime(2024, 1, 1, tzinfo=UTC)

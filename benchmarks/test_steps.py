@@ -21,16 +21,16 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.state import group, rules, some_events
-from chillflow.analytics import change_of
-from chillflow.codec import decode_keyed
+from chillflow.assembly.results import Outputs
+from chillflow.assembly.windows import Terms, WindowShard, spread
 from chillflow.connectors.inspection import body_time
 from chillflow.connectors.log import LogRecord
-from chillflow.keygroup import Record
-from chillflow.operators import group_of
-from chillflow.outputs import Outputs
+from chillflow.keyed.batches import Record
+from chillflow.keyed.placement import group_of
+from chillflow.keyed.watermark import WatermarkTracker
+from chillflow.model.codec import decode_keyed
+from chillflow.model.measures import change_of
 from chillflow.settings import Settings
-from chillflow.streamtime import StreamTime
-from chillflow.windows import Terms, Unit, spread
 
 ROUNDS = 9
 
@@ -44,10 +44,10 @@ def events(tmp_path_factory: pytest.TempPathFactory) -> list[LogRecord]:
 @pytest.fixture(scope="module")
 def records(events: list[LogRecord]) -> list[Record]:
     """The same as a source hands them on."""
-    stamps = StreamTime(20).observe_all([each.timestamp for each in events])
+    watermarks = WatermarkTracker(20).observe_all([each.timestamp for each in events])
     return [
-        Record(stamp, each.offset, each.key, each.value, None, each.timestamp)
-        for stamp, each in zip(stamps, events, strict=True)
+        Record(watermark, each.offset, each.key, each.value, None, each.timestamp)
+        for watermark, each in zip(watermarks, events, strict=True)
     ]
 
 
@@ -70,8 +70,8 @@ def test_source(benchmark: BenchmarkFixture, events: list[LogRecord]) -> None:
     """Stamps and key groups."""
 
     def work() -> object:
-        stamps = StreamTime(20).observe_all([each[1] for each in events])
-        return [(stamp, group_of(each[2], 16)) for stamp, each in zip(stamps, events, strict=True)]
+        watermarks = WatermarkTracker(20).observe_all([each[1] for each in events])
+        return [(watermark, group_of(each[2], 16)) for watermark, each in zip(watermarks, events, strict=True)]
 
     timed(benchmark, work)
 
@@ -98,12 +98,12 @@ def test_assemble(benchmark: BenchmarkFixture, records: list[Record]) -> None:
 
 def test_mapper(benchmark: BenchmarkFixture, records: list[Record]) -> None:
     """Of it, the rules alone."""
-    decoded = [(each.key, decode_keyed(each.key or b"", each.value), each.stamp) for each in records]
+    decoded = [(each.key, decode_keyed(each.key or b"", each.value), each.watermark) for each in records]
     assembly = rules()
 
     def work(states: dict[Any, Any]) -> None:
-        for key, event, stamp in decoded:
-            states[key], _ = assembly.assemble(states.get(key), event, stamp)
+        for key, event, watermark in decoded:
+            states[key], _ = assembly.assemble(states.get(key), event, watermark)
 
     timed(benchmark, work, dict)
 
@@ -134,9 +134,9 @@ def test_windows(benchmark: BenchmarkFixture, results: list[Any]) -> None:
     hour = timedelta(hours=1)
     terms = Terms.of([hour / 4, hour], timedelta(0), 24 * hour)
 
-    def work(units: dict[str, Unit]) -> None:
+    def work(units: dict[str, WindowShard]) -> None:
         for day, some in spread(change for each in results if (change := change_of(each.trip))).items():
-            units.setdefault(day.unit, Unit(terms)).add(some)
+            units.setdefault(day.unit, WindowShard(terms)).add(some)
 
     timed(benchmark, work, dict)
 

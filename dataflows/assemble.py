@@ -15,24 +15,26 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
-from chillflow import account
 from chillflow import operators as cf_op
-from chillflow.account import AccountFile, difference, read_account
-from chillflow.assembly import Assembly
-from chillflow.codec import decode_all, decode_keyed
+from chillflow.assembly import account
+from chillflow.assembly.account import difference, read_account
+from chillflow.assembly.live_windows import live_windows
+from chillflow.assembly.results import Outputs
+from chillflow.assembly.rules import Assembly
+from chillflow.assembly.windows import Terms
 from chillflow.connectors import ensure_topics, open_database, open_log
+from chillflow.connectors.account_file import AccountFile
 from chillflow.connectors.log import Log
 from chillflow.connectors.sink import ExactlyOnceSink
 from chillflow.connectors.source import LogSource
 from chillflow.connectors.table_sink import TableSink
-from chillflow.outputs import Outputs
+from chillflow.model.codec import decode_all, decode_keyed
+from chillflow.model.topics import registry
 from chillflow.running.bytewax_run import BytewaxRun
 from chillflow.running.recovery import are_placed
 from chillflow.running.stopping import Drain
 from chillflow.settings import Settings
 from chillflow.telemetry import Telemetry
-from chillflow.topics import registry
-from chillflow.windows import Terms
 
 FLOW_ID = "trip-assembler"
 
@@ -126,7 +128,7 @@ def build(
         on_snapshot=snapshot_bytes.labels("trips").inc,
     )
     changes = op.map("take_changes", assembled.results, outputs.changes)
-    live = cf_op.live_windows(
+    live = live_windows(
         "keep_windows",
         changes,
         read.trues,

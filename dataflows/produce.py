@@ -17,19 +17,19 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
-from chillflow.bulk import replay_columns, replay_frames
 from chillflow.connectors import ensure_topics, open_database, open_log
-from chillflow.connectors.parquet import ParquetTrips
-from chillflow.connectors.replay_source import Batch, Pace, ReplaySource
 from chillflow.connectors.sink import AtLeastOnceSink
 from chillflow.errors import InputError
-from chillflow.messages import Columns, Message
-from chillflow.replay import RejectedRow, Replayed, ReplayStats, Screen, dead_letters, replay
+from chillflow.model.messages import Message, MessageColumns
+from chillflow.production.bulk import replay_columns, replay_frames
+from chillflow.production.disorder import Disorder
+from chillflow.production.parquet import ParquetTrips
+from chillflow.production.replay import RejectedRow, Replayed, ReplayStats, Screen, dead_letters, replay
+from chillflow.production.replay_source import Batch, Pace, ReplaySource
+from chillflow.production.splitting import Events, TripRow, encode_events
 from chillflow.running.bytewax_run import BytewaxRun
 from chillflow.running.stopping import Drain
 from chillflow.settings import Settings
-from chillflow.splitting import Events, TripRow, encode_events
-from chillflow.synthetic.disorder import Disorder
 
 FLOW_ID = "trip-event-producer"
 DATABASE = "db"
@@ -106,7 +106,7 @@ def topics_of(
 def build(trips: Source[Batch], topics: Sink[Any], settings: Settings) -> Dataflow:
     """The flow between these ends."""
 
-    def split(batch: Batch) -> tuple[str, list[Message] | Columns]:
+    def split(batch: Batch) -> tuple[str, list[Message] | MessageColumns]:
         if isinstance(batch, Events):
             return FLOW_ID, encode_events(batch, settings.topic)
         return FLOW_ID, dead_letters(batch, settings.dlq_topic)

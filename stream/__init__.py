@@ -1,7 +1,11 @@
-"""The public API: `from stream import TripEventProducer, TripStartedEvent`."""
+"""The public API: `from stream import TripEventProducer, TripStartedEvent`.
 
-from chillflow.assembler import TripAssembler
-from chillflow.events import (
+Holds: names of other rooms, and nothing of its own.
+May import: model, assembly, production.
+"""
+
+from chillflow.assembly.assembler import TripAssembler
+from chillflow.model.events import (
     Event,
     PaymentProcessedEvent,
     TripEndedEvent,
@@ -9,8 +13,8 @@ from chillflow.events import (
     ZoneEnteredEvent,
     ZoneExitedEvent,
 )
-from chillflow.producer import SendStats, TripEventProducer
-from chillflow.trips import CompleteTrip, IncompleteTrip
+from chillflow.model.trips import CompleteTrip, IncompleteTrip
+from chillflow.production.producer import SendStats, TripEventProducer
 
 __all__ = [
     "CompleteTrip",

@@ -1,6 +1,7 @@
-"""The command `chillflow-stream`: parse, call, print. A file a group of commands.
+"""The command `chillflow-stream`: parse options, call a job, print its result. One file a group of commands.
 
-What a command needs is imported when it runs: `--help` answers at once.
+Holds: no logic. What a command needs is imported when it runs, so that `--help` answers at once.
+May import: errors, settings, telemetry, model, connectors, production, synthetic, operation, dashboard.
 """
 
 from __future__ import annotations
@@ -12,18 +13,18 @@ import typer
 
 from chillflow import __version__
 from chillflow.cli import (
-    assembling,
-    consuming,
-    dashboard,
-    databases,
-    dead_letters,
-    demo,
-    doctor,
-    producing,
-    resetting,
-    schema,
-    status,
-    topics,
+    assemble_command,
+    consume_command,
+    dashboard_command,
+    database_commands,
+    dead_letter_commands,
+    demo_command,
+    doctor_command,
+    produce_commands,
+    reset_command,
+    schema_command,
+    status_command,
+    topic_command,
 )
 
 __all__ = ["app", "main"]
@@ -47,18 +48,18 @@ def _root(
 
 
 for group in (
-    demo,
-    producing,
-    assembling,
-    status,
-    dashboard,
-    doctor,
-    consuming,
-    dead_letters,
-    schema,
-    topics,
-    databases,
-    resetting,
+    demo_command,
+    produce_commands,
+    assemble_command,
+    status_command,
+    dashboard_command,
+    doctor_command,
+    consume_command,
+    dead_letter_commands,
+    schema_command,
+    topic_command,
+    database_commands,
+    reset_command,
 ):
     group.register(app)
 

@@ -42,14 +42,14 @@ def command(
                 for text in properties:
                     _set_property(text)
                 settings = load(**overrides)
-                from chillflow.log import configure
+                from chillflow.telemetry.logs import configure
 
                 configure(settings)
                 function(settings, **values)
             except ChillFlowError as error:
                 if debug:
                     raise
-                from chillflow.log import report_repeats
+                from chillflow.telemetry.logs import report_repeats
 
                 report_repeats()
                 typer.echo(f"error: {error}", err=True)

@@ -1,15 +1,20 @@
-"""Addresses -> logs and databases: the one place that knows schemes. Clients are imported only when needed."""
+"""Logs of topics and databases of trips, and the Bytewax sources and sinks on them; addresses choose which.
+
+Holds: one file a system behind the protocols `Log` and `Database`. Clients are imported when an address needs them,
+and their errors leave as ours.
+May import: errors, settings, telemetry, keyed, model.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from chillflow.connectors.database import Database
 from chillflow.connectors.log import Log
-from chillflow.connectors.tables import Database
 from chillflow.errors import SettingsError
+from chillflow.model.topics import registry
 from chillflow.settings import Settings
 from chillflow.telemetry import Telemetry
-from chillflow.topics import registry
 
 __all__ = ["ensure_topics", "open_database", "open_log"]
 

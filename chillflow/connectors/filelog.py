@@ -21,8 +21,8 @@ import msgspec
 
 from chillflow.connectors.log import Description, End, LogColumns, LogRecord
 from chillflow.errors import KafkaError, UnknownTopicError
-from chillflow.messages import Columns, Message
-from chillflow.topics import TopicSpec
+from chillflow.model.messages import Message, MessageColumns
+from chillflow.model.topics import TopicSpec
 
 __all__ = ["FileLog", "FileReader", "FileWriter"]
 
@@ -249,7 +249,7 @@ class FileWriter:
         for message in messages:
             self.send(message, partition)
 
-    def send_columns(self, columns: Columns) -> None:
+    def send_columns(self, columns: MessageColumns) -> None:
         self.send_all(columns)
 
     def flush(self) -> None:

@@ -13,8 +13,8 @@ from typing import Annotated
 import msgspec
 
 from chillflow.connectors.log import Log, LogColumns, LogRecord
+from chillflow.model.trips import milliseconds
 from chillflow.telemetry import Telemetry
-from chillflow.trips import milliseconds
 
 __all__ = ["Inspection", "body_time", "is_misplaced", "is_mistimed"]
 

@@ -39,9 +39,10 @@ from chillflow.errors import (
     KafkaUnavailableError,
     UnknownTopicError,
 )
-from chillflow.log import get_logger
-from chillflow.messages import Columns, Headers, Message
-from chillflow.topics import TopicSpec
+from chillflow.keyed.batches import Headers
+from chillflow.model.messages import Message, MessageColumns
+from chillflow.model.topics import TopicSpec
+from chillflow.telemetry.logs import get_logger
 
 __all__ = ["KafkaLog", "KafkaReader", "KafkaWriter", "murmur2"]
 
@@ -577,7 +578,7 @@ class KafkaWriter:
         self._send(messages[0].topic, map(_fields, messages), partition)
         self._take_in()
 
-    def send_columns(self, columns: Columns) -> None:
+    def send_columns(self, columns: MessageColumns) -> None:
         fields = zip(columns.values, columns.keys, columns.timestamps, repeat(()))
         self._send(columns.topic, fields, None)
         self._take_in()

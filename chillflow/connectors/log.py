@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from chillflow.messages import Columns, Headers, Message
-from chillflow.topics import TopicSpec
+from chillflow.keyed.batches import Headers
+from chillflow.model.messages import Message, MessageColumns
+from chillflow.model.topics import TopicSpec
 
 __all__ = ["Description", "End", "Log", "LogColumns", "LogRecord", "PartitionReader", "Writer", "newest_timestamp"]
 
@@ -100,7 +101,7 @@ class Writer(Protocol):
     def send_all(self, messages: Sequence[Message], partition: int | None = None) -> None:
         """Hand over messages of one topic, at least one."""
 
-    def send_columns(self, columns: Columns) -> None:
+    def send_columns(self, columns: MessageColumns) -> None:
         """Hand over many messages, each for the partition of its key."""
 
     def flush(self) -> None:

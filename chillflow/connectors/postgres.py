@@ -12,22 +12,13 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from chillflow.connectors.tables import (
-    ASSEMBLED,
-    MONEY,
-    SELECTED,
-    TABLES,
-    ZONE_WINDOW,
-    Rows,
-    Table,
-    migrations,
-    trip_row,
-)
+from chillflow.connectors.database import ASSEMBLED, SELECTED, migrations, trip_row
 from chillflow.errors import DatabaseError, DatabaseUnavailableError, MissingTableError, SettingsError
-from chillflow.log import get_logger
-from chillflow.splitting import TripRow
-from chillflow.synthetic.zones import zones
-from chillflow.trips import DERIVED_FIELDS
+from chillflow.model.table_rows import MONEY, TABLES, ZONE_WINDOW, Rows, Table
+from chillflow.model.trips import DERIVED_FIELDS
+from chillflow.model.zones import zones
+from chillflow.production.splitting import TripRow
+from chillflow.telemetry.logs import get_logger
 
 __all__ = ["PostgresDatabase"]
 

@@ -20,15 +20,15 @@ from typing import Any, TypeAlias
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
-from chillflow.connectors.beside import pause_after
+from chillflow.connectors.background import pause_after
 from chillflow.connectors.log import Log, Writer
-from chillflow.connectors.source import partition_name
 from chillflow.errors import RecoveryError
-from chillflow.messages import Columns, Message
+from chillflow.keyed.placement import partition_name
+from chillflow.keyed.timed import Timed
+from chillflow.model.messages import Message, MessageColumns
+from chillflow.model.topics import TopicSpec, identity
 from chillflow.telemetry import Telemetry
 from chillflow.telemetry.failures import keeps_failures
-from chillflow.timed import Timed
-from chillflow.topics import TopicSpec, identity
 
 __all__ = ["AtLeastOnceSink", "ExactlyOnceSink"]
 
@@ -227,7 +227,7 @@ class _ExactlyOnce(StatefulSinkPartition[Sequence[Message], Snapshot]):
 
 
 @dataclass(frozen=True)
-class AtLeastOnceSink(FixedPartitionedSink[Sequence[Message] | Columns, None]):
+class AtLeastOnceSink(FixedPartitionedSink[Sequence[Message] | MessageColumns, None]):
     """Writes many messages of one topic at a time to the partitions of their keys, each at least once."""
 
     log: Log
@@ -243,15 +243,15 @@ class AtLeastOnceSink(FixedPartitionedSink[Sequence[Message] | Columns, None]):
         return _AtLeastOnce(self.log.writer(self.name), self.delivered)
 
 
-class _AtLeastOnce(StatefulSinkPartition[Sequence[Message] | Columns, None]):
+class _AtLeastOnce(StatefulSinkPartition[Sequence[Message] | MessageColumns, None]):
     def __init__(self, writer: Writer, delivered: Callable[[Mapping[str, int]], None]) -> None:
         self._writer = writer
         self._delivered = delivered
         self._counts: Counter[str] = Counter()
 
-    def write_batch(self, values: list[Sequence[Message] | Columns]) -> None:
+    def write_batch(self, values: list[Sequence[Message] | MessageColumns]) -> None:
         for messages in values:
-            if isinstance(messages, Columns):
+            if isinstance(messages, MessageColumns):
                 topic = messages.topic
                 self._writer.send_columns(messages)
             else:

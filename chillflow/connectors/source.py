@@ -1,4 +1,4 @@
-"""The source of the assembly: partitions of a log -> records in key groups, each with its stamp.
+"""The source of the assembly: partitions of a log -> records in key groups, each with its watermark.
 
 What to resume from is in the recovery store alone. Two facts of Bytewax carry this module: no source starts
 epoch N + 1 before epoch N is durable on all workers, so what is done in the first `next_batch` after a
@@ -22,14 +22,12 @@ from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourc
 from chillflow.connectors.inspection import Inspection, body_time
 from chillflow.connectors.log import Log, LogColumns, PartitionReader
 from chillflow.errors import RecoveryError
-from chillflow.keygroup import Columns
-from chillflow.operators import CLOCK, ClockBatch, GroupBatch, groups_of
-from chillflow.placement import placed
-from chillflow.streamtime import NO_TIME, StreamTime
+from chillflow.keyed.batches import CLOCK, ClockBatch, GroupBatch, PartitionProgress, RecordColumns
+from chillflow.keyed.placement import groups_of, partition_name, placed
+from chillflow.keyed.timed import Timed
+from chillflow.keyed.watermark import NO_WATERMARK, WatermarkTracker
 from chillflow.telemetry import Telemetry
 from chillflow.telemetry.failures import keeps_failures
-from chillflow.timed import Timed
-from chillflow.windows import Reached
 
 __all__ = ["LogSource", "partition_name"]
 
@@ -38,11 +36,6 @@ _BATCH = 2048
 _IDLE = timedelta(milliseconds=10)
 _PROGRESS_STEP = 60_000
 """Quiet groups hear of progress in steps of a minute of stream time: hearing costs them a snapshot."""
-
-
-def partition_name(number: int) -> str:
-    """Name of a partition as a key of Bytewax: sorts like the number."""
-    return f"{number:04d}"
 
 
 @keeps_failures
@@ -76,14 +69,14 @@ class LogSource(FixedPartitionedSource[GroupBatch | ClockBatch, dict[str, Any]])
     drained: Path | None = None
     telemetry: Telemetry = field(default_factory=Telemetry, repr=False, compare=False)
     """Of the run that reads."""
-    built: list[_Partition] = field(default_factory=list, init=False, repr=False, compare=False)
+    built: list[_SourcePartition] = field(default_factory=list, init=False, repr=False, compare=False)
     """The partitions of this process."""
 
     def list_parts(self) -> list[str]:
         return [partition_name(number) for number in range(self._count)]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: dict[str, Any] | None) -> _Partition:
-        self.built.append(_Partition(self, int(for_part), resume_state))
+    def build_part(self, step_id: str, for_part: str, resume_state: dict[str, Any] | None) -> _SourcePartition:
+        self.built.append(_SourcePartition(self, int(for_part), resume_state))
         return self.built[-1]
 
     def is_over(self) -> bool:
@@ -96,7 +89,7 @@ class LogSource(FixedPartitionedSource[GroupBatch | ClockBatch, dict[str, Any]])
 
 
 @keeps_failures
-class _Partition(StatefulSourcePartition[GroupBatch | ClockBatch, dict[str, Any]]):
+class _SourcePartition(StatefulSourcePartition[GroupBatch | ClockBatch, dict[str, Any]]):
     def __init__(self, source: LogSource, number: int, state: dict[str, Any] | None) -> None:
         position, largest = None, []
         if state is not None:
@@ -112,9 +105,9 @@ class _Partition(StatefulSourcePartition[GroupBatch | ClockBatch, dict[str, Any]
         self._groups = [f"{self._name}/{group:04d}" for group in range(count)]
         if source.placed:
             self._groups = [placed(name, number * count + group) for group, name in enumerate(self._groups)]
-        self._time = StreamTime(source.stream_time_rank, largest)
+        self._time = WatermarkTracker(source.stream_time_rank, largest)
         self._resumed = self._told_groups = self._time.now
-        self._told_clock: Reached | None = None
+        self._told_clock: PartitionProgress | None = None
         self._has_messages = source.log.end_offset(source.topic, number) > 0
         self._heard = time.monotonic()
         self._reader: PartitionReader = source.log.reader(source.topic, number, position, group=source.group)
@@ -148,7 +141,7 @@ class _Partition(StatefulSourcePartition[GroupBatch | ClockBatch, dict[str, Any]
             self._watch()
             batch = [*self._tell_groups(_PROGRESS_STEP), *self._tell_clock()]
         elif self._told_clock is None and self._has_messages:
-            self._told_clock = Reached(self._name, self._resumed, False)
+            self._told_clock = PartitionProgress(self._name, self._resumed, False)
             batch = [(CLOCK, self._told_clock)]  # each that has messages is known before any one's time counts
         if self._source.draining():
             if self._drained and self._durable == self._position:
@@ -166,7 +159,7 @@ class _Partition(StatefulSourcePartition[GroupBatch | ClockBatch, dict[str, Any]
             if self._source.ended is not None and self._source.is_over():
                 if not self._ends:
                     self._ends = True
-                    last = Reached(self._name, self._time.now, idle=False, last=True)
+                    last = PartitionProgress(self._name, self._time.now, idle=False, last=True)
                     return [*batch, (CLOCK, last)] if self._has_messages else batch
                 self._source.ended.append(self._end_durably)
                 raise StopIteration
@@ -189,15 +182,15 @@ class _Partition(StatefulSourcePartition[GroupBatch | ClockBatch, dict[str, Any]
         return batch + grouped
 
     def _grouped(self, columns: LogColumns) -> list[GroupBatch | ClockBatch]:
-        """The records by their key groups, with their stamps."""
+        """The records by their key groups, with their watermarks."""
         offsets, timestamps, keys, values, headers = columns
         if self._source.event_time == "body":
             timestamps = [*map(body_time, values)]
-        stamps, read_at = self._time.observe_all(timestamps), time.time()
+        watermarks, read_at = self._time.observe_all(timestamps), time.time()
         if len(self._groups) == 1:
-            return [(self._groups[0], Columns(stamps, offsets, keys, values, headers, timestamps, read_at))]
+            return [(self._groups[0], RecordColumns(watermarks, offsets, keys, values, headers, timestamps, read_at))]
         lists: list[list[Any]] = [[] for _ in self._groups]
-        fields = zip(stamps, offsets, keys, values, headers, timestamps, strict=True)
+        fields = zip(watermarks, offsets, keys, values, headers, timestamps, strict=True)
         for number, record in zip(groups_of(keys, len(lists)), fields, strict=True):
             lists[number].append(record)
         return [(group, Timed(some, read_at)) for group, some in zip(self._groups, lists, strict=True) if some]
@@ -228,7 +221,7 @@ class _Partition(StatefulSourcePartition[GroupBatch | ClockBatch, dict[str, Any]
     def _tell_groups(self, step: int) -> list[GroupBatch | ClockBatch]:
         """Tell the key groups how far this partition has come: each gets this after its records."""
         now = self._time.now
-        if now == NO_TIME or now - self._told_groups < step:
+        if now == NO_WATERMARK or now - self._told_groups < step:
             return []
         self._told_groups = now
         return [(group, now) for group in self._groups]
@@ -240,7 +233,7 @@ class _Partition(StatefulSourcePartition[GroupBatch | ClockBatch, dict[str, Any]
         was read before the snapshot has arrived.
         """
         idle = self._reader.at_end and time.monotonic() - self._heard > self._source.idle_timeout.total_seconds()
-        told = Reached(self._name, self._time.now, idle)
+        told = PartitionProgress(self._name, self._time.now, idle)
         if not self._has_messages or told == self._told_clock:
             return []
         self._told_clock = told

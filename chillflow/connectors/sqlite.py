@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from chillflow.codec import decode_value
-from chillflow.connectors.tables import ASSEMBLED, SELECTED, TABLES, Row, Rows, Table, migrations, trip_row
+from chillflow.connectors.database import ASSEMBLED, SELECTED, migrations, trip_row
 from chillflow.errors import DatabaseError, MissingTableError
-from chillflow.splitting import TripRow
-from chillflow.synthetic.zones import zones
+from chillflow.model.codec import decode_value
+from chillflow.model.table_rows import TABLES, Row, Rows, Table
+from chillflow.model.zones import zones
+from chillflow.production.splitting import TripRow
 
 __all__ = ["SqliteDatabase"]
 

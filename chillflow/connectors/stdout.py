@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
-from chillflow.messages import Message
+from chillflow.model.messages import Message
 
 __all__ = ["StdoutSink"]
 
@@ -19,11 +19,11 @@ class StdoutSink(DynamicSink[tuple[str, Iterable[Message]]]):
 
     topic: str
 
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> _Partition:
-        return _Partition(self.topic)
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> _StdoutPartition:
+        return _StdoutPartition(self.topic)
 
 
-class _Partition(StatelessSinkPartition[tuple[str, Iterable[Message]]]):
+class _StdoutPartition(StatelessSinkPartition[tuple[str, Iterable[Message]]]):
     def __init__(self, topic: str) -> None:
         self._topic = topic
 

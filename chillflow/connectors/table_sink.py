@@ -12,9 +12,10 @@ from typing import Any
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
-from chillflow.connectors.beside import Beside, pause_after
-from chillflow.connectors.source import partition_name
-from chillflow.connectors.tables import Database, Retire, Row, Rows, Table
+from chillflow.connectors.background import BackgroundWriter, pause_after
+from chillflow.connectors.database import Database
+from chillflow.keyed.placement import partition_name
+from chillflow.model.table_rows import Retire, Row, Rows, Table
 from chillflow.telemetry import Telemetry
 from chillflow.telemetry.failures import keeps_failures
 
@@ -38,7 +39,7 @@ class TableSink(FixedPartitionedSink[Rows | Retire, None]):
     partitions: int
     telemetry: Telemetry = field(default_factory=Telemetry, repr=False, compare=False)
     """Of the run that writes."""
-    built: list[_Partition] = field(default_factory=list, init=False, repr=False, compare=False)
+    built: list[_TablePartition] = field(default_factory=list, init=False, repr=False, compare=False)
     """The partitions of this process."""
 
     def list_parts(self) -> list[str]:
@@ -47,13 +48,13 @@ class TableSink(FixedPartitionedSink[Rows | Retire, None]):
     def part_fn(self, item_key: str) -> int:
         return int(item_key)
 
-    def build_part(self, step_id: str, for_part: str, resume_state: None) -> _Partition:
-        self.built.append(_Partition(self))
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> _TablePartition:
+        self.built.append(_TablePartition(self))
         return self.built[-1]
 
 
 @keeps_failures
-class _Partition(StatefulSinkPartition[Rows | Retire, None]):
+class _TablePartition(StatefulSinkPartition[Rows | Retire, None]):
     def __init__(self, sink: TableSink) -> None:
         self._sink = sink
         self.telemetry = sink.telemetry
@@ -63,7 +64,7 @@ class _Partition(StatefulSinkPartition[Rows | Retire, None]):
         self._written = time.monotonic()
         self._took = 0.0
         """Seconds of the last writing."""
-        self._beside = Beside()
+        self._beside = BackgroundWriter()
 
     def write_batch(self, values: list[Rows | Retire]) -> None:
         for item in values:

@@ -1,6 +1,6 @@
-"""A page on which the city and the pipeline are seen live. Needs the extra `dashboard`.
+"""A live page of the city and the pipeline. Needs the extra `dashboard`. It only reads.
 
-Pure: `days`, `figures`, `city_map`, `curves`, `themes`. What is asked: `database`, `queries`, `health`, `trip`, and
-`shared`, through which all viewers ask; `look` is one look at the city. What is shown: `view`, `strip`, `city_page`,
-`zone_panel`, `trip_page`. `server` serves it, behind `guard`.
+Holds: what is asked (`queries`, `pipeline_watch`, `trip`, `shared`), what is shown (`view`, `strip`, `city_page`,
+`zone_panel`, `trip_page`), and `server`, behind `guard`.
+May import: errors, settings, telemetry, keyed, model, assembly, connectors, synthetic, running, operation.
 """

@@ -9,11 +9,11 @@ from math import cos, radians, sqrt
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from chillflow.dashboard.figures import FIGURES, Figure, Sums, ZoneSums
 from chillflow.dashboard.themes import Theme
+from chillflow.dashboard.window_sums import MEASURES, Figure, Sums, ZoneSums
+from chillflow.model.zones import Zone
+from chillflow.model.zones import zones as all_zones
 from chillflow.synthetic.geography import MANHATTAN, SURCHARGE_ZONES
-from chillflow.synthetic.zones import Zone
-from chillflow.synthetic.zones import zones as all_zones
 
 __all__ = ["EXTENTS", "Extent", "city_map", "zone_name"]
 
@@ -84,21 +84,21 @@ def city_map(
 ) -> dict[str, Any]:
     """The map. `most_trips` is what the largest circle stands for, `top` the end of the colours."""
     shown = [each for each in zones if each.zone_id in _places()]
-    names = ["km east", "km north", *(each.head for each in FIGURES.values()), "Zone"]
+    names = ["km east", "km north", *(each.head for each in MEASURES.values()), "Zone"]
     circles = {
         final: [_circle(each, most_trips, extent) for each in shown if each.final == final] for final in (True, False)
     }
     common: dict[str, Any] = {
         "type": "scatter",
         "dimensions": names,
-        "encode": {"x": 0, "y": 1, "tooltip": [*range(2, 2 + len(FIGURES))]},
+        "encode": {"x": 0, "y": 1, "tooltip": [*range(2, 2 + len(MEASURES))]},
         "cursor": "pointer",
         "emphasis": {"scale": 1.15},
     }
     return {
         "backgroundColor": "transparent",
         "animation": False,  # a window that changes each second would never be seen as it is
-        "aria": {"enabled": True, "label": {"description": _said(zones, FIGURES[figure])}},
+        "aria": {"enabled": True, "label": {"description": _said(zones, MEASURES[figure])}},
         "grid": {"left": 0, "right": 0, "top": 0, "bottom": 0},
         "xAxis": _axis(extent.west, extent.side),
         "yAxis": _axis(extent.south, extent.side),
@@ -124,14 +124,14 @@ def city_map(
             "type": "continuous",
             "min": 0,
             "max": max(top, 1),
-            "dimension": 2 + [*FIGURES].index(figure),
+            "dimension": 2 + [*MEASURES].index(figure),
             "seriesIndex": [2, 3],
             "inRange": {"color": [*theme.scale]},
             "left": 8,
             "bottom": 8,
             "itemWidth": 10,
             "itemHeight": 110,
-            "text": [FIGURES[figure].write(top), "0"],
+            "text": [MEASURES[figure].write(top), "0"],
             "textStyle": {"color": theme.muted, "fontSize": 11},
         },
         "series": [
@@ -197,7 +197,7 @@ def _axis(low: float, side: float) -> dict[str, Any]:
 
 
 def _circle(zone: ZoneSums, most_trips: int, extent: Extent) -> dict[str, Any]:
-    figures = [figure.rounded(zone.sums) for figure in FIGURES.values()]
+    figures = [figure.rounded(zone.sums) for figure in MEASURES.values()]
     values = ["-" if each is None else each for each in figures]
     return {
         "name": zone_name(zone.zone_id),

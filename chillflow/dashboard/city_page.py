@@ -9,11 +9,11 @@ from typing import Any, TypeAlias, cast
 from nicegui import events, ui
 
 from chillflow.dashboard.city_map import EXTENTS, city_map, zone_name
-from chillflow.dashboard.days import Day
-from chillflow.dashboard.figures import FIGURES
+from chillflow.dashboard.days import LocalDay
 from chillflow.dashboard.look import Look, look
 from chillflow.dashboard.strip import strip
 from chillflow.dashboard.view import BEAT, MUTED, PANEL, Sources, View, heading
+from chillflow.dashboard.window_sums import MEASURES
 from chillflow.dashboard.zone_panel import ZonePanel
 from chillflow.errors import ChillFlowError
 
@@ -116,10 +116,10 @@ class _City:
                 self.final = ui.label("").classes("text-sm")
             ui.space()
             ui.toggle(
-                {name: each.label for name, each in FIGURES.items()}, value=self.figure, on_change=self._choose_figure
+                {name: each.label for name, each in MEASURES.items()}, value=self.figure, on_change=self._choose_figure
             ).props(f'{_TOGGLE} aria-label="Figure" data-test=figure')
         with ui.row().classes("w-full items-center gap-x-5 gap-y-1 text-sm tabular-nums").props("data-test=totals"):
-            self.total = {name: self._total(each.label, name) for name, each in FIGURES.items()}
+            self.total = {name: self._total(each.label, name) for name, each in MEASURES.items()}
             self.total["zones"] = self._total("Zones", "zones")
             ui.space()
             with ui.row().classes("gap-2"):
@@ -151,7 +151,7 @@ class _City:
             *(
                 {"name": name, "label": each.head, "field": name, "sortable": True}
                 | (_TWO_DIGITS if each.digits == 2 else {})
-                for name, each in FIGURES.items()
+                for name, each in MEASURES.items()
             ),
             {"name": "state", "label": "State", "field": "state", "align": "left", "sortable": True},
         ]
@@ -178,7 +178,7 @@ class _City:
             )
             self.day = (
                 ui.input(on_change=self._choose_day)
-                .props('type=date dense outlined aria-label="Day" data-test=day')
+                .props('type=date dense outlined aria-label="LocalDay" data-test=day')
                 .classes("w-40")
             )
             self.length = ui.toggle({}, on_change=self._choose_length).props(
@@ -194,23 +194,23 @@ class _City:
         self.final.set_text(seen.state)
         self.final_icon.set_name(_ICONS[seen.state])
         city = seen.city
-        for name, each in FIGURES.items():
+        for name, each in MEASURES.items():
             self.total[name].set_text(each.text(city))
         self.total["zones"].set_text(str(len(seen.zones)))
         self._show_map(seen)
         self._show_table(seen)
         self.slider.props.set_optional("max", len(seen.starts) - 1)
         self.slider.set_value(seen.starts.index(seen.at))
-        first, last = (Day.of(each, seen.day.zone).date.isoformat() for each in (seen.first, seen.last))
+        first, last = (LocalDay.of(each, seen.day.zone).date.isoformat() for each in (seen.first, seen.last))
         self.day.props(f"min={first} max={last}")
         self.day.set_value(seen.day.date.isoformat())
         self.length.set_options({each: _length(each) for each in seen.lengths}, value=seen.minutes)
         is_live = self.at is None
         self.live.props(f"color={'positive' if is_live else 'grey-7'} aria-pressed={str(is_live).lower()}")
-        self.panel.show(seen, self.zone, FIGURES[self.figure], self.view.theme)
+        self.panel.show(seen, self.zone, MEASURES[self.figure], self.view.theme)
 
     def _show_map(self, seen: Look) -> None:
-        top = FIGURES[self.figure].top
+        top = MEASURES[self.figure].top
         self.map.options.update(
             city_map(
                 seen.zones,
@@ -229,7 +229,7 @@ class _City:
             {
                 "id": each.zone_id,
                 "zone": zone_name(each.zone_id),
-                **{name: figure.rounded(each.sums) for name, figure in FIGURES.items()},
+                **{name: figure.rounded(each.sums) for name, figure in MEASURES.items()},
                 "state": "final" if each.final else "provisional",
             }
             for each in seen.zones
@@ -260,7 +260,7 @@ class _City:
 
     async def _choose_day(self, event: Change) -> None:
         with suppress(ValueError):
-            chosen = Day(date.fromisoformat(event.value or ""), self.sources.zone)
+            chosen = LocalDay(date.fromisoformat(event.value or ""), self.sources.zone)
             if self.seen is not None and chosen != self.seen.day:
                 self.at = chosen.since + (self.seen.at - self.seen.day.since)
                 await self.refresh()

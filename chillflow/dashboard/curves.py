@@ -6,15 +6,20 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from chillflow.dashboard.days import Day
-from chillflow.dashboard.figures import Figure, Window
+from chillflow.dashboard.days import LocalDay
 from chillflow.dashboard.themes import Theme
+from chillflow.dashboard.window_sums import Figure, SummedWindow
 
 __all__ = ["day_curve", "sparkline"]
 
 
 def day_curve(
-    windows: Sequence[Window], starts: Sequence[datetime], at: datetime, day: Day, figure: Figure, theme: Theme
+    windows: Sequence[SummedWindow],
+    starts: Sequence[datetime],
+    at: datetime,
+    day: LocalDay,
+    figure: Figure,
+    theme: Theme,
 ) -> dict[str, Any]:
     """A figure over the windows of a day; what is provisional is dashed and hollow."""
     found = {window.start: window for window in windows}
@@ -91,7 +96,7 @@ def day_curve(
     }
 
 
-def _said(windows: Sequence[Window], day: Day, figure: Figure) -> str:
+def _said(windows: Sequence[SummedWindow], day: LocalDay, figure: Figure) -> str:
     """What a screen reader says in place of the curve."""
     most = max(windows, key=lambda each: figure.of(each.sums) or 0, default=None)
     end = f": at most {figure.text(most.sums)}, at {day.clock(most.start)}" if most else ": nothing"

@@ -6,19 +6,19 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-__all__ = ["Day"]
+__all__ = ["LocalDay"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Day(NamedTuple):
+class LocalDay(NamedTuple):
     """A day of wall time; one a year has 23 hours and one 25."""
 
     date: date
     zone: ZoneInfo
 
     @classmethod
-    def of(cls, moment: datetime, zone: ZoneInfo) -> Day:
+    def of(cls, moment: datetime, zone: ZoneInfo) -> LocalDay:
         """The day that a moment lies in."""
         return cls(moment.astimezone(zone).date(), zone)
 

@@ -7,9 +7,9 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from chillflow.dashboard import queries
-from chillflow.dashboard.days import Day
-from chillflow.dashboard.figures import Sums, Window, ZoneSums
+from chillflow.dashboard.days import LocalDay
 from chillflow.dashboard.shared import Shared
+from chillflow.dashboard.window_sums import SummedWindow, Sums, ZoneSums
 
 __all__ = ["Look", "look"]
 
@@ -26,14 +26,14 @@ class Look(NamedTuple):
     """That of the window."""
     at: datetime
     """Its start."""
-    day: Day
+    day: LocalDay
     starts: list[datetime]
     """Of all windows of the day."""
     first: datetime
     """The first window in the table."""
     last: datetime
     zones: list[ZoneSums]
-    windows: list[Window]
+    windows: list[SummedWindow]
     """Of the city, or of the zone that was chosen, over the day."""
     scale: queries.Scale
     flows: list[queries.Flow]
@@ -65,7 +65,7 @@ async def look(
         return None
     length = minutes if minutes in newest else min(newest)
     start = at or newest[length].start
-    day = Day.of(start, time_zone)
+    day = LocalDay.of(start, time_zone)
     starts = day.starts(length)
     if start not in starts:  # of another length, or of a day that is not the one of its first moment
         start = max((each for each in starts if each <= start), default=starts[0])

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from chillflow.dashboard.database import Reader, Row, Statement
-from chillflow.dashboard.figures import Sums, Window, ZoneSums
+from chillflow.dashboard.window_sums import SummedWindow, Sums, ZoneSums
 
 __all__ = ["MOST", "Flow", "Newest", "Scale", "city", "flows", "newest", "scale", "span", "zone", "zones"]
 
@@ -52,7 +52,7 @@ class Newest(NamedTuple):
     """The window that the city is in, of one length."""
 
     minutes: int
-    window: Window
+    window: SummedWindow
 
 
 class Scale(NamedTuple):
@@ -89,12 +89,12 @@ def zones(reader: Reader, minutes: int, start: datetime) -> list[ZoneSums]:
     return [ZoneSums(row[0], _sums(row[1:-1]), bool(row[-1])) for row in found]
 
 
-def city(reader: Reader, minutes: int, since: datetime, until: datetime) -> list[Window]:
+def city(reader: Reader, minutes: int, since: datetime, until: datetime) -> list[SummedWindow]:
     """The city's windows in a span of time."""
     return [*map(_window, reader.rows(_CITY, {"minutes": minutes, "since": since, "until": until}))]
 
 
-def zone(reader: Reader, number: int, minutes: int, since: datetime, until: datetime) -> list[Window]:
+def zone(reader: Reader, number: int, minutes: int, since: datetime, until: datetime) -> list[SummedWindow]:
     """A zone's windows in a span of time."""
     values = {"zone": number, "minutes": minutes, "since": since, "until": until}
     return [*map(_window, reader.rows(_ZONE, values))]
@@ -112,9 +112,9 @@ def flows(reader: Reader, number: int, time: datetime) -> list[Flow]:
     return [Flow(*row) for row in reader.rows(_FLOWS, {"hour": hour, "zone": number, "most": MOST})]
 
 
-def _window(row: Any) -> Window:
+def _window(row: Any) -> SummedWindow:
     start, *sums, final = row
-    return Window(start, _sums(sums), bool(final))
+    return SummedWindow(start, _sums(sums), bool(final))
 
 
 def _sums(values: list[Any] | Row) -> Sums:

@@ -20,7 +20,7 @@ from chillflow.connectors import open_log
 from chillflow.dashboard.city_page import city_page
 from chillflow.dashboard.database import open_reader
 from chillflow.dashboard.guard import Guard
-from chillflow.dashboard.health import Watch
+from chillflow.dashboard.pipeline_watch import Watch
 from chillflow.dashboard.shared import Shared
 from chillflow.dashboard.trip_page import trip_page
 from chillflow.dashboard.view import Sources

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from nicegui import ui
 
 from chillflow.dashboard.curves import sparkline
-from chillflow.dashboard.health import Health
+from chillflow.dashboard.pipeline_watch import PipelineHealth
 from chillflow.dashboard.view import BEAT, MUTED, PANEL, Sources, View
 from chillflow.errors import ChillFlowError
 
@@ -52,11 +52,11 @@ class _Strip:
     def __init__(self, sources: Sources, view: View) -> None:
         self._sources = sources
         self._view = view
-        self._shown: Health | None = None
+        self._shown: PipelineHealth | None = None
         with (
             ui.element("section")
             .classes(f"w-full {PANEL} py-2 grid gap-x-4 gap-y-2 grid-cols-3 md:grid-cols-5 xl:grid-cols-12")
-            .props('aria-label="Health of the pipeline" data-test=strip') as self._box
+            .props('aria-label="PipelineHealth of the pipeline" data-test=strip') as self._box
         ):
             self._state = _Cell("Pipeline", "state")
             self._state.box.classes("max-md:col-span-3 xl:col-span-2")
@@ -107,7 +107,7 @@ class _Strip:
             if found:
                 ui.label("chillflow-stream dead-letters list").classes("text-xs font-mono")
 
-    def _show(self, health: Health) -> None:
+    def _show(self, health: PipelineHealth) -> None:
         self._state.show(*_state(health, self._sources), icon=_icon(health), colour=_colour(health))
         self._box.classes(remove=f"{_RED_EDGE} {_AMBER_EDGE}", add=_edge(health))
         known = health.account
@@ -132,7 +132,7 @@ class _Strip:
         else:
             self._account.show("Balances", "of the last epoch", icon="check_circle", colour=_GOOD)
 
-    def _show_lag(self, health: Health) -> None:
+    def _show_lag(self, health: PipelineHealth) -> None:
         if health.lag_offsets is None:
             self._lag.show(_UNKNOWN, "not known")
         else:
@@ -148,7 +148,7 @@ def strip(sources: Sources, view: View) -> None:
     ui.timer(5.0, made.ask_for_letters)
 
 
-def _state(health: Health, sources: Sources) -> tuple[str, str]:
+def _state(health: PipelineHealth, sources: Sources) -> tuple[str, str]:
     since = f"since {_when(health.since, sources)}" if health.since else ""
     problem = "; ".join(health.problems)
     if not health.running:
@@ -156,15 +156,15 @@ def _state(health: Health, sources: Sources) -> tuple[str, str]:
     return ("Running", since) if health.ready else ("Not ready", problem)
 
 
-def _icon(health: Health) -> str:
+def _icon(health: PipelineHealth) -> str:
     return "cancel" if not health.running else "check_circle" if health.ready else "warning"
 
 
-def _colour(health: Health) -> str:
+def _colour(health: PipelineHealth) -> str:
     return _BAD if not health.running else _GOOD if health.ready else _POOR
 
 
-def _edge(health: Health) -> str:
+def _edge(health: PipelineHealth) -> str:
     if not health.running:
         return _RED_EDGE
     return "" if health.ready else _AMBER_EDGE

@@ -8,13 +8,13 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from chillflow.codec import DecodedEvent, decode_keyed, decode_value
 from chillflow.connectors.log import Log, LogRecord
 from chillflow.dashboard.database import Reader, Statement
 from chillflow.errors import DecodeError, KafkaUnavailableError, UnknownTopicError
+from chillflow.keyed.watermark import WatermarkTracker
+from chillflow.model.codec import DecodedEvent, decode_keyed, decode_value
+from chillflow.model.trips import milliseconds
 from chillflow.settings import Settings
-from chillflow.streamtime import StreamTime
-from chillflow.trips import milliseconds
 
 __all__ = ["LIMIT", "Arrived", "Found", "Revision", "look_up"]
 
@@ -114,7 +114,7 @@ class _Scan:
         self, log: Log, settings: Settings, topic: str, partition: int, since: int, until: int, limit: int
     ) -> None:
         self._log, self._topic, self._partition = log, topic, partition
-        self._time = StreamTime(settings.stream_time_rank)
+        self._time = WatermarkTracker(settings.stream_time_rank)
         self._until = until
         self._limit = limit
         try:

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from nicegui import ui
 
 from chillflow.connectors.log import Log
-from chillflow.dashboard.health import Watch
+from chillflow.dashboard.pipeline_watch import Watch
 from chillflow.dashboard.shared import Shared
 from chillflow.dashboard.themes import DARK, LIGHT, Theme
 from chillflow.settings import Settings

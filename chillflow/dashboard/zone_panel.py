@@ -11,17 +11,17 @@ from nicegui import ui
 from chillflow.dashboard import queries
 from chillflow.dashboard.city_map import zone_name
 from chillflow.dashboard.curves import day_curve
-from chillflow.dashboard.figures import FIGURES, Figure, Sums
 from chillflow.dashboard.look import Look
 from chillflow.dashboard.themes import Theme
 from chillflow.dashboard.view import MUTED, heading
-from chillflow.synthetic.zones import zones as all_zones
+from chillflow.dashboard.window_sums import MEASURES, Figure, Sums
+from chillflow.model.zones import zones as all_zones
 
 __all__ = ["ZonePanel"]
 
 _SELECT = "event => setTimeout(() => event.target.select())"
 """What is typed takes the place of what is there."""
-_FACTS = {name: each.label for name, each in FIGURES.items()} | {
+_FACTS = {name: each.label for name, each in MEASURES.items()} | {
     "mean": "Mean paid",
     "distance": "Mean distance",
     "duration": "Mean time",
@@ -54,7 +54,7 @@ class ZonePanel:
         self._curve = ui.echart({}).classes("w-full h-52").props("role=img data-test=curve")
         self._list_title = heading("")
         with ui.element("ol").classes("m-0 p-0 list-none flex flex-col gap-1.5").props("data-test=flows"):
-            self._lines = [_Line(choose) for _ in range(queries.MOST)]
+            self._lines = [_PanelLine(choose) for _ in range(queries.MOST)]
             self._none = ui.label("none").classes(MUTED)
 
     def show(self, seen: Look, zone: int | None, figure: Figure, theme: Theme) -> None:
@@ -63,7 +63,7 @@ class ZonePanel:
         self._close.set_visibility(zone is not None)
         found = next((each.sums for each in seen.zones if each.zone_id == zone), Sums())
         sums = seen.city if zone is None else found
-        for name, each in FIGURES.items():
+        for name, each in MEASURES.items():
             self._facts[name].set_text(each.text(sums))
         for name, text in _means(sums).items():
             self._facts[name].set_text(text)
@@ -73,7 +73,7 @@ class ZonePanel:
         self._curve.update()
         if zone is None:
             self._list_title.set_text("Zones with the most trips")
-            note = figure.text if figure is not FIGURES["trips"] else lambda sums: ""
+            note = figure.text if figure is not MEASURES["trips"] else lambda sums: ""
             self._list([(each.zone_id, each.sums.trips, note(each.sums)) for each in seen.zones[: queries.MOST]])
         else:
             hour = seen.at - timedelta(minutes=seen.at.minute)
@@ -87,7 +87,7 @@ class ZonePanel:
         self._none.set_visibility(not rows)
 
 
-class _Line:
+class _PanelLine:
     """A zone in a list, with a bar. It stays where it is while what it says changes: somebody may be on it."""
 
     def __init__(self, choose: Callable[[int | None], Awaitable[None]]) -> None:

@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from chillflow.connectors import open_log
-from chillflow.log import configure, get_logger
-from chillflow.monitoring import record
-from chillflow.monitoring.cluster import worker_file
-from chillflow.monitoring.process import monitored
-from chillflow.running import recovery
+from chillflow.running import recovery, run_record
+from chillflow.running.cluster_pages import worker_file
+from chillflow.running.process_pages import monitored
 from chillflow.running.recovery import ACCOUNT_FILE, locked
 from chillflow.running.stopping import Drain, drain_limit
 from chillflow.settings import load
 from chillflow.telemetry import Telemetry
+from chillflow.telemetry.logs import configure, get_logger
 
 __all__ = ["BytewaxRun"]
 
@@ -70,23 +69,23 @@ class BytewaxRun:
         if settings.metrics_port:
             settings = settings.model_copy(update={"metrics_port": settings.metrics_port + number})
         partitions = open_log(settings).partitions(settings.topic) if processes == 1 else 1  # of several, who knows
-        file = worker_file(number) if number else record.FILE
+        file = worker_file(number) if number else run_record.FILE
         self._held.enter_context(
             monitored(settings, self.telemetry, folder, number=number, partitions=partitions, file=file)
         )
 
     @cached_property
-    def _given(self) -> _Given:
+    def _given(self) -> _BytewaxOptions:
         parser = argparse.ArgumentParser(add_help=False)
         parser.add_argument("-r", "--recovery-directory", default=os.environ.get("BYTEWAX_RECOVERY_DIRECTORY"))
         parser.add_argument("-i", "--process-id", default=os.environ.get("BYTEWAX_PROCESS_ID"))
         parser.add_argument("-a", "--addresses", default=os.environ.get("BYTEWAX_ADDRESSES"))
         given, _ = parser.parse_known_args(sys.argv[1:])
         folder = Path(given.recovery_directory) if given.recovery_directory else None
-        return _Given(folder, int(given.process_id or 0), len((given.addresses or "").split(";")))
+        return _BytewaxOptions(folder, int(given.process_id or 0), len((given.addresses or "").split(";")))
 
 
-class _Given(NamedTuple):
+class _BytewaxOptions(NamedTuple):
     """What Bytewax was given: the recovery directory, the number of this process, and of how many."""
 
     folder: Path | None

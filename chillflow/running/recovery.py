@@ -12,8 +12,8 @@ from typing import Any
 
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
-from chillflow import keygroup
 from chillflow.errors import RecoveryError
+from chillflow.keyed import group as keygroup
 from chillflow.settings import Settings
 
 __all__ = [

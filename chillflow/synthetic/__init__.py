@@ -1,1 +1,5 @@
-"""Invented trips that look like New York's, and the disorder in which their events may be sent."""
+"""Generated taxi trips in TLC's schema.
+
+Holds: the generator and its tables of zones, fares and hours. The same seed makes the same trips.
+May import: model.
+"""

@@ -9,8 +9,8 @@ from typing import Literal
 
 import polars as pl
 
+from chillflow.model.zones import Zone, zones
 from chillflow.synthetic.randomness import SLOTS, loaded_die, look_up
-from chillflow.synthetic.zones import Zone, zones
 
 Service = Literal["yellow", "green"]
 """Yellow taxis serve Manhattan and the airports, green ones the rest of the city and northern Manhattan."""

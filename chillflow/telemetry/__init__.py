@@ -1,7 +1,8 @@
-"""What one run of a dataflow counts and tells of itself: its sources and sinks tell, its server and `status` ask.
+"""What one run measures and reports: metrics, progress, deliveries, failures, and logs.
 
-A `Telemetry` is made for a run and handed to what takes part in it, so that two runs in one process share nothing.
-Nothing here imports a connector, an operator or a dataflow.
+Holds: `Telemetry`, one per run, handed to its sources, sinks and servers, so that two runs in one process share
+nothing. A leaf: everything reports to it, and it knows none of them.
+May import: errors.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from chillflow.errors import ChillFlowError
-from chillflow.events import EVENT_TYPES
-from chillflow.log import get_logger
-from chillflow.messages import Message
+from chillflow.model.events import EVENT_TYPES
+from chillflow.model.messages import Message
 from chillflow.telemetry.delivery import Deliveries
+from chillflow.telemetry.logs import get_logger
 from chillflow.telemetry.metrics import Metrics
 from chillflow.telemetry.progress import Epochs, Reading
 from chillflow.telemetry.reasons import kind_of_reason

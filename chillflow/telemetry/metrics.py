@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from chillflow.events import EVENT_TYPES
+from chillflow.model.events import EVENT_TYPES
 from chillflow.telemetry.histogram import BatchHistogram
 from chillflow.telemetry.reasons import REASONS
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from chillflow.events import EVENT_TYPES
+from chillflow.model.events import EVENT_TYPES
 
 __all__ = ["REASONS", "kind_of_reason"]
 

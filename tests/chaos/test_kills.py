@@ -16,7 +16,7 @@ from statistics import median
 
 import pytest
 
-from chillflow.account import difference, read_account
+from chillflow.assembly.account import difference, read_account
 from chillflow.running.recovery import ACCOUNT_FILE
 from tests.chaos.processes import family
 from tests.chaos.results import DISORDER, assert_undisturbed, undisturbed

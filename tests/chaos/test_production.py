@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from chillflow.synthetic.trips import generate
+from chillflow.synthetic.trip_generator import generate
 from tests.integration.cli import Pipeline, Read
 from tests.integration.conftest import embedded, on_servers, pipeline  # noqa: F401
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from chillflow.synthetic.trips import generate
+from chillflow.synthetic.trip_generator import generate
 from tests.conftest import had
 from tests.dashboard.looking import Looked, looking
 from tests.integration.cli import FileTopics, Pipeline

@@ -21,7 +21,7 @@ from playwright.sync_api import Page, expect
 from chillflow.connectors import open_database
 from chillflow.dashboard import queries
 from chillflow.dashboard.database import Reader, Row, Statement, open_reader
-from chillflow.dashboard.days import Day
+from chillflow.dashboard.days import LocalDay
 from chillflow.dashboard.shared import Shared
 from chillflow.errors import DatabaseError, MissingTableError
 from chillflow.settings import load
@@ -115,7 +115,7 @@ def test_windows_of_long_ago_are_found_by_their_indexes(url: str, reader: Reader
         run(url, FILL[kind].format(minutes=minutes, seconds=60 * minutes, zones=ZONES, columns=COLUMNS, days=days))
     if kind == "postgres":
         run(url, "vacuum analyze mart.zone_window")
-    day = Day.of(datetime(2023, 1, 24, 12, tzinfo=UTC), NEW_YORK)
+    day = LocalDay.of(datetime(2023, 1, 24, 12, tzinfo=UTC), NEW_YORK)
     span = (day.since, day.until)
     explaining = Explaining(reader, EXPLAIN[kind])
 
@@ -253,7 +253,7 @@ def test_an_error_is_shared_and_not_for_ever() -> None:
     ],
 )
 def test_a_day_has_the_windows_that_begin_in_it(date: str, minutes: int, count: int) -> None:
-    day = Day(datetime.fromisoformat(date).date(), NEW_YORK)
+    day = LocalDay(datetime.fromisoformat(date).date(), NEW_YORK)
     starts = day.starts(minutes)
     assert len(starts) == count
     assert all(day.since <= start < day.until for start in starts)
@@ -262,4 +262,4 @@ def test_a_day_has_the_windows_that_begin_in_it(date: str, minutes: int, count: 
 
 def test_a_window_is_named_in_the_time_of_new_york() -> None:
     moment = datetime(2024, 1, 2, 4, 45, tzinfo=UTC)
-    assert Day.of(moment, NEW_YORK).title(moment, 15) == "Mon 1 Jan 2024, 23:45–00:00"
+    assert LocalDay.of(moment, NEW_YORK).title(moment, 15) == "Mon 1 Jan 2024, 23:45–00:00"

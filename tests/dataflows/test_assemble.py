@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from bytewax.testing import TestingSink, TestingSource, run_main
 
-from chillflow.account import difference
-from chillflow.codec import decode_value
+from chillflow.assembly.account import difference
 from chillflow.connectors.filelog import FileLog
 from chillflow.connectors.sink import ExactlyOnceSink
-from chillflow.connectors.tables import COMPLETE_TRIP, Rows
-from chillflow.messages import Message
-from chillflow.operators import GroupBatch
-from chillflow.topics import registry
+from chillflow.keyed.batches import GroupBatch
+from chillflow.model.codec import decode_value
+from chillflow.model.messages import Message
+from chillflow.model.table_rows import COMPLETE_TRIP, Rows
+from chillflow.model.topics import registry
 from dataflows.assemble import build
 from tests.dataflows.conftest import Run
 from tests.dataflows.vocabulary import PARTITIONS, batches, in_order, settings, trip

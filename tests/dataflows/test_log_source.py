@@ -12,12 +12,10 @@ from bytewax.inputs import AbortExecution
 
 from chillflow.connectors.filelog import FileLog
 from chillflow.connectors.source import LogSource
-from chillflow.keygroup import Record
-from chillflow.messages import Message
-from chillflow.operators import CLOCK
-from chillflow.streamtime import NO_TIME
-from chillflow.topics import registry
-from chillflow.windows import Reached
+from chillflow.keyed.batches import CLOCK, PartitionProgress, Record
+from chillflow.keyed.watermark import NO_WATERMARK
+from chillflow.model.messages import Message
+from chillflow.model.topics import registry
 from tests.dataflows.vocabulary import settings
 
 TOPIC = "trip-events"
@@ -98,7 +96,9 @@ def test_a_bounded_run_of_one_process_ends_at_once_and_tells_of_it_when_all_is_d
                 part.close()
                 parts.remove(part)
     assert not parts
-    assert [each for each in told if each.last] == [Reached(told[0].partition, 1_704_103_200_000, False, last=True)]
+    assert [each for each in told if each.last] == [
+        PartitionProgress(told[0].partition, 1_704_103_200_000, False, last=True)
+    ]
     assert len(ended) == 2
     for end in ended:
         end()
@@ -131,9 +131,11 @@ def test_the_windows_hear_of_a_time_only_when_all_before_it_has_arrived(log: Fil
     told = []
     for _ in range(3):  # batches of one epoch
         told += [item for key, item in part.next_batch() if key == CLOCK]
-    assert told == [Reached("0000", NO_TIME, False)]
+    assert told == [PartitionProgress("0000", NO_WATERMARK, False)]
     part.snapshot()
-    assert [item for key, item in part.next_batch() if key == CLOCK] == [Reached("0000", 1_704_103_200_000, False)]
+    assert [item for key, item in part.next_batch() if key == CLOCK] == [
+        PartitionProgress("0000", 1_704_103_200_000, False)
+    ]
 
 
 def test_a_silent_partition_says_so_and_when_it_is_not_any_more(log: FileLog) -> None:
@@ -144,7 +146,7 @@ def test_a_silent_partition_says_so_and_when_it_is_not_any_more(log: FileLog) ->
     for more in (False, False, False, True, False, False):
         if more:
             send(log, b"b")
-        heard += [item.idle for key, item in part.next_batch() if isinstance(item, Reached)]
+        heard += [item.idle for key, item in part.next_batch() if isinstance(item, PartitionProgress)]
         part.snapshot()
         time.sleep(0.002)
     assert heard == [False, False, True, False, True]

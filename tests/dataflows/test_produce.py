@@ -8,11 +8,11 @@ from typing import Any
 
 from bytewax.testing import TestingSink
 
-from chillflow.codec import encode
-from chillflow.connectors.replay_source import ReplaySource
-from chillflow.messages import Columns, Message
-from chillflow.replay import RejectedRow, Screen, replay
-from chillflow.splitting import split, to_row
+from chillflow.model.codec import encode
+from chillflow.model.messages import Message, MessageColumns
+from chillflow.production.replay import RejectedRow, Screen, replay
+from chillflow.production.replay_source import ReplaySource
+from chillflow.production.splitting import split, to_row
 from dataflows.produce import FLOW_ID, build
 from tests.dataflows.conftest import Run
 from tests.dataflows.vocabulary import BEGINNING, settings, trip
@@ -21,7 +21,7 @@ SCREEN = Screen(datetime(2026, 1, 1, tzinfo=UTC), timedelta(hours=1), timedelta(
 
 
 def sent(run: Run, rows: list[Any]) -> list[Message]:
-    out: list[tuple[str, list[Message] | Columns]] = []
+    out: list[tuple[str, list[Message] | MessageColumns]] = []
     source = ReplaySource(lambda: replay(rows, SCREEN, origin="trips.parquet"))
     run(build(source, TestingSink(out), settings()))
     assert {key for key, _ in out} <= {FLOW_ID}

@@ -6,15 +6,14 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
-from chillflow.codec import encode
-from chillflow.connectors.source import partition_name
-from chillflow.events import TripEvent
-from chillflow.keygroup import Record
-from chillflow.operators import GroupBatch, group_of
+from chillflow.keyed.batches import GroupBatch, Record
+from chillflow.keyed.placement import group_of, partition_name
+from chillflow.keyed.watermark import WatermarkTracker
+from chillflow.model.codec import encode
+from chillflow.model.events import TripEvent
+from chillflow.model.trips import CompleteTrip, milliseconds
+from chillflow.production.splitting import split
 from chillflow.settings import Settings, load
-from chillflow.splitting import split
-from chillflow.streamtime import StreamTime
-from chillflow.trips import CompleteTrip, milliseconds
 
 BEGINNING = datetime(2024, 1, 1, 12, tzinfo=UTC)
 GROUPS = 16
@@ -48,7 +47,7 @@ def in_order(trips: Iterable[CompleteTrip]) -> list[TripEvent]:
 
 def batches(events: Iterable[TripEvent], *, size: int = 20) -> list[GroupBatch]:
     """What a source makes of a topic of these events: each trip in a partition and a group of its own key."""
-    times = [StreamTime(rank=20) for _ in range(PARTITIONS)]
+    times = [WatermarkTracker(rank=20) for _ in range(PARTITIONS)]
     offsets = [0] * PARTITIONS
     made: list[GroupBatch] = []
     events = list(events)
@@ -58,8 +57,8 @@ def batches(events: Iterable[TripEvent], *, size: int = 20) -> list[GroupBatch]:
             key = event.trip_key.encode()
             number = sum(key) % PARTITIONS
             group = f"{partition_name(number)}/{group_of(key, GROUPS):04d}"
-            stamp = times[number].observe(milliseconds(event.event_time))
-            grouped[group].append(Record(stamp, offsets[number], key, encode(event), None))
+            watermark = times[number].observe(milliseconds(event.event_time))
+            grouped[group].append(Record(watermark, offsets[number], key, encode(event), None))
             offsets[number] += 1
         made += grouped.items()
     return made

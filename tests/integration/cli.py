@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Protocol
 import psycopg
 from confluent_kafka import Producer
 
-from chillflow.account import difference
+from chillflow.assembly.account import difference
 from tests.integration.in_process import run_in_process
 from tests.servers._process import wait_until
 from tests.servers.kafka_topics import KafkaTopics

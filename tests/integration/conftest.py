@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chillflow.synthetic.trips import generate
+from chillflow.synthetic.trip_generator import generate
 from tests.integration.cli import BrokerTopics, FileTopics, Pipeline
 from tests.servers.kafka_topics import KafkaTopics
 

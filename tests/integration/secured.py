@@ -15,7 +15,7 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AclBinding, AdminClient  # type: ignore[attr-defined]
 
-from chillflow.synthetic.trips import generate
+from chillflow.synthetic.trip_generator import generate
 from tests.conftest import RunningPostgres
 from tests.integration import security_page as page
 from tests.integration.cli import BrokerTopics, Pipeline

@@ -257,7 +257,7 @@ def test_a_recovery_store_serves_one_pipeline(
     assert said in line
 
 
-@pytest.mark.parametrize("part", ["chillflow.connectors.source", "chillflow.connectors.sink", "chillflow.keygroup"])
+@pytest.mark.parametrize("part", ["chillflow.connectors.source", "chillflow.connectors.sink", "chillflow.keyed.group"])
 def test_a_recovery_store_of_a_newer_release_is_refused(embedded: Pipeline, trips_file: Path, part: str) -> None:
     newer = f"import {part} as part; part.VERSION += 1; from chillflow.cli import main; main()"
     embedded.produce(trips_file)

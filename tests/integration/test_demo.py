@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from chillflow.demo.windows import read
+from chillflow.cli.demo.window_checks import read
 from tests.integration.cli import COMMAND, Pipeline
 
 BARE: dict[str, Any] = {"KAFKA_BOOTSTRAP_SERVERS": None, "DATABASE_URL": None, "CHILLFLOW_RECOVERY_DIR": None}

@@ -17,8 +17,8 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.cimpl import NewTopic
 
-from chillflow.codec import encode
-from chillflow.events import ZoneExitedEvent
+from chillflow.model.codec import encode
+from chillflow.model.events import ZoneExitedEvent
 from tests.integration.cli import Pipeline
 from tests.servers.kafka_topics import KafkaTopics
 
@@ -195,11 +195,11 @@ def test_timestamps_that_are_no_event_times(healthy: Pipeline) -> None:
 
 def test_a_stream_that_is_ahead_of_the_clock(healthy: Pipeline) -> None:
     ahead = datetime.now(UTC) + timedelta(days=30)
-    stamp = int(ahead.timestamp() * 1000)
+    watermark = int(ahead.timestamp() * 1000)
     for key, value in events_at(ahead, 19):
-        healthy.topics.send(healthy.topic, key, value, timestamp=stamp, partition=3)
+        healthy.topics.send(healthy.topic, key, value, timestamp=watermark, partition=3)
     assert "stream time" not in diagnose(healthy).wrong, "stream time is what 20 messages have reached"
-    healthy.topics.send(healthy.topic, key, value, timestamp=stamp, partition=3)
+    healthy.topics.send(healthy.topic, key, value, timestamp=watermark, partition=3)
 
     assert diagnose(healthy).wrong["stream time"].startswith("29 d 23 h ahead of this clock")
 

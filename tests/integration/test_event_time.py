@@ -23,7 +23,7 @@ NEEDED = {"trip_started", "payment_processed", "trip_ended"}
 
 @dataclass
 class Model:
-    """The rules of assembly, trip by trip, over the events of each trip with their stamps."""
+    """The rules of assembly, trip by trip, over the events of each trip with their watermarks."""
 
     account: Counter[str] = field(default_factory=Counter)
     complete: dict[str, int] = field(default_factory=dict)
@@ -36,23 +36,23 @@ class Model:
         for log in partitions.values():
             trips: defaultdict[str, list[tuple[int, dict[str, Any], int]]] = defaultdict(list)
             times: list[int] = []
-            stamp = -1
+            watermark = -1
             for message in log:
                 assert message.timestamp is not None
                 insort(times, message.timestamp)
-                stamp = times[-RANK] if len(times) >= RANK else -1
+                watermark = times[-RANK] if len(times) >= RANK else -1
                 event = message.json
-                trips[event["trip_key"]].append((stamp, event, message.timestamp))
+                trips[event["trip_key"]].append((watermark, event, message.timestamp))
             for key, seen in trips.items():
-                self._trip(key, seen, stamp)
+                self._trip(key, seen, watermark)
 
     def _trip(self, key: str, seen: list[tuple[int, dict[str, Any], int]], last: int) -> None:  # noqa: C901 - a model in one piece
         status, deadline, revision, latest = "gone", 0, 0, 0
         held: dict[str, str] = {}
 
-        def expire(stamp: int) -> None:
+        def expire(watermark: int) -> None:
             nonlocal status, deadline, revision
-            while status != "gone" and deadline < stamp:
+            while status != "gone" and deadline < watermark:
                 if status == "open":
                     status, deadline, revision = "incomplete", deadline + 8 * 24 * HOUR, revision + 1
                     self.incomplete[key] = revision
@@ -62,20 +62,20 @@ class Model:
                     status = "gone"
                     held.clear()
 
-        for stamp, event, time in seen:
-            expire(stamp)
+        for watermark, event, time in seen:
+            expire(watermark)
             if status == "gone":
-                if time < stamp - 24 * HOUR:
+                if time < watermark - 24 * HOUR:
                     self.account["late"] += 1
                     continue
-                status, deadline, revision, latest = "open", max(stamp, time) + 25 * HOUR, 0, 0
+                status, deadline, revision, latest = "open", max(watermark, time) + 25 * HOUR, 0, 0
             if event["event_id"] in held.values():
                 self.account["duplicates"] += 1
                 continue
             held[event["event_type"]] = event["event_id"]
             latest = max(latest, time)
             if status != "complete" and held.keys() >= NEEDED:
-                status, deadline, revision = "complete", max(stamp, latest) + 24 * HOUR, revision + 1
+                status, deadline, revision = "complete", max(watermark, latest) + 24 * HOUR, revision + 1
                 self.complete[key] = revision
             elif status == "incomplete":
                 revision += 1

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from chillflow.synthetic.trips import generate
+from chillflow.synthetic.trip_generator import generate
 from tests.integration.cli import Pipeline
 from tests.integration.test_assembling import send, values
 from tests.servers.kafka_topics import KafkaTopics

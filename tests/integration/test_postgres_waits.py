@@ -12,11 +12,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from chillflow.codec import CompleteTripStruct
 from chillflow.connectors import postgres
 from chillflow.connectors.postgres import PostgresDatabase
-from chillflow.connectors.tables import COMPLETE_TRIP, TABLES, ZONE_WINDOW, Row, Table, to_table_row, window_row
 from chillflow.errors import DatabaseError, DatabaseUnavailableError
+from chillflow.model.codec import CompleteTripStruct
+from chillflow.model.table_rows import COMPLETE_TRIP, TABLES, ZONE_WINDOW, Row, Table, to_table_row, window_row
 from tests.integration.cli import Pipeline, elapsed
 from tests.integration.test_window_tables import window
 from tests.unit.vocabulary import trip

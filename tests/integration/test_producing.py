@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from chillflow.synthetic.trips import generate
+from chillflow.synthetic.trip_generator import generate
 from tests.integration.cli import COMMAND, PRODUCED, Pipeline, elapsed
 from tests.real_trips import YELLOW, real_file
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from chillflow.connectors.parquet import ParquetTrips
 from chillflow.errors import KafkaUnavailableError, UnknownTopicError
+from chillflow.production.parquet import ParquetTrips
+from chillflow.production.splitting import ROW_FIELDS
 from chillflow.settings import load
-from chillflow.splitting import ROW_FIELDS
 from stream import CompleteTrip, SendStats, TripAssembler, TripEventProducer, TripStartedEvent
 from tests.integration.cli import Pipeline, elapsed
 

@@ -9,7 +9,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from chillflow.synthetic.trips import generate
+from chillflow.synthetic.trip_generator import generate
 from tests.chaos.processes import family
 from tests.integration.cli import Pipeline, Running
 from tests.servers._process import command_line, free_port, wait_until
@@ -65,7 +65,7 @@ def test_when_a_worker_dies_all_end(pipeline: Pipeline, trips_file: Path) -> Non
     with pipeline.start("assemble", "--workers", 3) as assembling:
         assembling.wait_for(lambda: pipeline.rows() == 300 and "dead letter" in assembling.stderr.read_text())
         _launcher, *workers = family(assembling.process.pid)
-        (second,) = (each for each in workers if "chillflow.running.worker 1 " in command_line(each))
+        (second,) = (each for each in workers if "chillflow.operation.worker 1 " in command_line(each))
         os.kill(second, signal.SIGKILL)
         ended = assembling.result(within=20)
 

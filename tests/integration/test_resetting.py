@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from chillflow.synthetic.trips import generate
+from chillflow.synthetic.trip_generator import generate
 from tests.integration import windows
 from tests.integration.cli import COMMAND, Pipeline, Running
 

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from chillflow.synthetic.trips import generate
+from chillflow.synthetic.trip_generator import generate
 from tests.integration.cli import ACCOUNT, PRODUCED, Pipeline
 from tests.real_trips import GREEN, YELLOW, scaled_file
 

@@ -14,12 +14,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from chillflow.analytics import ZoneWindowStruct
-from chillflow.codec import CompleteTripStruct
+from chillflow.connectors.database import Database
 from chillflow.connectors.postgres import PostgresDatabase
 from chillflow.connectors.sqlite import SqliteDatabase
-from chillflow.connectors.tables import COMPLETE_TRIP, ZONE_WINDOW, Database, Row, to_table_row, window_row
 from chillflow.errors import MissingTableError
+from chillflow.model.codec import CompleteTripStruct
+from chillflow.model.measures import ZoneWindowStruct
+from chillflow.model.table_rows import COMPLETE_TRIP, ZONE_WINDOW, Row, to_table_row, window_row
 from tests.servers._process import wait_until
 from tests.unit.vocabulary import BEGINNING, trip
 

@@ -10,7 +10,7 @@ from tests.integration.cli import Pipeline
 
 KEY = ["pu_zone_id", "window_minutes", "window_start"]
 MONEY = ["total_amount", "fare_amount", "tip_amount"]
-FIGURES = ["trips", "timed_trips", "card_trips", "cash_trips", *MONEY, "distance_m", "duration_s"]
+MEASURES = ["trips", "timed_trips", "card_trips", "cash_trips", *MONEY, "distance_m", "duration_s"]
 
 
 def expected(trips: list[dict[str, Any]], lengths: tuple[int, ...] = (15, 60)) -> pl.DataFrame:
@@ -51,7 +51,7 @@ def in_topic(pipeline: Pipeline) -> pl.DataFrame:
 
 def in_table(pipeline: Pipeline) -> pl.DataFrame:
     """The rows."""
-    columns = [*KEY, *FIGURES, "final", "changes"]
+    columns = [*KEY, *MEASURES, "final", "changes"]
     rows = pipeline.query(f"select {', '.join(columns)} from mart.zone_window")
     return _in_form([dict(zip(columns, row, strict=True)) for row in rows])
 
@@ -61,10 +61,10 @@ def _in_form(windows: list[dict[str, Any]]) -> pl.DataFrame:
     frame = pl.DataFrame(
         [
             {name: str(window[name]) for name in KEY}
-            | {name: round(100 * float(window[name])) if name in MONEY else int(window[name]) for name in FIGURES}
+            | {name: round(100 * float(window[name])) if name in MONEY else int(window[name]) for name in MEASURES}
             for window in windows
         ],
-        schema={**dict.fromkeys(KEY, pl.String), **dict.fromkeys(FIGURES, pl.Int64)},
+        schema={**dict.fromkeys(KEY, pl.String), **dict.fromkeys(MEASURES, pl.Int64)},
     )
     return (
         frame.filter(pl.col("trips") > 0)

@@ -27,7 +27,7 @@ from tests.servers.server import ServerError
 
 
 class SecuredKafkaServer(KafkaServer):
-    """Beside the ways in of its parent, by which the test comes as a super user, it has two that are guarded:
+    """BackgroundWriter the ways in of its parent, by which the test comes as a super user, it has two that are guarded:
     SASL_SSL with SCRAM, and SSL with a certificate of the client.
     """
 

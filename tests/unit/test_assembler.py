@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chillflow.account import difference
-from chillflow.assembler import TripAssembler
-from chillflow.assembly import ACCOUNT
-from chillflow.events import Event
-from chillflow.splitting import split
-from chillflow.trips import DERIVED_FIELDS, CompleteTrip, derived
+from chillflow.assembly.account import difference
+from chillflow.assembly.assembler import TripAssembler
+from chillflow.assembly.rules import ACCOUNT
+from chillflow.model.events import Event
+from chillflow.model.trips import DERIVED_FIELDS, CompleteTrip, derived
+from chillflow.production.splitting import split
 from tests.unit.vocabulary import end_event, five, payment_event, start_event, trip, trips
 
 

@@ -10,14 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chillflow.account import difference
-from chillflow.assembly import ACCOUNT, COUNTED, UNCOUNTED, Result, TripState
-from chillflow.codec import decode, encode
-from chillflow.events import EVENT_TYPES, Event, TripEvent
-from chillflow.keygroup import Decided, KeyGroup, Record
-from chillflow.splitting import split
-from chillflow.streamtime import NO_TIME
-from chillflow.trips import CompleteTrip, derived, milliseconds
+from chillflow.assembly.account import difference
+from chillflow.assembly.rules import ACCOUNT, COUNTED, UNCOUNTED, Result, TripState
+from chillflow.keyed.batches import Record
+from chillflow.keyed.group import KeyGroup
+from chillflow.keyed.outcomes import Decided
+from chillflow.keyed.watermark import NO_WATERMARK
+from chillflow.model.codec import decode, encode
+from chillflow.model.events import EVENT_TYPES, Event, TripEvent
+from chillflow.model.trips import CompleteTrip, derived, milliseconds
+from chillflow.production.splitting import split
 from tests.unit.vocabulary import (
     BEGINNING,
     DAY,
@@ -67,17 +69,17 @@ class Stream:
         assert set(self.account) == set(ACCOUNT)
         return decided.results
 
-    def read(self, *events: TripEvent, stamp: int = NOW) -> list[Result]:
+    def read(self, *events: TripEvent, watermark: int = NOW) -> list[Result]:
         """One record after the other."""
-        return [result for record in records(events, stamp) for result in self.take(self.group.process([[record]]))]
+        return [result for record in records(events, watermark) for result in self.take(self.group.process([[record]]))]
 
-    def advance(self, stamp: int) -> list[Result]:
+    def advance(self, watermark: int) -> list[Result]:
         """The partition goes on without a record for this group."""
-        return self.take(self.group.process([stamp]))
+        return self.take(self.group.process([watermark]))
 
     def assert_nothing_is_left(self) -> None:
         assert len(self.group) == 0
-        self.group.process([self.group._stamp + 2 * HOUR])  # what has ended is let go of by the hour
+        self.group.process([self.group._watermark + 2 * HOUR])  # what has ended is let go of by the hour
         assert nothing(self.group)
         assert self.account["open_trips"] == self.account["events_in_open"] == 0
 
@@ -166,7 +168,7 @@ def test_an_incomplete_trip_is_completed_within_its_horizon(last: int) -> None:
     stream = Stream()
     stream.read(*(event for kind, event in enumerate(five()) if kind != last))
     (incomplete,) = stream.advance(NOW + 2 * DAY)
-    (result,) = stream.read(five()[last], stamp=NOW + 25 * HOUR + 8 * DAY)
+    (result,) = stream.read(five()[last], watermark=NOW + 25 * HOUR + 8 * DAY)
     assert complete(result) == expected(trip())
     assert (incomplete.trip.revision, result.trip.revision) == (1, 2)
     assert stream.account["complete_trips"] == 1
@@ -182,7 +184,7 @@ def test_each_event_that_comes_to_an_incomplete_trip_is_a_revision() -> None:
     stream = Stream()
     stream.read(start_event())
     stream.advance(NOW + 2 * DAY)
-    stream.read(exit_event(), payment_event(), start_event(), end_event(), enter_event(), stamp=NOW + 3 * DAY)
+    stream.read(exit_event(), payment_event(), start_event(), end_event(), enter_event(), watermark=NOW + 3 * DAY)
     assert [(result.trip.revision, len(result.missing)) for result in stream.results] == [
         (1, 4),
         (2, 3),
@@ -197,7 +199,7 @@ def test_a_corrected_incomplete_trip_supersedes() -> None:
     stream = Stream()
     stream.read(start_event())
     stream.advance(NOW + 2 * DAY)
-    (result,) = stream.read(start_event(event_version=1, passenger_count=4), stamp=NOW + 2 * DAY)
+    (result,) = stream.read(start_event(event_version=1, passenger_count=4), watermark=NOW + 2 * DAY)
     assert result.trip.passenger_count == 4
     assert result.missing == EVENT_TYPES[1:]
     assert (stream.account["superseded"], stream.account["events_in_incomplete"]) == (1, 1)
@@ -207,7 +209,7 @@ def test_after_the_horizon_it_is_late() -> None:
     stream = Stream()
     stream.read(start_event())
     stream.advance(NOW + 25 * HOUR + 8 * DAY + 1)
-    stream.read(end_event(), stamp=NOW + 25 * HOUR + 8 * DAY + 1)
+    stream.read(end_event(), watermark=NOW + 25 * HOUR + 8 * DAY + 1)
     assert stream.account["late"] == 1
     assert [record.value for record in stream.late] == [encode(end_event())]
     stream.assert_nothing_is_left()
@@ -218,10 +220,10 @@ def test_late_is_what_is_further_back_than_the_correction_horizon(kind: int) -> 
     event = five()[kind]
     at = milliseconds(event.event_time)
     stream = Stream()
-    stream.read(event, stamp=at + DAY)
+    stream.read(event, watermark=at + DAY)
     assert stream.account["open_trips"] == 1
     stream = Stream()
-    stream.read(event, stamp=at + DAY + 1)
+    stream.read(event, watermark=at + DAY + 1)
     assert stream.account["late"] == 1
     stream.assert_nothing_is_left()
 
@@ -229,7 +231,7 @@ def test_late_is_what_is_further_back_than_the_correction_horizon(kind: int) -> 
 def test_a_millisecond_is_exact() -> None:
     event = start_event(event_time=BEGINNING + timedelta(milliseconds=1))  # 1 ms short, as a float of seconds
     stream = Stream()
-    stream.read(event, stamp=NOW + 1 + DAY)
+    stream.read(event, watermark=NOW + 1 + DAY)
     assert stream.account["open_trips"] == 1
 
 
@@ -264,11 +266,11 @@ def test_of_one_version_the_higher_event_id_counts(swapped: bool) -> None:
 def test_a_correction_is_a_new_revision_of_a_complete_trip() -> None:
     stream = Stream()
     stream.read(*five())
-    (result,) = stream.read(payment_event(event_version=1, tip_amount=9.0, total_amount=24.8), stamp=NOW + HOUR)
+    (result,) = stream.read(payment_event(event_version=1, tip_amount=9.0, total_amount=24.8), watermark=NOW + HOUR)
     assert complete(result) == expected(trip(tip_amount=9.0, total_amount=24.8))
     assert result.trip.revision == 2
-    assert stream.read(payment_event(), stamp=NOW + HOUR) == []
-    assert stream.read(payment_event(event_version=1, tip_amount=9.0, total_amount=24.8), stamp=NOW + HOUR) == []
+    assert stream.read(payment_event(), watermark=NOW + HOUR) == []
+    assert stream.read(payment_event(event_version=1, tip_amount=9.0, total_amount=24.8), watermark=NOW + HOUR) == []
     assert (stream.account["superseded"], stream.account["duplicates"]) == (2, 1)
     # remembered from its new closing on
     stream.advance(NOW + HOUR + DAY)
@@ -300,7 +302,7 @@ def test_a_duplicate_after_the_horizon_is_late_not_a_new_trip() -> None:
     stream = Stream()
     stream.read(*five())
     stream.advance(NOW + 10 * MINUTE + DAY + 1)
-    stream.read(*five(), stamp=NOW + 10 * MINUTE + DAY + 1)
+    stream.read(*five(), watermark=NOW + 10 * MINUTE + DAY + 1)
     assert stream.account["late"] == 5
     stream.assert_nothing_is_left()
 
@@ -308,7 +310,7 @@ def test_a_duplicate_after_the_horizon_is_late_not_a_new_trip() -> None:
 def test_a_deadline_is_seen_before_the_record_that_passes_it() -> None:
     stream = Stream()
     stream.read(start_event(), payment_event())
-    results = stream.read(end_event(), stamp=NOW + 25 * HOUR + 1)
+    results = stream.read(end_event(), watermark=NOW + 25 * HOUR + 1)
     assert [result.trip.revision for result in results] == [1, 2]
     assert results[0].missing == ("zone_exited", "zone_entered", "trip_ended")
     assert results[1].missing == ()
@@ -317,7 +319,7 @@ def test_a_deadline_is_seen_before_the_record_that_passes_it() -> None:
 def test_an_event_does_not_put_the_deadline_off() -> None:
     stream = Stream()
     stream.read(start_event())
-    stream.read(exit_event(), stamp=NOW + 24 * HOUR)
+    stream.read(exit_event(), watermark=NOW + 24 * HOUR)
     assert len(stream.advance(NOW + 25 * HOUR + 1)) == 1
 
 
@@ -332,37 +334,37 @@ def test_a_leap_past_both_deadlines_leaves_nothing() -> None:
 def test_without_stream_time_nothing_is_late_and_nothing_expires() -> None:
     stream = Stream()
     old = timedelta(days=5000)
-    stream.read(start_event(event_time=BEGINNING - old), end_event(event_time=BEGINNING + old), stamp=NO_TIME)
-    stream.advance(NO_TIME)
+    stream.read(start_event(event_time=BEGINNING - old), end_event(event_time=BEGINNING + old), watermark=NO_WATERMARK)
+    stream.advance(NO_WATERMARK)
     assert stream.account["open_trips"] == 1
 
 
-@pytest.mark.parametrize("stamp", [NO_TIME, NOW - 5000 * DAY])
+@pytest.mark.parametrize("watermark", [NO_WATERMARK, NOW - 5000 * DAY])
 @pytest.mark.parametrize("by_record", [True, False])
-def test_a_jump_of_the_stream_time_closes_no_trip_that_has_just_begun(stamp: int, by_record: bool) -> None:
+def test_a_jump_of_the_stream_time_closes_no_trip_that_has_just_begun(watermark: int, by_record: bool) -> None:
     # After a gap in the log, or some rows of 2009 at its head, the stream time follows with the 20th message.
     stream = Stream()
-    stream.read(start_event(), payment_event(), stamp=stamp)
+    stream.read(start_event(), payment_event(), watermark=watermark)
     if by_record:
-        stream.read(start_event(trip_key="other"), stamp=NOW)
+        stream.read(start_event(trip_key="other"), watermark=NOW)
     else:
         stream.advance(NOW)
     assert stream.results == []
-    stream.read(end_event(), stamp=NOW)
+    stream.read(end_event(), watermark=NOW)
     assert [complete(result) for result in stream.results] == [expected(trip())]
 
 
 def test_time_runs_from_the_stamp_where_the_stream_is_ahead_of_the_event() -> None:
     # An old file in a newer topic is no storm of time-outs.
     stream = Stream()
-    stream.read(start_event(), stamp=NOW + 20 * HOUR)
+    stream.read(start_event(), watermark=NOW + 20 * HOUR)
     assert stream.advance(NOW + 45 * HOUR) == []
     assert len(stream.advance(NOW + 45 * HOUR + 1)) == 1
 
 
 def test_a_trip_completed_without_stream_time_is_remembered_and_then_forgotten() -> None:
     stream = Stream()
-    stream.read(*five(), stamp=NO_TIME)
+    stream.read(*five(), watermark=NO_WATERMARK)
     assert len(stream.results) == 1
     stream.advance(NOW + 10 * MINUTE + DAY)
     assert len(stream.group) == 1
@@ -383,13 +385,13 @@ def test_close_ends_open_trips_alone() -> None:
     stream.assert_nothing_is_left()
 
 
-@pytest.mark.parametrize("stamp", [NOW, NO_TIME])
-def test_a_closed_trip_can_still_be_completed(stamp: int) -> None:
+@pytest.mark.parametrize("watermark", [NOW, NO_WATERMARK])
+def test_a_closed_trip_can_still_be_completed(watermark: int) -> None:
     stream = Stream()
-    stream.read(start_event(), payment_event(), stamp=stamp)
+    stream.read(start_event(), payment_event(), watermark=watermark)
     stream.take(stream.group.close(assembly().close))
     stream.group = group(stream.group.snapshot())
-    (result,) = stream.read(end_event(), stamp=NOW + 2 * DAY)
+    (result,) = stream.read(end_event(), watermark=NOW + 2 * DAY)
     assert complete(result) == expected(trip())
     stream.advance(NOW + 20 * DAY)
     stream.assert_nothing_is_left()
@@ -430,7 +432,7 @@ def test_a_complete_state_comes_back_as_it_was(one: CompleteTrip, order: list[in
     rules, state = assembly(), None
     made = [event.model_copy(update={"event_version": version, "event_id": ""}) for event in split(one)]
     for kind in order[:count]:
-        state, _ = rules.assemble(state, decode(encode(made[kind])), NO_TIME)
+        state, _ = rules.assemble(state, decode(encode(made[kind])), NO_WATERMARK)
     assert state is not None
     dumped = rules.dump(state)
     again = rules.load(dumped)
@@ -474,5 +476,5 @@ def test_states_in_recovery_stores_are_read(version: int) -> None:
 @settings(max_examples=150, deadline=None)
 def test_a_trip_that_was_split_is_assembled_again(one: CompleteTrip) -> None:
     stream = Stream()
-    stream.read(*split(one), stamp=NO_TIME)
+    stream.read(*split(one), watermark=NO_WATERMARK)
     assert [complete(result) for result in stream.results] == [expected(one)]

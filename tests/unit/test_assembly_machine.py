@@ -20,14 +20,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from chillflow.account import difference
-from chillflow.assembly import ACCOUNT, Result
-from chillflow.codec import encode
-from chillflow.events import EVENT_TYPES, TripEvent
-from chillflow.keygroup import Decided, Record
-from chillflow.splitting import split
-from chillflow.streamtime import NO_TIME
-from chillflow.trips import CompleteTrip, derived, milliseconds
+from chillflow.assembly.account import difference
+from chillflow.assembly.rules import ACCOUNT, Result
+from chillflow.keyed.batches import Record
+from chillflow.keyed.outcomes import Decided
+from chillflow.keyed.watermark import NO_WATERMARK
+from chillflow.model.codec import encode
+from chillflow.model.events import EVENT_TYPES, TripEvent
+from chillflow.model.trips import CompleteTrip, derived, milliseconds
+from chillflow.production.splitting import split
 from tests.unit.vocabulary import (
     BEGINNING,
     DAY,
@@ -66,7 +67,7 @@ Said = dict[str, Any]
 class Entry(NamedTuple):
     """One thing that a group is told."""
 
-    stamp: int
+    watermark: int
     event: TripEvent | None = None
     """None: how far the partition has come, no more."""
     is_end: bool = False
@@ -92,8 +93,8 @@ class Model:
 
     def _trip(self, key: str, places: list[int]) -> None:
         while places:
-            stamp, event = self._event(places[0])
-            if milliseconds(event.event_time) < stamp - CORRECTION:
+            watermark, event = self._event(places[0])
+            if milliseconds(event.event_time) < watermark - CORRECTION:
                 self.late.append(places.pop(0))
             else:
                 forgotten = self._life(key, places)
@@ -103,8 +104,8 @@ class Model:
     def _life(self, key: str, places: list[int]) -> int:
         """Of the trip that the first of these events opens, all until it is forgotten: the place where it is."""
         never = len(self.log)
-        stamp, event = self._event(places[0])
-        due = max(stamp, milliseconds(event.event_time)) + TIMEOUT
+        watermark, event = self._event(places[0])
+        due = max(watermark, milliseconds(event.event_time)) + TIMEOUT
         closed = min(self._passed(due, places[0]), self._first(lambda entry: entry.is_end, places[0]))
         complete = next((at for at in places if self._known(places, at + 1).keys() >= NEEDED), never)
         news = [at for at in places if self._known(places, at) != self._known(places, at + 1)]
@@ -118,10 +119,10 @@ class Model:
             status = "complete"
             for at in [complete, *(at for at in news if at > complete)]:
                 if at < forgotten or at == complete:
-                    known, (stamp, event) = self._known(places, at + 1), self._event(at)
+                    known, (watermark, event) = self._known(places, at + 1), self._event(at)
                     if event.event_type in NEEDED:
                         revisions.append(at + 1)
-                        due = max(stamp, *(milliseconds(each.event_time) for each in known.values())) + CORRECTION
+                        due = max(watermark, *(milliseconds(each.event_time) for each in known.values())) + CORRECTION
                         forgotten = self._passed(due, at)
         self._count(status, [at for at in places if at < forgotten], forgotten)
         self.trips += 1
@@ -150,12 +151,12 @@ class Model:
         return {event.event_type: event for event in sorted(seen, key=lambda each: (each.event_version, each.event_id))}
 
     def _event(self, at: int) -> tuple[int, TripEvent]:
-        stamp, event, _ = self.log[at]
+        watermark, event, _ = self.log[at]
         assert event is not None
-        return stamp, event
+        return watermark, event
 
     def _passed(self, due: int, start: int) -> int:
-        return self._first(lambda entry: entry.stamp > due, start)
+        return self._first(lambda entry: entry.watermark > due, start)
 
     def _first(self, condition: Callable[[Entry], bool], start: int) -> int:
         return next((at for at in range(start, len(self.log)) if condition(self.log[at])), len(self.log))
@@ -203,12 +204,12 @@ class AssemblyMachine(RuleBasedStateMachine):
         super().__init__()
         self.group = group()
         self.log: list[Entry] = []
-        self.now = NO_TIME
+        self.now = NO_WATERMARK
         self.account: Counter[str] = Counter()
         self.results: dict[str, list[Said]] = {}
         self.late: list[int] = []
 
-    @initialize(start=st.sampled_from([NO_TIME, NOW, NOW]))
+    @initialize(start=st.sampled_from([NO_WATERMARK, NOW, NOW]))
     def begin(self, start: int) -> None:
         self.now = start
 
@@ -244,7 +245,7 @@ class AssemblyMachine(RuleBasedStateMachine):
     @rule(most=st.sampled_from([0, 1, 10_000]))
     def snapshot(self, most: int) -> None:
         """After one all states but so many are bytes."""
-        with patch("chillflow.keygroup._MOST_LIVE", most):
+        with patch("chillflow.keyed.group._MOST_LIVE", most):
             self.group.snapshot()
         assert len(self.group._live) <= most
 
@@ -256,7 +257,7 @@ class AssemblyMachine(RuleBasedStateMachine):
     @rule()
     def end(self) -> None:
         """The end of a bounded run that closes what is open; the next run goes on."""
-        self.log.append(Entry(NO_TIME, is_end=True))
+        self.log.append(Entry(NO_WATERMARK, is_end=True))
         self._take(self.group.close(assembly().close))
 
     @invariant()
@@ -291,11 +292,11 @@ class AssemblyMachine(RuleBasedStateMachine):
         for batches in [[batch]] if at_once else [[[record]] for record in batch]:
             self._take(self.group.process(batches))
 
-    def _go_to(self, stamp: int, is_heard: bool) -> None:
-        self.now = stamp
+    def _go_to(self, watermark: int, is_heard: bool) -> None:
+        self.now = watermark
         if is_heard:
-            self.log.append(Entry(stamp))
-            self._take(self.group.process([stamp]))
+            self.log.append(Entry(watermark))
+            self._take(self.group.process([watermark]))
 
     def _take(self, decided: Decided) -> None:
         self.account.update(decided.tally)
@@ -313,7 +314,7 @@ def final(events: Iterable[TripEvent]) -> tuple[dict[str, Said], Counter[str]]:
     one = group()
     account: Counter[str] = Counter(dict.fromkeys(ACCOUNT, 0))
     last: dict[str, Said] = {}
-    for decided in (one.process([records(events, NO_TIME)]), one.close(assembly().close)):
+    for decided in (one.process([records(events, NO_WATERMARK)]), one.close(assembly().close)):
         account.update(decided.tally)
         last |= {result.trip.trip_key: told(result) for result in decided.results}
     return last, account

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chillflow.connectors.beside import pause_after
+from chillflow.connectors.background import pause_after
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chillflow import bulk
-from chillflow.bulk import keyed, replay_columns, replay_frames, rows
-from chillflow.codec import encode, encode_value
 from chillflow.errors import InputError
-from chillflow.replay import RejectedRow, ReplayStats, Screen, replay
-from chillflow.splitting import ROW_FIELDS, Events, Leg, TripRow, encode_events, split, to_row
-from chillflow.synthetic.disorder import Disorder
-from chillflow.trips import TRIP_FIELDS, CompleteTrip
+from chillflow.model.codec import encode, encode_value
+from chillflow.model.trips import TRIP_FIELDS, CompleteTrip
+from chillflow.production import bulk
+from chillflow.production.bulk import keyed, replay_columns, replay_frames, rows
+from chillflow.production.disorder import Disorder
+from chillflow.production.replay import RejectedRow, ReplayStats, Screen, replay
+from chillflow.production.splitting import ROW_FIELDS, Events, Leg, TripRow, encode_events, split, to_row
 from tests.unit.vocabulary import BEGINNING, messages, trip, trips
 
 NOW = BEGINNING + timedelta(days=30)

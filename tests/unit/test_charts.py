@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chillflow.demo.charts import PLAIN, bars, columns
+from chillflow.cli.demo.charts import PLAIN, bars, columns
 
 
 def test_bars_are_as_long_as_their_numbers() -> None:

@@ -8,9 +8,18 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from chillflow.codec import KINDS, decode, decode_keyed, decode_model, decode_value, encode, encode_value, time_text
 from chillflow.errors import DecodeError
-from chillflow.events import EVENT_CLASSES, Event, TripEvent
+from chillflow.model.codec import (
+    KINDS,
+    decode,
+    decode_keyed,
+    decode_model,
+    decode_value,
+    encode,
+    encode_value,
+    time_text,
+)
+from chillflow.model.events import EVENT_CLASSES, Event, TripEvent
 from tests.unit.vocabulary import BEGINNING, end_event, events, exit_event, five, payment_event, start_event
 
 few = settings(max_examples=150, deadline=None)

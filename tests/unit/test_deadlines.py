@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chillflow.deadlines import NEVER, Deadlines
+from chillflow.keyed.deadlines import NEVER, Deadlines
 
 times = st.one_of(st.integers(-(2**62), NEVER), st.integers(-200_000, 200_000))
 keys = st.binary(max_size=2)
@@ -23,7 +23,7 @@ def test_the_order_is_that_of_a_heap(steps: list[tuple[int, list[tuple[int, byte
         deadlines.add(due, key)
         held[key] = due
 
-    for stamp, added, removed in steps:
+    for watermark, added, removed in steps:
         for due, key in added:
             move(due, key)
         for key in removed:
@@ -31,11 +31,11 @@ def test_the_order_is_that_of_a_heap(steps: list[tuple[int, list[tuple[int, byte
                 deadlines.remove(held.pop(key), key)
         assert deadlines.next <= min(held.values(), default=NEVER)
         assert sorted(deadlines) == sorted((due, key) for key, due in held.items())
-        for due, key in deadlines.before(stamp):
+        for due, key in deadlines.before(watermark):
             assert (due, key) == min((due, key) for key, due in held.items())
-            assert due < stamp
+            assert due < watermark
             del held[key]
             if len(key) == 2:
                 move(due + again, key[:1])
-        assert min(held.values(), default=stamp) >= stamp
+        assert min(held.values(), default=watermark) >= watermark
     assert sorted(deadlines) == sorted((due, key) for key, due in held.items())

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from chillflow.splitting import Leg, schedule, to_row
-from chillflow.synthetic.disorder import Disorder
+from chillflow.production.disorder import Disorder
+from chillflow.production.splitting import Leg, schedule, to_row
 from tests.unit.vocabulary import BEGINNING, trip
 
 MINUTE = 60_000_000

@@ -14,9 +14,9 @@ import pytest
 import typer
 
 from chillflow.cli import app
-from chillflow.events import EVENT_CLASSES
+from chillflow.model.events import EVENT_CLASSES
+from chillflow.model.trips import DERIVED_FIELDS, TRIP_FIELDS
 from chillflow.settings import SECRETS, Settings
-from chillflow.trips import DERIVED_FIELDS, TRIP_FIELDS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from chillflow.connectors.database import migrations
 from chillflow.connectors.log import Description
-from chillflow.connectors.tables import migrations
-from chillflow.monitoring import doctor
-from chillflow.monitoring.doctor import Finding, Sample
-from chillflow.monitoring.store import Store
+from chillflow.model.topics import registry
+from chillflow.operation import checks
+from chillflow.operation.checks import Finding, Sample
+from chillflow.operation.store_view import Store
 from chillflow.settings import Settings
-from chillflow.topics import registry
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
 SETTINGS = Settings()
@@ -27,7 +27,7 @@ def sample(key: bytes, partition: int = 0, *, misplaced: bool = False, mistimed:
 
 @pytest.mark.parametrize("name", SPECS)
 def test_a_topic_of_ours_is_well(name: str) -> None:
-    (found,) = doctor.topic(SPECS[name], Description(4, 3, SPECS[name].config), EVENTS, SETTINGS)
+    (found,) = checks.topic(SPECS[name], Description(4, 3, SPECS[name].config), EVENTS, SETTINGS)
     assert found.status == "ok"
 
 
@@ -44,13 +44,13 @@ def test_a_topic_of_ours_is_well(name: str) -> None:
     ],
 )
 def test_what_is_wrong_with_a_configuration(name: str, config: dict[str, str], wrong: list[str]) -> None:
-    found = [*doctor.topic(SPECS[name], Description(4, 1, {**SPECS[name].config, **config}), EVENTS, SETTINGS)]
+    found = [*checks.topic(SPECS[name], Description(4, 1, {**SPECS[name].config, **config}), EVENTS, SETTINGS)]
     assert [each.found.partition(": ")[0] for each in found if each.status == "wrong"] == wrong
 
 
 def test_dead_letters_may_have_a_partition_more() -> None:
     def status(name: str, partitions: int) -> str:
-        (found,) = doctor.topic(SPECS[name], Description(partitions, 1, {}), EVENTS, SETTINGS)
+        (found,) = checks.topic(SPECS[name], Description(partitions, 1, {}), EVENTS, SETTINGS)
         return found.status
 
     assert (status("trip-events.dlq", 4), status("trip-events.dlq", 5)) == ("ok", "ok")
@@ -58,10 +58,10 @@ def test_dead_letters_may_have_a_partition_more() -> None:
 
 
 def test_keys() -> None:
-    assert doctor.keys([]).status == "skipped"
-    assert doctor.keys([sample(b"a"), sample(b"a"), sample(b"b", 1)]).status == "ok"
-    assert doctor.keys([sample(b"a"), sample(b"b", 1, misplaced=True)]).found.startswith("1 of 2 sampled messages")
-    assert doctor.keys([sample(b"a"), sample(b"a", 1, misplaced=True)]).found.startswith("1 of 1 sampled keys")
+    assert checks.keys([]).status == "skipped"
+    assert checks.keys([sample(b"a"), sample(b"a"), sample(b"b", 1)]).status == "ok"
+    assert checks.keys([sample(b"a"), sample(b"b", 1, misplaced=True)]).found.startswith("1 of 2 sampled messages")
+    assert checks.keys([sample(b"a"), sample(b"a", 1, misplaced=True)]).found.startswith("1 of 1 sampled keys")
 
 
 @pytest.mark.parametrize(
@@ -75,21 +75,21 @@ def test_keys() -> None:
 )
 def test_stream_time(ahead: timedelta, status: str, said: str) -> None:
     at = int((NOW + ahead).timestamp() * 1000)
-    found = doctor.stream_time([sample(b"a", at=at)] * 20 + [sample(b"b", 1, at=2**50)] * 19, NOW, SETTINGS)
+    found = checks.stream_time([sample(b"a", at=at)] * 20 + [sample(b"b", 1, at=2**50)] * 19, NOW, SETTINGS)
     assert (found.status, found.found.startswith(said)) == (status, True), found
 
 
 def test_tables() -> None:
     known = migrations()
     versions = [step.version for step in known]
-    assert doctor.database(versions, known).status == "ok"
-    assert doctor.database([], known).found == "there are no tables"
-    assert doctor.database(versions[:-1], known).found == f"migrations are missing: {known[-1].name}"
-    assert doctor.database([*versions, 99], known).advice == "upgrade this one"
+    assert checks.database(versions, known).status == "ok"
+    assert checks.database([], known).found == "there are no tables"
+    assert checks.database(versions[:-1], known).found == f"migrations are missing: {known[-1].name}"
+    assert checks.database([*versions, 99], known).advice == "upgrade this one"
 
 
 def recovery(store: Store | None) -> Finding:
-    return doctor.recovery(store, "DIR", NOW, SETTINGS)
+    return checks.recovery(store, "DIR", NOW, SETTINGS)
 
 
 def test_the_recovery_store() -> None:
@@ -103,5 +103,5 @@ def test_the_recovery_store() -> None:
 
 
 def test_clocks() -> None:
-    assert doctor.clock(NOW + timedelta(seconds=29), NOW).status == "ok"
-    assert doctor.clock(NOW - timedelta(seconds=31), NOW).found.endswith("31 s apart")
+    assert checks.clock(NOW + timedelta(seconds=29), NOW).status == "ok"
+    assert checks.clock(NOW - timedelta(seconds=31), NOW).found.endswith("31 s apart")

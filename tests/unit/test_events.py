@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from pydantic import ValidationError
 
-from chillflow.codec import decode_value, encode
-from chillflow.events import EVENT_CLASSES, EVENT_TYPES, Event, TripEvent, event_adapter
-from chillflow.structs import parse_time
+from chillflow.model.codec import decode_value, encode
+from chillflow.model.events import EVENT_CLASSES, EVENT_TYPES, Event, TripEvent, event_adapter
+from chillflow.model.structs import parse_time
 from tests.unit.vocabulary import BEGINNING, KEY, ONE_MINUTE_LATER, end_event, events, exit_event, five, start_event
 
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from chillflow.connectors.filelog import FileLog
 from chillflow.connectors.sink import ExactlyOnceSink
 from chillflow.errors import RecoveryError
-from chillflow.messages import Message, dead_letter
+from chillflow.model.messages import Message, dead_letter
+from chillflow.model.topics import registry
 from chillflow.settings import load
-from chillflow.topics import registry
 
 SETTINGS = load()
 RESULTS = {name: spec for name, spec in registry(SETTINGS).items() if name != SETTINGS.topic}

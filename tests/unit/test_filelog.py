@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chillflow.codec import encode
 from chillflow.connectors import filelog
 from chillflow.connectors.filelog import FileLog, FileReader
 from chillflow.connectors.log import LogRecord
 from chillflow.errors import KafkaError, UnknownTopicError
-from chillflow.messages import Message
-from chillflow.topics import TopicSpec
+from chillflow.model.codec import encode
+from chillflow.model.messages import Message
+from chillflow.model.topics import TopicSpec
 from tests.unit.vocabulary import five
 
 TOPIC = TopicSpec("events", "trip_key", "an event", ("event_id",))

@@ -15,16 +15,17 @@ from typing import Any
 
 import pytest
 
-from chillflow import keygroup
 from chillflow.connectors import sink, source
 from chillflow.connectors.filelog import FileLog
 from chillflow.errors import RecoveryError
-from chillflow.events import EVENT_TYPES, Event
-from chillflow.messages import Message
+from chillflow.keyed import group as keygroup
+from chillflow.keyed.batches import Record
+from chillflow.keyed.watermark import WatermarkTracker
+from chillflow.model.events import EVENT_TYPES, Event
+from chillflow.model.messages import Message
+from chillflow.model.topics import registry
+from chillflow.production.splitting import split
 from chillflow.settings import load
-from chillflow.splitting import split
-from chillflow.streamtime import StreamTime
-from chillflow.topics import registry
 from tests.unit.test_exactly_once_sink import fresh, result, standing
 from tests.unit.vocabulary import (
     DAY,
@@ -80,20 +81,20 @@ def source_snapshot(folder: Path) -> Any:
     return part.snapshot()
 
 
-def records_of(part: Any) -> list[keygroup.Record]:
+def records_of(part: Any) -> list[Record]:
     """The records of the next batch."""
     lists = [some for _, some in part.next_batch() if isinstance(some, list)]
-    return sorted((keygroup.Record(*record) for some in lists for record in some), key=lambda record: record.offset)
+    return sorted((Record(*record) for some in lists for record in some), key=lambda record: record.offset)
 
 
 @pytest.mark.parametrize("snapshot", golden("source"))
 def test_a_source_goes_on(snapshot: Any, tmp_path: Path) -> None:
     part = partition(topic_of(tmp_path, 40), snapshot)
     found = [record for _ in range(3) for record in records_of(part)]
-    time = StreamTime(20)
-    stamps = [time.observe(time_of(number)) for number in range(40)]
+    time = WatermarkTracker(20)
+    watermarks = [time.observe(time_of(number)) for number in range(40)]
     assert [record.value for record in found] == [b'{"number":%d}' % number for number in range(30, 40)]
-    assert [record.stamp for record in found] == stamps[30:]
+    assert [record.watermark for record in found] == watermarks[30:]
 
 
 # The sink: 20 results were durable, 10 more were not

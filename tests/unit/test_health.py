@@ -12,20 +12,20 @@ import pytest
 
 from chillflow.connectors.filelog import FileLog
 from chillflow.errors import ChillFlowError, DatabaseError, SettingsError
-from chillflow.messages import Message
-from chillflow.monitoring import record
-from chillflow.monitoring.client import get
-from chillflow.monitoring.cluster import monitored_cluster, worker_file
-from chillflow.monitoring.health import Health
-from chillflow.monitoring.lag import Lag
-from chillflow.monitoring.probe import Probe
-from chillflow.monitoring.process import monitored
-from chillflow.monitoring.server import Page, Server
-from chillflow.monitoring.status import find, lines, look
+from chillflow.keyed.watermark import NO_WATERMARK
+from chillflow.model.messages import Message
+from chillflow.model.topics import registry
+from chillflow.operation.run_status import find, lines, look
+from chillflow.running import run_record
+from chillflow.running.cluster_pages import monitored_cluster, worker_file
+from chillflow.running.health import HealthChecks
+from chillflow.running.http_client import get
+from chillflow.running.http_server import Page, Server
+from chillflow.running.lag import Lag
+from chillflow.running.probe import Probe
+from chillflow.running.process_pages import monitored
 from chillflow.settings import Settings, load
-from chillflow.streamtime import NO_TIME
 from chillflow.telemetry import Telemetry
-from chillflow.topics import registry
 from tests.missing import missing
 from tests.servers._process import free_port, wait_until
 
@@ -109,14 +109,14 @@ def test_nobody_waits_long_for_a_server_that_hangs() -> None:
 
 
 def test_each_check_says_what_is_wrong(settings: Settings, telemetry: Telemetry, clock: Clock) -> None:
-    health = Health(settings, telemetry, Lag(settings, telemetry), PARTITIONS)
+    health = HealthChecks(settings, telemetry, Lag(settings, telemetry), PARTITIONS)
     assert health.checks() == {
         "sources": "0 of 2 partitions are assigned",
         "broker": None,
         "epoch": "no epoch has become durable yet",
         "delivery": None,
     }
-    readings = [telemetry.opened(number, 0, NO_TIME) for number in range(PARTITIONS)]
+    readings = [telemetry.opened(number, 0, NO_WATERMARK) for number in range(PARTITIONS)]
     for reading in readings:
         reading.snapshot()
     for reading in readings:
@@ -128,7 +128,7 @@ def test_each_check_says_what_is_wrong(settings: Settings, telemetry: Telemetry,
 
 
 def test_a_worker_without_a_partition_is_none_the_worse_for_it(settings: Settings, telemetry: Telemetry) -> None:
-    checks = Health(settings, telemetry, Lag(settings, telemetry), 0).checks()
+    checks = HealthChecks(settings, telemetry, Lag(settings, telemetry), 0).checks()
     assert checks["sources"] is checks["epoch"] is None
 
 
@@ -161,8 +161,8 @@ def test_lag_in_offsets_and_in_event_time(settings: Settings, telemetry: Telemet
     writer.flush()
     end = log.ends(settings.topic)[0]
     assert end.newest == 90_000
-    reading = telemetry.opened(0, 0, NO_TIME)
-    telemetry.opened(1, 0, NO_TIME)
+    reading = telemetry.opened(0, 0, NO_WATERMARK)
+    telemetry.opened(1, 0, NO_WATERMARK)
 
     lag = Lag(settings, telemetry)
     lag.publish()
@@ -179,7 +179,7 @@ def test_lag_in_offsets_and_in_event_time(settings: Settings, telemetry: Telemet
 def test_of_a_log_that_does_not_answer_the_lag_is_not_known(
     settings: Settings, telemetry: Telemetry, tmp_path: Path
 ) -> None:
-    telemetry.opened(0, 0, NO_TIME)
+    telemetry.opened(0, 0, NO_WATERMARK)
     lag = Lag(settings, telemetry)
     (tmp_path / "topics").rename(tmp_path / "elsewhere")
     lag.publish()
@@ -191,7 +191,7 @@ def test_events_in_flight_are_those_of_epochs_that_are_not_durable(telemetry: Te
     def in_flight() -> float | None:
         return value(telemetry, "events_in_flight", partition="0")
 
-    reading = telemetry.opened(0, 0, NO_TIME)
+    reading = telemetry.opened(0, 0, NO_WATERMARK)
     reading.read(5, 5, 0)
     assert in_flight() == 5
     reading.snapshot()
@@ -211,19 +211,19 @@ def test_starts_are_counted_and_the_last_error_is_kept(settings: Settings, telem
     for starts in (1, 2):
         with pytest.raises(DatabaseError):
             fail()
-        kept = record.read(folder / record.FILE)
+        kept = run_record.read(folder / run_record.FILE)
         assert (kept.starts, kept.url) == (starts, None)
         assert kept.last_error is not None
         assert kept.last_error.error == "gone"
     with monitored(settings, telemetry, folder, partitions=0):
-        assert record.read(folder / record.FILE).last_error is not None
+        assert run_record.read(folder / run_record.FILE).last_error is not None
     with pytest.raises(ChillFlowError, match=r"no `assemble` runs on .* \(the last error: gone\)"):
         find(folder)
 
 
 def test_a_file_that_is_no_record_is_as_none(tmp_path: Path) -> None:
     (tmp_path / "monitoring.json").write_text("{")
-    assert record.read(tmp_path / "monitoring.json") == record.Record()
+    assert run_record.read(tmp_path / "monitoring.json") == run_record.RunRecord()
 
 
 # The server
@@ -267,7 +267,7 @@ class Worker:
             "/metrics": lambda accept: Page(200, "text/plain", metrics.encode()),
         }
         self.server = Server("127.0.0.1", 0, pages)
-        record.started(folder / worker_file(number), number, self.server.url)
+        run_record.started(folder / worker_file(number), number, self.server.url)
 
 
 def exposition(number: int) -> str:
@@ -284,7 +284,7 @@ chillflow_worker_up{{worker="{number}"}} 1
 @pytest.fixture
 def cluster(settings: Settings) -> Iterator[str]:
     with monitored_cluster(settings, 2, PARTITIONS):
-        yield record.read(settings.recovery_dir / record.FILE).url or ""
+        yield run_record.read(settings.recovery_dir / run_record.FILE).url or ""
 
 
 def test_a_cluster_is_ready_when_all_workers_are_and_all_is_read(cluster: str, settings: Settings) -> None:
@@ -326,7 +326,7 @@ def test_a_cluster_shows_the_series_side_by_side(cluster: str, settings: Setting
 
 
 def test_the_addresses_of_an_older_cluster_are_forgotten(settings: Settings) -> None:
-    record.started(settings.recovery_dir / worker_file(7), 1, "http://127.0.0.1:1")
+    run_record.started(settings.recovery_dir / worker_file(7), 1, "http://127.0.0.1:1")
     with monitored_cluster(settings, 2, PARTITIONS):
         assert not (settings.recovery_dir / worker_file(7)).exists()
 
@@ -337,7 +337,7 @@ def test_the_addresses_of_an_older_cluster_are_forgotten(settings: Settings) -> 
 def test_throughput_is_what_is_read_between_two_looks(settings: Settings, telemetry: Telemetry, clock: Clock) -> None:
     with monitored(settings, telemetry, settings.recovery_dir, partitions=PARTITIONS):
         url = find(settings.recovery_dir)
-        reading = telemetry.opened(0, 0, NO_TIME)
+        reading = telemetry.opened(0, 0, NO_WATERMARK)
 
         def while_sleeping(seconds: float) -> None:
             reading.read(500, 500, 0)
@@ -361,7 +361,7 @@ def test_status_of_something_else(tmp_path: Path) -> None:
     server = Server("127.0.0.1", 0, {"/metrics": lambda accept: Page(200, "text/html", b"<html>hello</html>")})
     with pytest.raises(ChillFlowError, match="is no `assemble` of this release"):
         look(server.url)
-    record.started(tmp_path / record.FILE, 1, server.url)
+    run_record.started(tmp_path / run_record.FILE, 1, server.url)
     with pytest.raises(ChillFlowError, match="no `assemble` runs on"):
         find(tmp_path)
     server.close()

@@ -13,16 +13,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chillflow.account import difference
-from chillflow.assembly import ACCOUNT
-from chillflow.codec import encode_value
+from chillflow.assembly.account import difference
+from chillflow.assembly.rules import ACCOUNT
 from chillflow.errors import RecoveryError
-from chillflow.events import TripEvent
-from chillflow.keygroup import VERSION, Dead, Keyed, KeyGroup, Outcome, Record
-from chillflow.remembered import Remembered, due_of
-from chillflow.splitting import split
-from chillflow.streamtime import NO_TIME, StreamTime
-from chillflow.trips import CompleteTrip, milliseconds
+from chillflow.keyed.batches import Record
+from chillflow.keyed.closed_states import ClosedStates, due_of
+from chillflow.keyed.group import VERSION, KeyedLogic, KeyGroup
+from chillflow.keyed.outcomes import DeadRecord as DeadRecord
+from chillflow.keyed.outcomes import Outcome
+from chillflow.keyed.watermark import NO_WATERMARK, WatermarkTracker
+from chillflow.model.codec import encode_value
+from chillflow.model.events import TripEvent
+from chillflow.model.trips import CompleteTrip, milliseconds
+from chillflow.production.splitting import split
 from tests.unit.vocabulary import (
     BEGINNING,
     DAY,
@@ -56,11 +59,11 @@ def logs(draw: st.DrawFn) -> list[Record]:
         events.sort(key=lambda event: event.event_time)
     else:
         events = draw(st.permutations(events))
-    time = StreamTime(draw(st.integers(1, 4)))
+    time = WatermarkTracker(draw(st.integers(1, 4)))
     made = records(events, [time.observe(milliseconds(event.event_time)) for event in events])
     for at in draw(st.lists(st.integers(0, len(made)), max_size=2)):
-        stamp = made[at].stamp if at < len(made) else time.now
-        made.insert(at, Record(stamp, -1, draw(st.sampled_from([b"trip 1", None])), b"rubbish", None))
+        watermark = made[at].watermark if at < len(made) else time.now
+        made.insert(at, Record(watermark, -1, draw(st.sampled_from([b"trip 1", None])), b"rubbish", None))
     return made
 
 
@@ -77,7 +80,7 @@ def run(
     account = Counter(dict.fromkeys(ACCOUNT, 0))
     results: dict[str, list[Any]] = {}
     late: list[Record] = []
-    dead: list[Dead] = []
+    dead: list[DeadRecord] = []
     one = group()
     batches: list[list[Record] | int] = []
     batch: list[Record] = []
@@ -98,8 +101,8 @@ def run(
         if at in cuts or at in snapshots or at in hints:
             batches.append(batch)
             batch = []
-        if at in hints and record.stamp != NO_TIME:
-            batches.append(record.stamp)
+        if at in hints and record.watermark != NO_WATERMARK:
+            batches.append(record.watermark)
         if at in snapshots:
             flush()
             one = group(one.snapshot())
@@ -116,7 +119,7 @@ def run(
 
 def states_in(snapshot: Any) -> dict[bytes, bytes]:
     """The states of a snapshot, however they lie in it."""
-    remembered = Remembered(snapshot=snapshot["remembered"], stamp=snapshot["stamp"])
+    remembered = ClosedStates(snapshot=snapshot["remembered"], watermark=snapshot["stamp"])
     pieces = [msgspec.msgpack.decode(piece, type=dict[bytes, bytes]) for piece in snapshot["states"]]
     assert len({key for piece in pieces for key in piece}) == sum(map(len, pieces))
     return {key: state for piece in pieces for key, state in piece.items()} | dict(remembered.items(snapshot["stamp"]))
@@ -156,7 +159,7 @@ def test_no_state_is_left(log: list[Record]) -> None:
 @settings(max_examples=100, deadline=None)
 def test_the_order_of_arrival_does_not_matter_within_the_horizons(log: list[Record], random: Any) -> None:
     def outcome(order: list[Record]) -> dict[str, Any]:
-        said = run([record._replace(stamp=NOW) for record in order])
+        said = run([record._replace(watermark=NOW) for record in order])
         return {
             key: {n: getattr(seen[-1].trip, n) for n in seen[-1].trip.__struct_fields__ if n != "revision"}
             for key, seen in said["results"].items()
@@ -177,11 +180,11 @@ def test_the_shortcut_comes_to_the_same(made: list[tuple[CompleteTrip, int]], da
     for five in data.draw(st.lists(st.sampled_from(fives), max_size=4)):
         order.insert(data.draw(st.integers(0, len(order))), five)
     log = [event for leg in order for event in data.draw(st.sampled_from([leg, leg, leg, leg[:1], leg[::-1], leg * 2]))]
-    time = StreamTime(data.draw(st.integers(1, 4)))
-    stamped = records(log, [time.observe(milliseconds(event.event_time)) for event in log])
-    assert run(stamped) == run(stamped, cuts=range(len(stamped)))
-    snapshots = data.draw(st.sets(st.integers(0, len(stamped) - 1)))
-    assert run(stamped, snapshots=snapshots) == run(stamped)
+    time = WatermarkTracker(data.draw(st.integers(1, 4)))
+    with_watermarks = records(log, [time.observe(milliseconds(event.event_time)) for event in log])
+    assert run(with_watermarks) == run(with_watermarks, cuts=range(len(with_watermarks)))
+    snapshots = data.draw(st.sets(st.integers(0, len(with_watermarks) - 1)))
+    assert run(with_watermarks, snapshots=snapshots) == run(with_watermarks)
 
 
 ALTERED: dict[str, Callable[[Record], Record]] = {
@@ -255,10 +258,10 @@ def test_a_snapshot_is_plain_data() -> None:
 
 @pytest.mark.parametrize("deadline", [None, 2**63 - 1, 2**64])
 def test_a_state_without_an_end_stays(deadline: int | None) -> None:
-    def visit(state: Count | None, event: int, stamp: int) -> tuple[Count, None]:
+    def visit(state: Count | None, event: int, watermark: int) -> tuple[Count, None]:
         return Count(event, deadline), None
 
-    counting: Keyed[Count, int] = Keyed(
+    counting: KeyedLogic[Count, int] = KeyedLogic(
         visit, lambda state: (None, None), lambda key, value: 1, lambda s: b"%d" % s.n, lambda b: Count(int(b))
     )
     one: KeyGroup[Count, int] = KeyGroup(counting)
@@ -301,12 +304,12 @@ class Count:
 
 
 def test_a_state_may_be_false() -> None:
-    def count(state: Count | None, event: int, stamp: int) -> tuple[Count, Outcome]:
+    def count(state: Count | None, event: int, watermark: int) -> tuple[Count, Outcome]:
         state = state if state is not None else Count(0)
         state.n += event
         return state, Outcome((), result=state.n)
 
-    counting: Keyed[Count, int] = Keyed(
+    counting: KeyedLogic[Count, int] = KeyedLogic(
         count,
         lambda state: (state, None),
         lambda key, value: int(value or 0),
@@ -321,8 +324,8 @@ def test_a_state_may_be_false() -> None:
 
 
 def test_a_mapper_may_forget_a_key() -> None:
-    forgetting: Keyed[Count, int] = Keyed(
-        lambda state, event, stamp: (None, None) if state else (Count(event, stamp), None),
+    forgetting: KeyedLogic[Count, int] = KeyedLogic(
+        lambda state, event, watermark: (None, None) if state else (Count(event, watermark), None),
         lambda state: (None, None),
         lambda key, value: 1,
         lambda s: b"%d" % s.n,

@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from chillflow.account import AccountFile, difference, read_account
-from chillflow.assembly import ACCOUNT
-from chillflow.codec import decode_keyed
-from chillflow.connectors.tables import refusal
+from chillflow.assembly.account import difference, read_account
+from chillflow.assembly.rules import ACCOUNT
+from chillflow.connectors.account_file import AccountFile
 from chillflow.errors import ChillFlowError
-from chillflow.messages import dead_letter
+from chillflow.model.codec import decode_keyed
+from chillflow.model.messages import dead_letter
+from chillflow.model.table_rows import refusal
 from chillflow.telemetry import Telemetry
 from chillflow.telemetry.histogram import BatchHistogram
 from chillflow.telemetry.metrics import Metrics

@@ -11,15 +11,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from chillflow.assembly import Assembly
-from chillflow.codec import decode
-from chillflow.connectors import parquet
-from chillflow.connectors.parquet import ParquetTrips
+from chillflow.assembly.rules import Assembly
 from chillflow.errors import InputError
-from chillflow.keygroup import Keyed, KeyGroup, Record
-from chillflow.replay import RejectedRow, Screen, replay
-from chillflow.splitting import TripRow
-from chillflow.streamtime import NO_TIME
+from chillflow.keyed.batches import Record
+from chillflow.keyed.group import KeyedLogic, KeyGroup
+from chillflow.keyed.watermark import NO_WATERMARK
+from chillflow.model.codec import decode
+from chillflow.production import parquet
+from chillflow.production.parquet import ParquetTrips
+from chillflow.production.replay import RejectedRow, Screen, replay
+from chillflow.production.splitting import TripRow
 from tests.real_trips import GREEN, YELLOW, real_file, rows_of
 from tests.unit.vocabulary import assembly, messages
 
@@ -166,12 +167,12 @@ def assembled(path: Path) -> pl.DataFrame:
     """The trips of a file, split into events and put together again."""
     rules: Assembly = assembly()
     screen = Screen(datetime(2030, 1, 1, tzinfo=UTC), timedelta(hours=1), timedelta(days=8))
-    group = KeyGroup(Keyed(rules.assemble, rules.expire, lambda key, value: decode(value), rules.dump, rules.load))
+    group = KeyGroup(KeyedLogic(rules.assemble, rules.expire, lambda key, value: decode(value), rules.dump, rules.load))
     sent = messages(replay(ParquetTrips(path, NEW_YORK), screen, origin=str(path)))
     assert {message.topic for message in sent} == {"events"}
     timestamps = [message.timestamp or 0 for message in sent]
     assert timestamps == sorted(timestamps)
-    decided = group.process([[Record(NO_TIME, 0, message.key, message.value, None) for message in sent]])
+    decided = group.process([[Record(NO_WATERMARK, 0, message.key, message.value, None) for message in sent]])
     assert decided.tally["events_in_complete"] == len(sent)
     assert decided.tally["open_trips"] == 0
     trips = [result.trip for result in decided.results]

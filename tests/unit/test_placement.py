@@ -14,8 +14,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.operators import StatefulBatchLogic
 from bytewax.testing import TestingSink, cluster_main
 
-from chillflow.connectors.source import partition_name
-from chillflow.placement import placed
+from chillflow.keyed.placement import partition_name, placed
 from chillflow.running.recovery import are_placed, bind
 from chillflow.settings import load
 

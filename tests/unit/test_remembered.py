@@ -7,7 +7,7 @@ import pickle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chillflow.remembered import HEAD, Remembered, due_of
+from chillflow.keyed.closed_states import HEAD, ClosedStates, due_of
 
 HOUR = 3_600_000
 keys = st.binary(min_size=1, max_size=1)
@@ -23,7 +23,7 @@ steps = st.one_of(
 @given(st.lists(steps, max_size=40))
 @settings(max_examples=300, deadline=None)
 def test_it_is_a_dict_that_forgets(todo: list[tuple[object, ...]]) -> None:
-    one, now = Remembered(stamp=0), 0
+    one, now = ClosedStates(watermark=0), 0
     model: dict[bytes, tuple[int, bytes]] = {}
     for step in todo:
         match step:
@@ -40,7 +40,7 @@ def test_it_is_a_dict_that_forgets(todo: list[tuple[object, ...]]) -> None:
             case ("snapshot",):
                 one.snapshot()
             case _:
-                one = Remembered(snapshot=pickle.loads(pickle.dumps(one.snapshot())), stamp=now)
+                one = ClosedStates(snapshot=pickle.loads(pickle.dumps(one.snapshot())), watermark=now)
         found = {key: (due_of(state), state[HEAD:]) for key, state in one.items(now)}
         assert found == model
         assert {key for key in one.states if one.get(key, now) is not None} == model.keys()
@@ -56,7 +56,7 @@ def test_a_piece_that_is_full_is_not_made_anew() -> None:
         sealed.append(data)
         return data
 
-    one = Remembered(seal)
+    one = ClosedStates(seal)
     for number in range(50):
         one.put(b"%d" % number, 5, b"x" * 1000)
     first = one.snapshot()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from chillflow.repeats import CountingHandler
+from chillflow.telemetry.repeats import CountingHandler
 
 
 class _WithCount(logging.Formatter):

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from chillflow.messages import Message, dead_letter
-from chillflow.replay import RejectedRow, Replayed, Screen, replay
-from chillflow.splitting import TripRow, to_row
+from chillflow.model.messages import Message, dead_letter
+from chillflow.production.replay import RejectedRow, Replayed, Screen, replay
+from chillflow.production.splitting import TripRow, to_row
 from tests.unit.vocabulary import BEGINNING, KEY, five, messages, trip
 
 NOW = BEGINNING + timedelta(days=30)

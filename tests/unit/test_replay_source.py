@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from chillflow.connectors.replay_source import Batch, Pace, ReplaySource
-from chillflow.replay import RejectedRow, Replayed, ReplayStats, Screen, replay
-from chillflow.splitting import Events, Leg, encode_events, to_row
+from chillflow.production.replay import RejectedRow, Replayed, ReplayStats, Screen, replay
+from chillflow.production.replay_source import Batch, Pace, ReplaySource
+from chillflow.production.splitting import Events, Leg, encode_events, to_row
 from tests.unit.vocabulary import BEGINNING, trip
 
 SCREEN = Screen(BEGINNING + timedelta(days=30), timedelta(hours=1), timedelta(days=8))

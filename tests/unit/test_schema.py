@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from chillflow.assembly import Assembly
-from chillflow.codec import decode, encode
-from chillflow.events import EVENT_CLASSES
-from chillflow.outputs import Outputs
-from chillflow.schema import schema
+from chillflow.assembly.results import Outputs
+from chillflow.assembly.rules import Assembly
+from chillflow.assembly.windows import Terms, WindowShard
+from chillflow.keyed.watermark import NO_WATERMARK
+from chillflow.model.codec import decode, encode
+from chillflow.model.events import EVENT_CLASSES
+from chillflow.model.schema import schema
+from chillflow.model.trips import CompleteTrip
+from chillflow.production.splitting import split
 from chillflow.settings import Settings
-from chillflow.splitting import split
-from chillflow.streamtime import NO_TIME
-from chillflow.trips import CompleteTrip
-from chillflow.windows import Terms, Unit
 
 FILE = Path(__file__).parents[2] / "docs" / "schema.json"
 SCHEMA = schema()
@@ -116,16 +116,16 @@ def test_what_is_sent_is_as_the_schema_says() -> None:
     assembly = Assembly(DAY, DAY, DAY)
     state, sent = None, []
     for event in (event.to_struct() for event in split(TRIP)):
-        state, outcome = assembly.assemble(state, event, NO_TIME)
+        state, outcome = assembly.assemble(state, event, NO_WATERMARK)
         assert state is not None
         if outcome.result:
             sent.append(outcome.result)
     (complete,) = sent
-    opened, _ = assembly.assemble(None, split(TRIP)[3].to_struct(), NO_TIME)
+    opened, _ = assembly.assemble(None, split(TRIP)[3].to_struct(), NO_WATERMARK)
     assert opened is not None
     closed = assembly.close(opened)[1]
     assert closed is not None
-    unit = Unit(Terms.of([timedelta(hours=1)], timedelta(0), DAY))
+    unit = WindowShard(Terms.of([timedelta(hours=1)], timedelta(0), DAY))
     unit.add(complete.changes)
     _, windows = outputs.windows(("00/04", unit.take()))
     _, trips = outputs.trips(("0000", [complete, closed.result]))

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chillflow.codec import decode, encode
-from chillflow.events import EVENT_CLASSES, EVENT_TYPES
-from chillflow.splitting import ROW_FIELDS, Events, TripRow, schedule, split, to_row
-from chillflow.trips import CompleteTrip, microseconds, milliseconds
+from chillflow.model.codec import decode, encode
+from chillflow.model.events import EVENT_CLASSES, EVENT_TYPES
+from chillflow.model.trips import CompleteTrip, microseconds, milliseconds
+from chillflow.production.splitting import ROW_FIELDS, Events, TripRow, schedule, split, to_row
 from tests.unit.vocabulary import BEGINNING, ONE_MINUTE_LATER, TEN_MINUTES_LATER, five, messages, trip, trips
 
 some = settings(max_examples=150, deadline=None)

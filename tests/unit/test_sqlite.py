@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from chillflow.codec import CompleteTripStruct, encode
+from chillflow.connectors.database import migrations
 from chillflow.connectors.sqlite import SqliteDatabase
-from chillflow.connectors.tables import COMPLETE_TRIP, MONEY, UnfitError, migrations, refusal, to_table_row
 from chillflow.errors import DatabaseError, MissingTableError
-from chillflow.splitting import ROW_FIELDS, TripRow, schedule, split, to_row
-from chillflow.trips import CompleteTrip
+from chillflow.model.codec import CompleteTripStruct, encode
+from chillflow.model.table_rows import COMPLETE_TRIP, MONEY, UnfitError, refusal, to_table_row
+from chillflow.model.trips import CompleteTrip
+from chillflow.production.splitting import ROW_FIELDS, TripRow, schedule, split, to_row
 from tests.unit.vocabulary import BEGINNING, ONE_MINUTE_LATER, TEN_MINUTES_LATER, messages, trip, trips
 
 WAIT = timedelta(seconds=0.1)

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from chillflow.model.zones import zones
 from chillflow.synthetic.fares import CHARGES
 from chillflow.synthetic.geography import Service
 from chillflow.synthetic.randomness import SLOTS, Draws, loaded_die
-from chillflow.synthetic.trips import generate
-from chillflow.synthetic.zones import zones
+from chillflow.synthetic.trip_generator import generate
 from tests.real_trips import GREEN, YELLOW, real_file
 
 TRIPS = 100_000

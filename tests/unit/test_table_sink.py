@@ -10,8 +10,8 @@ import pytest
 
 from chillflow.connectors.sqlite import SqliteDatabase
 from chillflow.connectors.table_sink import TableSink
-from chillflow.connectors.tables import INCOMPLETE_TRIP, ZONE_WINDOW, Retire, Row
 from chillflow.errors import ChillFlowError
+from chillflow.model.table_rows import INCOMPLETE_TRIP, ZONE_WINDOW, Retire, Row
 from tests.unit.vocabulary import BEGINNING
 
 HOUR = timedelta(hours=1)

@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from chillflow.connectors.parquet import ParquetTrips
 from chillflow.errors import InputError
-from chillflow.replay import RejectedRow
-from chillflow.splitting import ROW_FIELDS, TripRow
-from chillflow.tlc import layout_of
-from chillflow.trips import CompleteTrip
+from chillflow.model.trips import CompleteTrip
+from chillflow.production.parquet import ParquetTrips
+from chillflow.production.replay import RejectedRow
+from chillflow.production.splitting import ROW_FIELDS, TripRow
+from chillflow.production.tlc import layout_of
 
 NEW_YORK = "America/New_York"
 ROW: dict[str, Any] = {

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from chillflow.codec import CompleteTripStruct, encode_value
-from chillflow.trips import (
+from chillflow.model.codec import CompleteTripStruct, encode_value
+from chillflow.model.trips import (
     KM_PER_MILE,
     CompleteTrip,
     canonical_extra,

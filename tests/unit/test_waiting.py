@@ -6,9 +6,9 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chillflow.deadlines import NEVER
-from chillflow.remembered import held
-from chillflow.waiting import Waiting
+from chillflow.keyed.closed_states import held
+from chillflow.keyed.deadlines import NEVER
+from chillflow.keyed.open_states import OpenStates
 
 HOUR = 2**22
 dues = st.one_of(st.integers(-HOUR, 5 * HOUR), st.just(NEVER))
@@ -21,7 +21,7 @@ steps = st.one_of(
 
 @given(st.lists(steps, max_size=60))
 def test_it_is_a_dict(todo: list[tuple[object, ...]]) -> None:
-    one = Waiting()
+    one = OpenStates()
     model: dict[bytes, bytes] = {}
     for step in todo:
         match step:
@@ -44,7 +44,7 @@ def test_hours_without_a_change_are_not_sealed_again() -> None:
         sealed.append(data)
         return data
 
-    one = Waiting(seal)
+    one = OpenStates(seal)
     for number in range(50):
         one.put(b"%d" % number, held(number % 5 * HOUR, b"data"))
     one.snapshot()
@@ -61,7 +61,7 @@ def test_hours_without_a_change_are_not_sealed_again() -> None:
     assert len(sealed) == 7
 
 
-def _unpacked(one: Waiting) -> list[tuple[bytes, bytes]]:
+def _unpacked(one: OpenStates) -> list[tuple[bytes, bytes]]:
     """Each state that is in a snapshot, as often as it is there."""
     return sorted(
         item for piece in one.snapshot() for item in msgspec.msgpack.decode(piece, type=dict[bytes, bytes]).items()

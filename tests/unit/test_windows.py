@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chillflow.analytics import FIGURES, Change, change_of, taken_out
-from chillflow.assembly import COMPLETE, COUNTED, FIXED, LEFT_OUT, Assembly
-from chillflow.codec import decode_keyed
+from chillflow.assembly.rules import COMPLETE, COUNTED, FIXED, LEFT_OUT, Assembly
+from chillflow.assembly.windows import ShardDay, Terms, WatermarkUpdate, Window, WindowClock, WindowShard, spread
 from chillflow.errors import RecoveryError
-from chillflow.streamtime import NO_TIME
-from chillflow.windows import Clock, Day, Reached, Tell, Terms, Unit, Window, spread
+from chillflow.keyed.batches import PartitionProgress
+from chillflow.keyed.watermark import NO_WATERMARK
+from chillflow.model.codec import decode_keyed
+from chillflow.model.measures import MEASURES, Change, change_of, taken_out
 from tests.unit.vocabulary import (
     BEGINNING,
     CORRECTION,
@@ -49,7 +50,7 @@ def shown(windows: list[Window]) -> dict[tuple[int, int, int], tuple[Any, ...]]:
 
 
 def test_a_trip_is_in_one_window_of_each_length() -> None:
-    unit = Unit(TERMS)
+    unit = WindowShard(TERMS)
     unit.add([change(time=NOW + 20 * MINUTE)])
     assert shown(unit.take()) == {
         (132, 15 * MINUTE, NOW + 15 * MINUTE): (*change()[2:], 1, False),
@@ -62,7 +63,7 @@ def test_what_a_trip_changes() -> None:
     cents = {"total_amount": 1830, "fare_amount": 1280, "tip_amount": 250}
     figures = {"trips": 1, "timed_trips": 1, "card_trips": 1, "cash_trips": 0, "distance_m": 3187, "duration_s": 600}
     result = assembled(*five()).result
-    assert result.changes == ((132, NOW + 10 * MINUTE, *({**figures, **cents}[name] for name in FIGURES)),)
+    assert result.changes == ((132, NOW + 10 * MINUTE, *({**figures, **cents}[name] for name in MEASURES)),)
     backwards = assembled(*five()[:4], end_event(dropoff_ts=BEGINNING - timedelta(hours=1))).result
     assert backwards.changes == ((132, NOW - HOUR, 1, 0, 1, 0, 1830, 1280, 250, 0, 0),)
 
@@ -90,7 +91,7 @@ def test_a_trip_whose_figures_make_no_sense_is_left_out(fields: dict[str, Any]) 
 @given(st.lists(trips(), max_size=6))
 @settings(max_examples=100, deadline=None)
 def test_what_goes_in_can_be_taken_out_again(some: list[Any]) -> None:
-    unit = Unit(TERMS)
+    unit = WindowShard(TERMS)
     changes = [change for one in some if (change := change_of(one)) is not None]
     unit.add(changes)
     unit.add(map(taken_out, reversed(changes)))
@@ -109,47 +110,47 @@ def test_units_hold_the_sums_in_any_order_through_any_restart(changes: list[Chan
     for zone, time, *figures in changes:
         for length in TERMS.lengths:
             cell = expected.setdefault((zone, length, time // length * length), Counter())
-            cell.update(dict(zip(FIGURES, figures, strict=True)), changes=1)
+            cell.update(dict(zip(MEASURES, figures, strict=True)), changes=1)
     chance.shuffle(changes)
-    units: dict[str, Unit] = {}
+    units: dict[str, WindowShard] = {}
     last: dict[tuple[int, int, int], tuple[Any, ...]] = {}
     for one in changes:
         for day, some in spread([one]).items():
-            unit = units.setdefault(day.unit, Unit(TERMS))
+            unit = units.setdefault(day.unit, WindowShard(TERMS))
             unit.add(some)
             if chance.random() < 0.3:
                 last |= shown(unit.take())
             if chance.random() < 0.3:
-                units[day.unit] = Unit(TERMS, pickle.loads(pickle.dumps(unit.snapshot())))
+                units[day.unit] = WindowShard(TERMS, pickle.loads(pickle.dumps(unit.snapshot())))
     for unit in units.values():
         last |= shown(unit.take())
-    assert last == {key: (*(cell[name] for name in FIGURES), cell["changes"], False) for key, cell in expected.items()}
+    assert last == {key: (*(cell[name] for name in MEASURES), cell["changes"], False) for key, cell in expected.items()}
 
 
 def test_final_when_time_has_passed_the_end_by_grace() -> None:
-    unit = Unit(TERMS)
+    unit = WindowShard(TERMS)
     unit.add([change(time=NOW + MINUTE)])
     unit.take()
-    unit.advance(Tell(NOW + 30 * MINUTE - 1, NO_TIME))
+    unit.advance(WatermarkUpdate(NOW + 30 * MINUTE - 1, NO_WATERMARK))
     assert unit.take() == []
-    unit.advance(Tell(NOW + 30 * MINUTE, NO_TIME))
+    unit.advance(WatermarkUpdate(NOW + 30 * MINUTE, NO_WATERMARK))
     assert [(each.length, each.final) for each in unit.take()] == [(15 * MINUTE, True)]
     unit.add([change(time=NOW + MINUTE)])  # late: the window changes, and stays final
     assert [(each.length, each.final, each.changes) for each in unit.take()] == [
         (15 * MINUTE, True, 2),
         (HOUR, False, 2),
     ]
-    unit.advance(Tell(NOW, NO_TIME))  # time never goes back
+    unit.advance(WatermarkUpdate(NOW, NO_WATERMARK))  # time never goes back
     unit.close()
     assert [(each.length, each.final) for each in unit.take()] == [(HOUR, True)]
 
 
 def test_a_window_is_forgotten_when_nothing_can_change_it_but_first_it_is_sent() -> None:
-    unit = Unit(TERMS)
+    unit = WindowShard(TERMS)
     unit.add([change()])
-    unit.advance(Tell(NO_TIME, MIDNIGHT + DAY + TERMS.horizon))
+    unit.advance(WatermarkUpdate(NO_WATERMARK, MIDNIGHT + DAY + TERMS.horizon))
     assert len(unit) == 2
-    unit.advance(Tell(NO_TIME, MIDNIGHT + DAY + TERMS.horizon + 1))
+    unit.advance(WatermarkUpdate(NO_WATERMARK, MIDNIGHT + DAY + TERMS.horizon + 1))
     assert len(unit) == 2
     assert len(unit.take()) == 2
     assert len(unit) == 0
@@ -158,60 +159,60 @@ def test_a_window_is_forgotten_when_nothing_can_change_it_but_first_it_is_sent()
 def test_days_that_share_a_name_are_kept_apart() -> None:
     (first,), (second,) = spread([change()]), spread([change(time=NOW + 64 * DAY)])
     assert first.unit == second.unit
-    unit = Unit(TERMS)
+    unit = WindowShard(TERMS)
     unit.add([change(), change(time=NOW + 64 * DAY)])
     assert len(unit.take()) == 4
-    unit.advance(Tell(NO_TIME, NOW + 30 * DAY))
+    unit.advance(WatermarkUpdate(NO_WATERMARK, NOW + 30 * DAY))
     assert len(unit) == 2
 
 
-DAYS = [Day("00/00", MIDNIGHT), Day("00/01", MIDNIGHT), Day("01/00", MIDNIGHT + DAY)]
+DAYS = [ShardDay("00/00", MIDNIGHT), ShardDay("00/01", MIDNIGHT), ShardDay("01/00", MIDNIGHT + DAY)]
 
 
 def test_the_clock_goes_by_the_slowest_partition_and_tells_whom_it_concerns() -> None:
-    clock = Clock(TERMS)
+    clock = WindowClock(TERMS)
     for day in DAYS:
         clock.register(day)
-    clock.hear(Reached("0", MIDNIGHT + 2 * HOUR, False))
-    clock.hear(Reached("1", NO_TIME, False))
+    clock.hear(PartitionProgress("0", MIDNIGHT + 2 * HOUR, False))
+    clock.hear(PartitionProgress("1", NO_WATERMARK, False))
     assert clock.tell() == {}
-    clock.hear(Reached("1", MIDNIGHT + HOUR, False))
-    time = Tell(MIDNIGHT + HOUR, MIDNIGHT + HOUR)
+    clock.hear(PartitionProgress("1", MIDNIGHT + HOUR, False))
+    time = WatermarkUpdate(MIDNIGHT + HOUR, MIDNIGHT + HOUR)
     assert clock.tell() == {"00/00": time, "00/01": time}
     assert clock.tell() == {}
-    clock.hear(Reached("1", MIDNIGHT + HOUR + MINUTE, False))  # no window ends in between
+    clock.hear(PartitionProgress("1", MIDNIGHT + HOUR + MINUTE, False))  # no window ends in between
     assert clock.tell() == {}
 
 
 def test_a_silent_partition_keeps_no_window_from_being_final_but_from_being_forgotten() -> None:
-    clock = Clock(TERMS)
+    clock = WindowClock(TERMS)
     clock.register(DAYS[0])
-    clock.hear(Reached("0", MIDNIGHT + 100 * DAY, False))
-    clock.hear(Reached("1", MIDNIGHT, True))
-    assert clock.tell() == {"00/00": Tell(MIDNIGHT + 100 * DAY, MIDNIGHT)}
-    clock.hear(Reached("1", MIDNIGHT, False))
-    assert clock.now() == Tell(MIDNIGHT + 100 * DAY, MIDNIGHT)  # what was final stays so
-    clock.hear(Reached("1", MIDNIGHT + 99 * DAY, False))
-    assert clock.tell() == {"00/00": Tell(MIDNIGHT + 100 * DAY, MIDNIGHT + 99 * DAY)}
+    clock.hear(PartitionProgress("0", MIDNIGHT + 100 * DAY, False))
+    clock.hear(PartitionProgress("1", MIDNIGHT, True))
+    assert clock.tell() == {"00/00": WatermarkUpdate(MIDNIGHT + 100 * DAY, MIDNIGHT)}
+    clock.hear(PartitionProgress("1", MIDNIGHT, False))
+    assert clock.now() == WatermarkUpdate(MIDNIGHT + 100 * DAY, MIDNIGHT)  # what was final stays so
+    clock.hear(PartitionProgress("1", MIDNIGHT + 99 * DAY, False))
+    assert clock.tell() == {"00/00": WatermarkUpdate(MIDNIGHT + 100 * DAY, MIDNIGHT + 99 * DAY)}
     assert clock.snapshot()["told"] == {}
-    both_silent = Clock(TERMS)
+    both_silent = WindowClock(TERMS)
     for name, hours in ("0", 1), ("1", 2):
-        both_silent.hear(Reached(name, MIDNIGHT + hours * HOUR, True))
+        both_silent.hear(PartitionProgress(name, MIDNIGHT + hours * HOUR, True))
     assert both_silent.now().final == MIDNIGHT + 2 * HOUR
 
 
 def test_the_clock_goes_on_from_its_snapshot() -> None:
-    clock = Clock(TERMS)
+    clock = WindowClock(TERMS)
     for day in DAYS:
         clock.register(day)
-    clock.hear(Reached("0", MIDNIGHT + 2 * HOUR, False))
+    clock.hear(PartitionProgress("0", MIDNIGHT + 2 * HOUR, False))
     clock.tell()
-    again = Clock(TERMS, pickle.loads(pickle.dumps(clock.snapshot())))
+    again = WindowClock(TERMS, pickle.loads(pickle.dumps(clock.snapshot())))
     assert again.snapshot() == clock.snapshot()
     assert again.tell() == {}
 
 
-@pytest.mark.parametrize("make", [Unit, Clock])
+@pytest.mark.parametrize("make", [WindowShard, WindowClock])
 def test_a_snapshot_of_a_newer_release_is_refused(make: Any) -> None:
     with pytest.raises(RecoveryError, match="newer release"):
         make(TERMS, {**make(TERMS).snapshot(), "version": 2})
@@ -221,31 +222,31 @@ def assembly() -> Assembly:
     return Assembly(TIMEOUT, CORRECTION, INCOMPLETE, timedelta(hours=1))
 
 
-def assembled(*events: Any, stamp: int = NOW) -> Any:
+def assembled(*events: Any, watermark: int = NOW) -> Any:
     """What the last of these events comes to."""
-    return corrected(None, *events, stamp=stamp)[1]
+    return corrected(None, *events, watermark=watermark)[1]
 
 
-def corrected(state: Any, *events: Any, stamp: int) -> Any:
+def corrected(state: Any, *events: Any, watermark: int) -> Any:
     outcome = None
     for record in records(events):
-        state, outcome = assembly().assemble(state, decode_keyed(record.key or b"", record.value), stamp)
+        state, outcome = assembly().assemble(state, decode_keyed(record.key or b"", record.value), watermark)
     return state, outcome
 
 
 def test_a_revision_takes_the_old_figures_out_and_puts_the_new_in() -> None:
-    state, first = corrected(None, *five(), stamp=NOW)
-    _, second = corrected(state, payment_event(event_version=1, total_amount=20.0, payment_type=2), stamp=NOW)
+    state, first = corrected(None, *five(), watermark=NOW)
+    _, second = corrected(state, payment_event(event_version=1, total_amount=20.0, payment_type=2), watermark=NOW)
     assert second.result.changes[0] == taken_out(first.result.changes[0])
     assert second.result.changes[1][4:7] == (0, 1, 2000)
 
 
 def test_an_incomplete_trip_is_in_no_window_until_it_is_complete() -> None:
-    state, _ = corrected(None, *five()[:4], stamp=NOW)
+    state, _ = corrected(None, *five()[:4], watermark=NOW)
     state, outcome = assembly().expire(state)
     assert outcome is not None
     assert outcome.result.changes == ()
-    _, outcome = corrected(state, end_event(), stamp=NOW + DAY)
+    _, outcome = corrected(state, end_event(), watermark=NOW + DAY)
     assert len(outcome.result.changes) == 1
 
 
@@ -255,23 +256,23 @@ DROPOFF = NOW + 10 * MINUTE
 
 def test_a_trip_that_comes_too_late_for_its_window_is_left_out_and_counted() -> None:
     on_time, late = DROPOFF + HORIZON, DROPOFF + HORIZON + 1
-    state, _ = corrected(None, *five()[:4], stamp=NOW)
-    state, outcome = corrected(state, end_event(), stamp=late)
+    state, _ = corrected(None, *five()[:4], watermark=NOW)
+    state, outcome = corrected(state, end_event(), watermark=late)
     assert (state.status, state.counted) == (COMPLETE, LEFT_OUT)
     assert ("left_out_trips", 1) in outcome.tally
     again = end_event(event_version=1, dropoff_ts=TEN_MINUTES_LATER + timedelta(days=1))
-    state, outcome = corrected(state, again, stamp=late)  # corrected, it is in time
+    state, outcome = corrected(state, again, watermark=late)  # corrected, it is in time
     assert (state.counted, len(outcome.result.changes)) == (COUNTED, 1)
     assert ("left_out_trips", -1) in outcome.tally
-    state, _ = corrected(None, *five()[:4], stamp=NOW)
-    assert len(corrected(state, end_event(), stamp=on_time)[1].result.changes) == 1
+    state, _ = corrected(None, *five()[:4], watermark=NOW)
+    assert len(corrected(state, end_event(), watermark=on_time)[1].result.changes) == 1
 
 
 def test_figures_that_cannot_be_taken_out_any_more_stay() -> None:
-    state, _ = corrected(None, *five(), stamp=NOW)
-    state, outcome = corrected(state, payment_event(event_version=1), stamp=DROPOFF + HORIZON + 1)
+    state, _ = corrected(None, *five(), watermark=NOW)
+    state, outcome = corrected(state, payment_event(event_version=1), watermark=DROPOFF + HORIZON + 1)
     assert (state.counted, outcome.result.changes) == (FIXED, ())
     assert ("left_out_trips", 1) in outcome.tally
-    state, outcome = corrected(state, payment_event(event_version=2), stamp=DROPOFF + HORIZON + 1)
+    state, outcome = corrected(state, payment_event(event_version=2), watermark=DROPOFF + HORIZON + 1)
     assert (state.counted, outcome.result.changes) == (FIXED, ())
     assert "left_out_trips" not in dict(outcome.tally)

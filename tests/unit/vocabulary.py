@@ -6,9 +6,13 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from chillflow.assembly import Assembly, TripState
-from chillflow.codec import DecodedEvent, decode_all, decode_keyed, encode
-from chillflow.events import (
+from chillflow.assembly.rules import Assembly, TripState
+from chillflow.keyed.batches import Record
+from chillflow.keyed.closed_states import due_of
+from chillflow.keyed.group import KeyedLogic, KeyGroup
+from chillflow.keyed.watermark import NO_WATERMARK
+from chillflow.model.codec import DecodedEvent, decode_all, decode_keyed, encode
+from chillflow.model.events import (
     Event,
     PaymentProcessedEvent,
     TripEndedEvent,
@@ -17,19 +21,16 @@ from chillflow.events import (
     ZoneEnteredEvent,
     ZoneExitedEvent,
 )
-from chillflow.keygroup import Keyed, KeyGroup, Record
-from chillflow.messages import Message
-from chillflow.remembered import due_of
-from chillflow.replay import RejectedRow, Replayed, dead_letters
-from chillflow.splitting import Events, Leg, encode_events, split
-from chillflow.streamtime import NO_TIME
-from chillflow.trips import CompleteTrip, milliseconds
+from chillflow.model.messages import Message
+from chillflow.model.trips import CompleteTrip, milliseconds
+from chillflow.production.replay import RejectedRow, Replayed, dead_letters
+from chillflow.production.splitting import Events, Leg, encode_events, split
 
 BEGINNING = datetime(2024, 1, 1, 12, tzinfo=UTC)
 ONE_MINUTE_LATER = BEGINNING + timedelta(minutes=1)
 TEN_MINUTES_LATER = BEGINNING + timedelta(minutes=10)
 SECOND, MINUTE, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000
-"""In ms, as stamps are."""
+"""In ms, as watermarks are."""
 NOW = milliseconds(BEGINNING)
 TIMEOUT, CORRECTION, INCOMPLETE = timedelta(hours=25), timedelta(hours=24), timedelta(days=8)
 KEY = "a-trip"
@@ -132,10 +133,10 @@ def assembly() -> Assembly:
     return Assembly(TIMEOUT, CORRECTION, INCOMPLETE)
 
 
-def keyed() -> Keyed[TripState, DecodedEvent]:
+def keyed() -> KeyedLogic[TripState, DecodedEvent]:
     """Assembly as a key group runs it."""
     rules = assembly()
-    return Keyed(
+    return KeyedLogic(
         rules.assemble, rules.expire, decode_keyed, rules.dump, rules.load, rules.forgets, rules.shortcut, decode_all
     )
 
@@ -161,17 +162,17 @@ def nothing(one: KeyGroup[Any, Any]) -> bool:
 def deadlines(one: KeyGroup[Any, Any]) -> list[int]:
     """When its states end."""
     return sorted(
-        [*(due for due, _ in one._deadlines), *(due_of(state) for _, state in one._remembered.items(NO_TIME))]
+        [*(due for due, _ in one._deadlines), *(due_of(state) for _, state in one._remembered.items(NO_WATERMARK))]
     )
 
 
-def records(events: Iterable[TripEvent], stamps: int | Sequence[int] = NOW) -> list[Record]:
-    """The events as records of a partition whose stream time stands still, or goes by the given stamps."""
+def records(events: Iterable[TripEvent], watermarks: int | Sequence[int] = NOW) -> list[Record]:
+    """The events as records of a partition whose stream time stands still, or goes by the given watermarks."""
     listed = list(events)
-    times = stamps if isinstance(stamps, Sequence) else [stamps] * len(listed)
+    times = watermarks if isinstance(watermarks, Sequence) else [watermarks] * len(listed)
     return [
-        Record(stamp, offset, event.trip_key.encode(), encode(event), None)
-        for offset, (event, stamp) in enumerate(zip(listed, times, strict=True))
+        Record(watermark, offset, event.trip_key.encode(), encode(event), None)
+        for offset, (event, watermark) in enumerate(zip(listed, times, strict=True))
     ]
 
 

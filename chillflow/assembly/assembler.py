@@ -1,0 +1,83 @@
+"""TripAssembler, the Python API of assembly: trips from any iterable of events, no Kafka and no Bytewax."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
+
+import msgspec
+
+from chillflow.assembly.rules import ACCOUNT, Assembly, Result, TripState
+from chillflow.keyed.outcomes import Outcome
+from chillflow.keyed.watermark import NO_WATERMARK
+from chillflow.model.codec import CompleteTripStruct
+from chillflow.model.events import TripEvent
+from chillflow.model.trips import CompleteTrip, IncompleteTrip
+
+__all__ = ["TripAssembler"]
+
+
+class TripAssembler:
+    """Puts trips together from events in any order, repeated or corrected.
+
+    It has no time: a trip stays open until its events are there or `close` is called.
+
+    >>> assembler = TripAssembler()
+    >>> list(assembler.assemble([]))
+    []
+    """
+
+    def __init__(self) -> None:
+        self._assembly = Assembly(timedelta.max / 2, timedelta.max / 2, timedelta.max / 2)
+        self._states: dict[str, TripState] = {}
+        self._account: Counter[str] = Counter()
+
+    @property
+    def account(self) -> Mapping[str, int]:
+        """How many events were taken in and what they came to, by the names of `assemble --json`."""
+        return {name: self._account[name] for name in ACCOUNT}
+
+    def add(self, event: TripEvent) -> CompleteTrip | None:
+        """Take in one event; the trip, if this completes or changes it."""
+        self._account["events"] += 1
+        state, outcome = self._assembly.assemble(
+            self._states.get(event.trip_key),
+            event.to_struct(),
+            NO_WATERMARK,
+        )
+        assert state is not None, "without a stream time nothing is late"
+        self._states[event.trip_key] = state
+        result = self._count(outcome)
+        return _model(result.trip) if result and not result.missing else None
+
+    def assemble(self, events: Iterable[TripEvent]) -> Iterator[CompleteTrip]:
+        """The trips that the events make, as they become complete; a corrected one again, as a new revision."""
+        for event in events:
+            trip = self.add(event)
+            if trip is not None:
+                yield trip
+
+    def close(self) -> list[IncompleteTrip]:
+        """End the open trips: what is known of them and which events they lack."""
+        closed = [self._count(self._assembly.close(state)[1]) for state in self._states.values()]
+        return [_incomplete(result) for result in closed if result]
+
+    def _count(self, outcome: Outcome | None) -> Result | None:
+        if outcome is None:
+            return None
+        for name, change in outcome.tally:
+            self._account[name] += change
+        result: Result | None = outcome.result
+        return result
+
+
+def _model(struct: CompleteTripStruct) -> CompleteTrip:
+    return CompleteTrip(**msgspec.structs.asdict(struct))
+
+
+def _incomplete(result: Result) -> IncompleteTrip:
+    values = msgspec.structs.asdict(result.trip)
+    known = {name: value for name, value in values.items() if value is not None and name in CompleteTrip.model_fields}
+    key, revision = known.pop("trip_key"), known.pop("revision")
+    return IncompleteTrip(trip_key=key, missing=result.missing, fields=known, revision=revision)

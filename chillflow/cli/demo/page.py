@@ -1,0 +1,120 @@
+"""What the demonstration shows: parts of a page of 80 columns, each a list of lines."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from chillflow.cli.demo import charts
+from chillflow.cli.demo.demo_checks import Check, DemoOutcome
+from chillflow.cli.demo.window_checks import Windows
+from chillflow.settings import Settings
+
+__all__ = ["adds_up", "begin", "came_out", "files", "incomplete", "went_in", "zones_and_hours"]
+
+
+def begin(source: Path, total: int, taken: int, *, own: bool) -> list[str]:
+    """Which trips."""
+    what = f"{taken:,} of your {total:,} trips" if own else f"{taken:,} invented taxi trips"
+    return [f"{what}: {source}"]
+
+
+def went_in(settings: Settings, produced: Mapping[str, Any]) -> list[str]:
+    """What was made of the trips."""
+    disorder = produced["disorder"]
+    lines = [
+        "What went in (dataflow trip-event-producer)",
+        _row("trips", produced["trips"], "split into five events each"),
+        _row("events left out", disorder["dropped"], "on purpose, as if lost on their way"),
+        _row("events sent twice", disorder["duplicated"]),
+        _row("events delayed", disorder["delayed"], "by up to an hour: they overtake each other"),
+        _row("events sent", produced["delivered"], f"topic {settings.topic}"),
+    ]
+    if produced["rejected"]:
+        lines.append(_row("rows rejected", produced["rejected"], f"topic {settings.dlq_topic}, with the reason"))
+    return lines
+
+
+def came_out(settings: Settings, account: Mapping[str, int], seen: DemoOutcome) -> list[str]:
+    """What was made of the events."""
+    return [
+        "What came out (dataflow trip-assembler)",
+        _row("complete trips", account["complete_trips"], f"topic {settings.complete_topic}, table stg.complete_trip"),
+        _row("incomplete trips", account["incomplete_trips"], f"topic {settings.incomplete_topic}"),
+        _row("late events", account["late"], f"topic {settings.late_topic}"),
+        _row("dead letters", account["dead_letters"] + seen.refused, f"topic {settings.dlq_topic}"),
+    ]
+
+
+def adds_up(account: Mapping[str, int], checks: Sequence[Check]) -> list[str]:
+    """The account, and what was compared."""
+    terms = {
+        "in complete trips": account["events_in_complete"],
+        "in incomplete trips": account["events_in_incomplete"],
+        "in open trips": account["events_in_open"],
+        "the same event again": account["duplicates"],
+        "superseded, late, dead letters": sum(account[name] for name in ("superseded", "late", "dead_letters")),
+    }
+    lines = ["Does it add up?", f"   {'events read':30}{account['events']:>10,}"]
+    for sign, (name, count) in zip("=++++", terms.items(), strict=True):
+        lines.append(f" {sign} {name:30}{count:>10,}")
+    lines.append("")
+    for each in checks:
+        form = ",.2f" if isinstance(each.expected, float) else ",d"
+        mark = "ok" if each.expected == each.found else "WRONG"
+        lines.append(f"   {each.name:37}{each.expected:>13{form}}{each.found:>13{form}}  {mark}")
+    return lines
+
+
+def incomplete(seen: DemoOutcome) -> list[str]:
+    """Why trips are incomplete."""
+    if not seen.missing:
+        return ["No trip is incomplete: each got its start, its end and its payment."]
+    lines = [f"Why {len(seen.missing):,} trips are incomplete: they lack"]
+    lines += (f"   {line}" for line in charts.bars(seen.gaps.most_common(), label=24, cells=_cells()))
+    return lines
+
+
+def zones_and_hours(windows: Windows, time_zone: str) -> list[str]:
+    """What the windows say."""
+    counts = ", ".join(f"{count:,} of {minutes} min" for minutes, count in windows.counts.items())
+    lines = [f"Windows by pickup zone (mart.zone_window): {counts}", "", "The zones with the most trips"]
+    lines += (f"   {line}" for line in charts.bars(windows.busiest, cells=_cells()))
+    lines += ["", f"The day: trips by the hour in which they ended ({time_zone})"]
+    lines += charts.columns(windows.day, cells=_cells())
+    lines.append(" " * 8 + " ".join(f"{hour:02}" for hour in range(24)))
+    return lines
+
+
+def files(folder: Path) -> list[str]:
+    """Where everything is, and what to try next."""
+    command = "chillflow-stream" if shutil.which("chillflow-stream") else os.path.relpath(sys.argv[0])
+    return [
+        f"Everything is in {folder}. Go on with",
+        "",
+        f"export KAFKA_BOOTSTRAP_SERVERS=file:{folder / 'topics'}",
+        f"export DATABASE_URL=sqlite:///{folder / 'trips.sqlite'}",
+        f"export CHILLFLOW_RECOVERY_DIR={folder / 'recovery'}",
+        f"{command} consume-events --topic incomplete-trips -n 1",
+        f"{command} consume-events --topic zone-windows -n 3",
+        f"{command} doctor",
+        f"{command} reset --yes",
+        f"{command} assemble --exit-at-end --close-all --workers 2",
+    ]
+
+
+def _row(name: str, number: int, note: str = "") -> str:
+    return f"   {name:20}{number:>10,}  {note}".rstrip()
+
+
+def _cells() -> str:
+    """Blocks, or plain characters where stdout cannot show blocks."""
+    try:
+        charts.FINE.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return charts.PLAIN
+    return charts.FINE

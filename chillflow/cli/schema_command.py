@@ -1,0 +1,26 @@
+"""schema."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+
+from chillflow.cli.command import command
+from chillflow.settings import Settings
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this group."""
+
+    @command(app, "schema", group="Look")
+    def _schema(settings: Settings) -> None:
+        """Print the JSON Schema of the messages: each event, CompleteTrip, IncompleteTrip, ZoneWindow.
+
+        Example: chillflow-stream schema > schema.json
+        """
+        from chillflow.model.schema import schema
+
+        typer.echo(json.dumps(schema(), indent=2))

@@ -1,0 +1,57 @@
+"""The sink that keeps the account of the assembly in a file beside the recovery store."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+
+__all__ = ["AccountFile"]
+
+Snapshot: TypeAlias = dict[str, int] | None
+"""The account; None in older stores."""
+
+
+@dataclass(frozen=True)
+class AccountFile(FixedPartitionedSink[dict[str, int], Snapshot]):
+    """Keeps the newest account in a file, written whole at the end of each epoch that changed it.
+
+    The file may be of an epoch that a crash keeps from becoming durable. So the account is in the snapshot too, and a
+    resumed run begins by writing the file anew: from then on it is of the last durable epoch, until the next
+    epoch has ended and is not durable yet.
+    """
+
+    path: Path | None
+    """None where there is no recovery store to keep it beside."""
+
+    def list_parts(self) -> list[str]:
+        return ["account"]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: Snapshot) -> _AccountPartition:
+        return _AccountPartition(self.path, resume_state)
+
+
+class _AccountPartition(StatefulSinkPartition[dict[str, int], Snapshot]):
+    def __init__(self, path: Path | None, account: Snapshot) -> None:
+        self._path = path
+        self._account = account or {}
+        if account:
+            self._write()
+
+    def write_batch(self, values: list[dict[str, int]]) -> None:
+        self._account = values[-1]
+
+    def snapshot(self) -> Snapshot:
+        self._write()
+        return self._account
+
+    def _write(self) -> None:
+        if self._path is None:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = self._path.with_suffix(".tmp")
+        scratch.write_text(json.dumps(self._account))
+        scratch.replace(self._path)

@@ -1,0 +1,65 @@
+"""Messages as they go to a topic, and the form of a dead letter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from chillflow.keyed.batches import Headers
+
+__all__ = ["Message", "MessageColumns", "Stage", "dead_letter"]
+
+Stage: TypeAlias = Literal["read", "decode", "write"]
+"""Where a dead letter comes from: a row that could not be read, a message that could not be decoded, a
+trip that a table refused."""
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """One message for a topic. `timestamp` is the event time in ms since 1970, None for the wall clock."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    timestamp: int | None = None
+    headers: Headers = ()
+
+
+class MessageColumns(msgspec.Struct, frozen=True, gc=False):
+    """Messages of one topic, field by field, without headers: of many, a tenth of the work that `Message`s are."""
+
+    topic: str
+    keys: Sequence[bytes]
+    values: Sequence[bytes]
+    timestamps: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __iter__(self) -> Iterator[Message]:
+        for key, value, timestamp in zip(self.keys, self.values, self.timestamps, strict=True):
+            yield Message(self.topic, key, value, timestamp)
+
+
+def dead_letter(
+    dlq_topic: str,
+    stage: Stage,
+    reason: str,
+    /,
+    *,
+    key: bytes | None,
+    value: bytes | None,
+    headers: Headers = (),
+    timestamp: int | None = None,
+    **where: str | int,
+) -> Message:
+    """The message for the dead-letter topic: the original, and in headers why and from where.
+
+    The timestamp is the original's, so that it can be sent again as it was. `where` is the identity
+    of the original (topic, partition and offset; file and row; trip_key and revision).
+    """
+    ours = {"stage": stage, "reason": reason, **where}
+    return Message(
+        dlq_topic, key, value, timestamp, (*headers, *((name, str(text).encode()) for name, text in ours.items()))
+    )

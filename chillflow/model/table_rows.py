@@ -1,0 +1,188 @@
+"""Trips and windows as table rows, and why a table cannot hold a trip; the same for every database. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeAlias
+
+import msgspec
+
+from chillflow.model.codec import CompleteTripStruct, encode_value
+from chillflow.model.events import PaymentProcessedEvent
+from chillflow.model.measures import MEASURES
+from chillflow.model.trips import TRIP_FIELDS, CompleteTrip
+
+__all__ = [
+    "COMPLETE_TRIP",
+    "INCOMPLETE_TRIP",
+    "MONEY",
+    "TABLES",
+    "ZONE_WINDOW",
+    "Retire",
+    "Row",
+    "Rows",
+    "Table",
+    "UnfitError",
+    "incomplete_row",
+    "refusal",
+    "to_table_row",
+    "window_row",
+]
+
+Row: TypeAlias = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with a row a key, which gives way only to a newer one."""
+
+    schema: str
+    name: str
+    columns: tuple[str, ...]
+    """The columns that are written, in the order of a row: those of the key first."""
+    key: tuple[str, ...]
+    guard: tuple[str, ...]
+    """The columns that say which of two rows is newer: the one that is greater in the first, then in the next."""
+    times: tuple[str, ...]
+    """The columns that hold times."""
+
+
+_TRIP: dict[str, Any] = {"key": ("trip_key",), "guard": ("revision",), "times": ("pickup_ts", "dropoff_ts")}
+COMPLETE_TRIP = Table("stg", "complete_trip", (*CompleteTrip.model_fields, "source"), **_TRIP)
+INCOMPLETE_TRIP = Table(
+    "stg",
+    "incomplete_trip",
+    (
+        "trip_key",
+        "revision",
+        "missing",
+        "completed",
+        "pickup_ts",
+        "dropoff_ts",
+        "pu_zone_id",
+        "do_zone_id",
+        "known",
+    ),
+    **_TRIP,
+)
+ZONE_WINDOW = Table(
+    "mart",
+    "zone_window",
+    ("pu_zone_id", "window_start", "window_minutes", "window_end", *MEASURES, "final", "changes"),
+    key=("pu_zone_id", "window_start", "window_minutes"),
+    guard=("changes", "final"),
+    times=("window_start", "window_end"),
+)
+TABLES = (COMPLETE_TRIP, INCOMPLETE_TRIP, ZONE_WINDOW)
+Rows: TypeAlias = dict[Table, list[Row]]
+"""Rows to write, by table."""
+
+
+class Retire(NamedTuple):
+    """Windows that have outlived their use: those that ended at this time or earlier."""
+
+    before: datetime
+
+
+MONEY = tuple(name for name in PaymentProcessedEvent.model_fields if name in TRIP_FIELDS and name != "payment_type")
+_MONEY_LIMIT = 10**8 - 0.005
+"""`numeric(10, 2)` holds what is rounded below a hundred million."""
+_KEY_BYTES = 2000
+"""Postgres indexes at most about 2,700 bytes of a key."""
+_AMOUNTS = 65_536
+"""So many different ones are remembered."""
+_EXTRA = COMPLETE_TRIP.columns.index("extra_columns")
+_MONEY = _EXTRA - len(MONEY)
+assert COMPLETE_TRIP.columns[_MONEY:_EXTRA] == MONEY
+
+
+class UnfitError(ValueError):
+    """A trip that its table cannot hold, and why."""
+
+
+class _Cents(dict[Any, Any]):
+    """Amounts to the cent. The same come again and again: to look one up takes a quarter of the time of rounding it."""
+
+    def __missing__(self, dollars: float | None) -> float | None:
+        if dollars is not None and abs(dollars) >= _MONEY_LIMIT:
+            raise OverflowError
+        if len(self) > _AMOUNTS:
+            self.clear()
+        cents = self[dollars] = None if dollars is None else round(dollars, 2)
+        return cents
+
+
+_to_the_cent: Callable[[float | None], float | None] = _Cents().__getitem__
+
+
+def to_table_row(trip: CompleteTripStruct, source: str) -> Row:
+    """A trip as a row: money to the cent (half to even on the exact binary value), extra columns as JSON.
+
+    Raises UnfitError, so that the sink never meets what the table cannot hold.
+    """
+    values = msgspec.structs.astuple(trip)
+    extra, key, flag = values[_EXTRA], trip.trip_key, trip.store_and_fwd_flag
+    try:
+        money = [*map(_to_the_cent, values[_MONEY:_EXTRA])]
+        is_plain = extra is None and "\0" not in key and len(key) * 4 <= _KEY_BYTES and (not flag or "\0" not in flag)
+    except OverflowError:
+        is_plain = False
+    if not is_plain and (reason := refusal(trip)):
+        raise UnfitError(reason)
+    return (
+        *values[:_MONEY],
+        *money,
+        None if extra is None else encode_value(extra).decode(),
+        *values[_EXTRA + 1 :],
+        source,
+    )
+
+
+def incomplete_row(trip: CompleteTripStruct, missing: tuple[str, ...], *, revision: int, is_completed: bool) -> Row:
+    """What is known of an incomplete trip as a row of `stg.incomplete_trip`; `is_completed` once its events came."""
+    fields = msgspec.structs.asdict(trip)
+    known = {name: fields[name] for name in TRIP_FIELDS if fields[name] is not None}
+    return (
+        trip.trip_key,
+        revision,
+        encode_value(missing).decode(),
+        is_completed,
+        trip.pickup_ts,
+        trip.dropoff_ts,
+        trip.pu_zone_id,
+        trip.do_zone_id,
+        encode_value(known).decode(),
+    )
+
+
+window_row: Callable[[Any], Row] = attrgetter(*ZONE_WINDOW.columns)
+"""A window (a ZoneWindow or its struct) as a row of `mart.zone_window`."""
+
+
+def refusal(trip: CompleteTripStruct) -> str | None:
+    """Why a table cannot hold the trip, or None."""
+    if len(trip.trip_key.encode()) > _KEY_BYTES:
+        return f"trip_key is longer than {_KEY_BYTES} bytes"
+    texts = (trip.trip_key, trip.store_and_fwd_flag or "")
+    if any("\0" in text for text in texts) or (trip.extra_columns and _has_nul(trip.extra_columns)):
+        return "a text holds a NUL character"
+    for name in MONEY:
+        amount = getattr(trip, name)
+        if amount is not None and abs(amount) >= _MONEY_LIMIT:
+            return f"{name} {amount} does not fit numeric(10, 2)"
+    return None
+
+
+def _has_nul(value: Any) -> bool:
+    match value:
+        case str():
+            return "\0" in value
+        case dict():
+            return any("\0" in name or _has_nul(inner) for name, inner in value.items())
+        case list():
+            return any(map(_has_nul, value))
+        case _:
+            return False

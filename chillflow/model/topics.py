@@ -1,0 +1,92 @@
+"""The registry of topics: what each holds, how it is kept, and what tells one message from another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from chillflow.model.messages import Message
+from chillflow.settings import Settings
+
+__all__ = ["TopicSpec", "identity", "registry"]
+
+
+@dataclass(frozen=True)
+class TopicSpec:
+    """One topic as the pipeline makes and uses it."""
+
+    name: str
+    key: str
+    """What the message key is."""
+    value: str
+    """What the message value is."""
+    identity: tuple[str, ...]
+    """What two messages must share to be the same message, sent twice. Of a changelog nothing: the last of a key
+    counts, and an earlier one may come again."""
+    cleanup_policy: str = "delete"
+    shared: bool = False
+    """Whether both dataflows write to it."""
+
+    @property
+    def is_changelog(self) -> bool:
+        """Whether a message stands for all earlier ones of its key, which lie in the partition of that key."""
+        return self.cleanup_policy == "compact"
+
+    @property
+    def is_dead_letters(self) -> bool:
+        """Whether it is the topic of the dead letters: they say at which stage they became that."""
+        return "stage" in self.identity
+
+    @property
+    def config(self) -> dict[str, str]:
+        """Topic configuration.
+
+        Timestamps are event times, years old in a replay: any retention would delete them, and the
+        broker's default limits on timestamps would refuse them.
+        """
+        return {
+            "cleanup.policy": self.cleanup_policy,
+            "retention.ms": "-1",
+            "retention.bytes": "-1",
+            "message.timestamp.type": "CreateTime",
+            "message.timestamp.before.max.ms": str(2**63 - 1),
+            "message.timestamp.after.max.ms": str(2**63 - 1),
+        }
+
+
+def registry(settings: Settings) -> dict[str, TopicSpec]:
+    """All topics of the pipeline by name."""
+    specs = (
+        TopicSpec(settings.topic, "trip_key", "one of the five events", ("event_id",)),
+        TopicSpec(settings.complete_topic, "trip_key", "CompleteTrip", ("trip_key", "revision")),
+        TopicSpec(settings.incomplete_topic, "trip_key", "IncompleteTrip", ("trip_key", "revision")),
+        TopicSpec(settings.late_topic, "as read", "the original event", ("topic", "partition", "offset")),
+        TopicSpec(
+            settings.dlq_topic,
+            "as read, or trip_key",
+            "the original message, row or trip",
+            ("stage", "topic", "partition", "offset", "trip_key", "revision", "file", "row"),
+            shared=True,
+        ),
+        TopicSpec(settings.windows_topic, "zone|minutes|window_start", "ZoneWindow", (), "compact"),
+    )
+    return {spec.name: spec for spec in specs}
+
+
+class _Revision(msgspec.Struct):
+    revision: int = 0
+
+
+_decode_revision = msgspec.json.Decoder(_Revision).decode
+
+
+def identity(spec: TopicSpec, message: Message) -> tuple[Any, ...]:
+    """What tells this message from the others of its topic: equal for the same message made twice."""
+    if "event_id" in spec.identity:
+        raise ValueError(f"{spec.name} is not written exactly once")
+    if spec.identity == ("trip_key", "revision"):
+        return message.key, _decode_revision(message.value or b"{}").revision
+    headers = dict(message.headers)  # of a name given twice the last counts: ours come last
+    return tuple(headers.get(name) for name in spec.identity)

@@ -1,0 +1,239 @@
+"""CompleteTrip, the names of its fields, and its trip_key.
+
+The field names are those of the wire, of `CompleteTrip` and of the columns of `stg.complete_trip`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
+
+from chillflow.model.structs import parse_time
+from chillflow.settings import source_time_zone
+
+__all__ = [
+    "DERIVED_FIELDS",
+    "KM_PER_MILE",
+    "TRIP_FIELDS",
+    "CompleteTrip",
+    "IncompleteTrip",
+    "Int",
+    "UtcTime",
+    "canonical_extra",
+    "derived",
+    "microseconds",
+    "milliseconds",
+    "numbered_key",
+    "row_digest",
+    "text_digest",
+]
+
+KM_PER_MILE = 1.609344
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+DERIVED_FIELDS = ("distance_km", "duration_min", "avg_speed_kmh")
+
+
+def _to_utc(value: datetime) -> datetime:
+    if value.tzinfo is UTC:
+        return value
+    if value.tzinfo is None:
+        raise ValueError("a time needs its offset from UTC")
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:  # in the years 1 and 9999
+        raise ValueError("out of the range of times in UTC") from None
+
+
+def _parsed(value: Any) -> Any:
+    return parse_time(value) if isinstance(value, str) else value
+
+
+def _local(value: Any) -> Any:
+    """Times without an offset are wall time of the source; of an ambiguous hour, the first."""
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value.replace("Z", "+00:00"))
+    if isinstance(value, datetime) and value.tzinfo is None:
+        return value.replace(tzinfo=source_time_zone())
+    return value
+
+
+def canonical_extra(value: Any) -> Any:
+    """A value of an unknown column in the form that does not depend on its Parquet type.
+
+    Null and missing are the same (at the top level None, below it left out of objects); a whole number is
+    an int, however it was stored; names are sorted; times are text. So the same row has the same bytes.
+    """
+    match value:
+        case Mapping():
+            pairs = ((str(name), canonical_extra(inner)) for name, inner in sorted(value.items()))
+            return {name: inner for name, inner in pairs if inner is not None} or None
+        case list() | tuple():
+            return [canonical_extra(inner) for inner in value]
+        case bool() | str() | None:
+            return value
+        case int():
+            return value if -(2**63) <= value < 2**64 else _as_float(value)
+        case float() | Decimal():
+            return _as_number(float(value) if isinstance(value, Decimal) else value)
+        case _:
+            return _as_text(value)
+
+
+def _as_float(value: int) -> float | None:
+    try:
+        return float(value)
+    except OverflowError:  # as in a column of floats, where it would be infinite
+        return None
+
+
+def _as_number(value: float) -> float | None:
+    if not math.isfinite(value):
+        return None
+    return int(value) if value.is_integer() and -(2.0**63) <= value < 2.0**64 else value
+
+
+def _as_text(value: Any) -> str:
+    match value:
+        case bytes():
+            return value.decode("utf-8", "backslashreplace")
+        case datetime():
+            return (_to_utc(value) if value.tzinfo else value).isoformat().replace("+00:00", "Z")
+        case _:  # date, time, timedelta
+            return str(value)
+
+
+UtcTime = Annotated[datetime, BeforeValidator(_parsed), AfterValidator(_to_utc)]
+"""An aware time; on the wire RFC 3339 in UTC."""
+LocalTime = Annotated[datetime, BeforeValidator(_local), AfterValidator(_to_utc)]
+"""An aware time; a naive one is read in the source time zone."""
+Int = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
+"""What a column `integer` holds."""
+Float = Annotated[float, Field(allow_inf_nan=False)]
+Extra = Annotated[dict[str, Any] | None, BeforeValidator(canonical_extra)]
+
+
+class CompleteTrip(BaseModel):
+    """A trip with everything known of it: one TLC row, or what assembly made of its events.
+
+    Only the two times and the two zones are needed. `trip_key` is computed from the rest where it is not
+    given. Times without an offset are read in the source time zone (New York). Distances are miles as TLC
+    publishes them, money is dollars. The last fields are set by assembly.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trip_key: str = Field("", description="SHA-256 of the source row; any text where given")
+    service: Literal["yellow", "green"] | None = None
+    vendor_id: Int | None = None
+    pickup_ts: LocalTime
+    dropoff_ts: LocalTime
+    pu_zone_id: Int
+    do_zone_id: Int
+    passenger_count: Int | None = None
+    rate_code: Int | None = None
+    store_and_fwd_flag: str | None = None
+    trip_type: Int | None = None
+    trip_distance: Float | None = Field(None, description="miles")
+    payment_type: Int | None = None
+    fare_amount: Float | None = None
+    extra: Float | None = None
+    mta_tax: Float | None = None
+    tip_amount: Float | None = None
+    tolls_amount: Float | None = None
+    improvement_surcharge: Float | None = None
+    congestion_surcharge: Float | None = None
+    airport_fee: Float | None = None
+    cbd_congestion_fee: Float | None = None
+    ehail_fee: Float | None = None
+    total_amount: Float | None = None
+    extra_columns: Extra = Field(None, description="columns this library does not know, by name")
+    distance_km: Float | None = Field(None, description="derived on assembly")
+    duration_min: Float | None = Field(None, description="derived on assembly; null unless positive")
+    avg_speed_kmh: Float | None = Field(None, description="derived on assembly; null without a duration")
+    revision: int = Field(0, ge=0, description="0 when loaded, from 1 when assembled")
+
+    @model_validator(mode="after")
+    def _keyed(self) -> CompleteTrip:
+        if not self.trip_key:
+            object.__setattr__(self, "trip_key", numbered_key(row_digest(self._key_values()), 0))
+        return self
+
+    def _key_values(self) -> Iterable[tuple[str, Any]]:
+        for name in TRIP_FIELDS:
+            value = getattr(self, name)
+            yield name, microseconds(value) if isinstance(value, datetime) else value
+
+
+TRIP_FIELDS = tuple(name for name in CompleteTrip.model_fields if name not in (*DERIVED_FIELDS, "trip_key", "revision"))
+"""What a source row says of a trip, in the order of `CompleteTrip`."""
+
+
+class IncompleteTrip(BaseModel):
+    """What is known of a trip that timed out: the fields of `CompleteTrip`, and the events it lacks."""
+
+    model_config = ConfigDict(frozen=True)
+
+    trip_key: str
+    missing: tuple[str, ...] = Field(description="event types that have not come")
+    fields: dict[str, Any] = Field(description="the known fields of the trip by name")
+    revision: int = Field(ge=1)
+
+
+def microseconds(time: datetime) -> int:
+    """µs since 1970 of an aware time, exactly (a float of seconds is not)."""
+    return (time - _EPOCH) // _MICROSECOND
+
+
+def milliseconds(time: datetime) -> int:
+    """Whole ms since 1970 of an aware time: the timestamp of a message."""
+    since = time - _EPOCH  # divided by a timedelta it would cost twice as much
+    return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
+
+
+def row_digest(values: Iterable[tuple[str, Any]]) -> bytes:
+    """SHA-256 of a source row in canonical form: `(field, value)` pairs, nulls left out, times in µs.
+
+    `ascii()` of Python's own numbers and strings is the same in each version of Python, which the key of
+    a trip must be: it is in topics and tables for years.
+    """
+    return text_digest(", ".join([ascii(pair) for pair in values if pair[1] is not None]))
+
+
+def text_digest(canonical: str) -> bytes:
+    """The digest of a row in canonical form: its pairs as Python writes them, with ", " between."""
+    return hashlib.sha256(f"[{canonical}]".encode()).digest()
+
+
+def numbered_key(digest: bytes, number: int) -> str:
+    """The trip_key of the row that is `number` (from 0) among the identical rows of its file."""
+    return digest.hex() if number == 0 else hashlib.sha256(digest + b"#%d" % number).hexdigest()
+
+
+_FARTHEST = 1e290
+"""Miles. What is more than that cannot be reckoned with: the result would not be finite."""
+
+
+def derived(
+    trip_distance: float | None, pickup: datetime, dropoff: datetime
+) -> tuple[float | None, float | None, float | None]:
+    """`distance_km`, `duration_min`, `avg_speed_kmh`; None where they make no sense."""
+    km = trip_distance * KM_PER_MILE if trip_distance is not None and 0 <= trip_distance < _FARTHEST else None
+    seconds = (dropoff - pickup).total_seconds()
+    if seconds <= 0:
+        return km, None, None
+    speed = km * 3600 / seconds if km is not None else None
+    return km, seconds / 60, speed

@@ -1,1 +1,0 @@
-"""What `assemble` tells of itself: metrics, health, and where both are served."""

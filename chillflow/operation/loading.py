@@ -1,0 +1,71 @@
+"""Trips from a file into `stg.complete_trip`, as revision 0: to be replayed, and written over by assembly."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from chillflow.connectors import open_database, open_log
+from chillflow.model.codec import CompleteTripStruct
+from chillflow.model.table_rows import COMPLETE_TRIP, Row, UnfitError, to_table_row
+from chillflow.model.topics import registry
+from chillflow.model.trips import derived
+from chillflow.production.parquet import ParquetTrips
+from chillflow.production.replay import RejectedRow, dead_letters
+from chillflow.production.splitting import ROW_FIELDS, TripRow
+from chillflow.settings import Settings
+
+__all__ = ["load"]
+
+_BATCH = 10_000
+_FIRST = ROW_FIELDS.index("trip_key")
+_PICKUP, _DROPOFF, _DISTANCE = (
+    ROW_FIELDS.index(name) - _FIRST for name in ("pickup_ts", "dropoff_ts", "trip_distance")
+)
+
+
+def load(settings: Settings, path: Path) -> tuple[int, int]:
+    """Load a file; how many trips were loaded and how many rows rejected, which become dead letters."""
+    database = open_database(settings)
+    database.check()
+    rows: list[Row] = []
+    rejected: list[RejectedRow] = []
+    loaded = 0
+    for item in ParquetTrips(path, settings.source_time_zone):
+        if isinstance(item, RejectedRow):
+            rejected.append(item)
+            continue
+        trip = _trip(item)
+        try:
+            rows.append(to_table_row(trip, "load"))
+        except UnfitError as error:
+            rejected.append(RejectedRow(str(path), trip.trip_key, str(error), None))
+            continue
+        if len(rows) == _BATCH:
+            database.upsert({COMPLETE_TRIP: rows})
+            loaded += len(rows)
+            rows = []
+    if rows:
+        database.upsert({COMPLETE_TRIP: rows})
+        loaded += len(rows)
+    database.close()
+    if rejected:
+        _send(settings, rejected)
+    return loaded, len(rejected)
+
+
+def _trip(row: TripRow) -> CompleteTripStruct:
+    values = [*row[_FIRST:]]
+    for position in (_PICKUP, _DROPOFF):
+        values[position] = datetime.fromisoformat(values[position].replace("Z", "+00:00"))
+    return CompleteTripStruct(*values, *derived(values[_DISTANCE], values[_PICKUP], values[_DROPOFF]), 0)
+
+
+def _send(settings: Settings, rejected: list[RejectedRow]) -> None:
+    log = open_log(settings)
+    spec = registry(settings)[settings.dlq_topic]
+    log.ensure_topics([spec], settings.partitions, settings.replication_factor)
+    writer = log.writer("load-trips")
+    writer.send_all(dead_letters(rejected, settings.dlq_topic))
+    writer.flush()
+    writer.close()

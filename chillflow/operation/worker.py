@@ -1,0 +1,74 @@
+"""One process of a cluster: `python -m chillflow.operation.worker NUMBER ADDRESSES`. Started by the launcher."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from datetime import timedelta
+
+from bytewax.recovery import RecoveryConfig
+
+from chillflow.errors import ChillFlowError
+from chillflow.running.cluster_pages import worker_file, worker_settings
+from chillflow.running.owning import owned_process
+from chillflow.running.process_pages import monitored
+from chillflow.running.recovery import ACCOUNT_FILE, drained_folder, locked
+from chillflow.running.runner import LostWorkerError, run_flow
+from chillflow.running.stopping import Drain
+from chillflow.settings import load
+from chillflow.telemetry import Telemetry
+from chillflow.telemetry import logs as log
+from dataflows.assemble import from_settings
+
+
+def main(number: int, addresses: list[str]) -> int:
+    """Run the assembly as this process of the cluster; its exit code."""
+    settings, telemetry, drain = load(), Telemetry(), Drain()
+    log.configure(settings)
+    threading.Thread(target=_die_with_launcher, daemon=True).start()
+    try:
+        with (
+            locked(settings.recovery_dir / f"lock-{number}"),
+            monitored(
+                worker_settings(settings),
+                telemetry,
+                settings.recovery_dir,
+                number=number,
+                partitions=0,
+                file=worker_file(number),
+            ),
+            owned_process(),
+        ):
+            run_flow(
+                from_settings(
+                    settings, telemetry, drain, settings.recovery_dir / ACCOUNT_FILE, drained_folder(settings)
+                ),
+                epoch_interval=settings.epoch_interval,
+                drain=drain,
+                failures=telemetry.failures,
+                recovery=RecoveryConfig(str(settings.recovery_dir), timedelta(0)),
+                process_id=number,
+                addresses=addresses,
+            )
+    except LostWorkerError as error:
+        sys.stderr.write(f"stopped: {error}\n")  # the reason is what another one has to say
+        return 1
+    except ChillFlowError as error:
+        log.report_repeats()
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+def _die_with_launcher() -> None:
+    """Without its launcher a worker would go on writing to a recovery store that the next launcher opens."""
+    os.read(sys.stdin.fileno(), 1)  # nothing is ever sent: it returns at the end
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    code = main(int(sys.argv[1]), sys.argv[2].split(";"))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # Timely's threads may still be about to call Python, which would crash while it shuts down

@@ -1,0 +1,89 @@
+"""Streams as bad as real ones: events delayed, sent twice, left out, or sent when nobody waits for them any more.
+
+The same legs and the same seed make the same stream. An event keeps its event time; only its place in the
+stream moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from heapq import heappop, heappush
+from random import Random
+
+from chillflow.production.splitting import Leg
+
+__all__ = ["Disorder", "DisorderStats"]
+
+_PAST_TIMEOUT = timedelta(hours=1)
+"""How much later than the trip's time-out a late event comes: its partition has surely passed it by then."""
+_US = timedelta(microseconds=1)
+
+
+@dataclass
+class DisorderStats:
+    """What has been done to the events so far."""
+
+    delayed: int = 0
+    duplicated: int = 0
+    dropped: int = 0
+    late: int = 0
+
+
+@dataclass(frozen=True)
+class Disorder:
+    """Shares are between 0 and 1; times are event time."""
+
+    shuffle: timedelta = timedelta(0)
+    """Each event is delayed by a random time up to this."""
+    duplicates: float = 0.0
+    drop: float = 0.0
+    late: float = 0.0
+    """Share of events that come after the stream has passed them by more than `trip_timeout`. An event so near
+    the end that the stream does not get that far comes last, and is counted as delayed."""
+    seed: int = 0
+    trip_timeout: timedelta = timedelta(hours=25)
+    stats: DisorderStats = field(default_factory=DisorderStats)
+
+    def __bool__(self) -> bool:
+        return bool(self.shuffle or self.duplicates or self.drop or self.late)
+
+    def apply(self, legs: Iterable[Leg]) -> Iterator[Leg]:
+        """The legs, one event each, in the order of the places they get."""
+        random = Random(self.seed)
+        shuffle, timeout = self.shuffle // _US, self.trip_timeout // _US
+        lateness = timeout + shuffle + _PAST_TIMEOUT // _US
+        waiting: list[tuple[int, int, Leg]] = []
+        number, latest = 0, 0
+
+        def due(now: int | None) -> Iterator[Leg]:
+            nonlocal latest
+            while waiting and (now is None or waiting[0][0] <= now):
+                _, _, leg = heappop(waiting)
+                if latest - leg.time > timeout:
+                    self.stats.late += 1
+                elif leg.at > leg.time:
+                    self.stats.delayed += 1
+                latest = max(latest, leg.time)
+                yield leg
+
+        for leg in legs:
+            if waiting and waiting[0][0] <= leg.at:
+                yield from due(leg.at)
+            for event in leg.singly():
+                for _ in range(self._copies(random)):
+                    at = leg.at + (lateness if random.random() < self.late else random.randint(0, shuffle))
+                    number += 1
+                    heappush(waiting, (at, number, event.moved(at)))
+        yield from due(None)
+
+    def _copies(self, random: Random) -> int:
+        """How many times the next event is sent: once, twice, or not at all."""
+        if random.random() < self.drop:
+            self.stats.dropped += 1
+            return 0
+        if random.random() < self.duplicates:
+            self.stats.duplicated += 1
+            return 2
+        return 1

@@ -1,0 +1,78 @@
+"""TripEventProducer, the Python API of production."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from chillflow.connectors import open_log
+from chillflow.connectors.log import Log
+from chillflow.errors import DeliveryError
+from chillflow.model.codec import encode
+from chillflow.model.events import Event, TripEvent
+from chillflow.model.messages import Message
+from chillflow.model.topics import TopicSpec, registry
+from chillflow.model.trips import CompleteTrip, microseconds
+from chillflow.production.splitting import split
+from chillflow.settings import Settings, load
+
+__all__ = ["SendStats", "TripEventProducer"]
+
+
+@dataclass(frozen=True)
+class SendStats:
+    """What became of some events, after the broker's answers. `sent` = `delivered` + `failed`."""
+
+    sent: int
+    delivered: int
+    failed: int
+    error: str | None = None
+    """The first failure."""
+
+
+class TripEventProducer:
+    """Splits trips into events and sends them to Kafka. Settings come from the environment unless given.
+
+    Nothing is connected before the first `send_events`.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self._settings = settings or load()
+        self._log: Log = open_log(self._settings)
+        self._ready: set[str] = set()
+
+    def process_trip(self, trip: CompleteTrip) -> list[Event]:
+        """The five events of a trip: started, zone exited, zone entered, payment processed, ended."""
+        return split(trip)
+
+    def send_events(self, events: Iterable[TripEvent], topic: str | None = None) -> SendStats:
+        """Send events and wait for the broker's answers.
+
+        `topic` is that of the settings unless given, and is made when missing. Raises
+        KafkaUnavailableError after 10 s (a setting) without a broker, UnknownTopicError if the topic is not
+        there and is not to be made.
+        """
+        name = topic or self._settings.topic
+        self._ensure(name)
+        writer = self._log.writer("trip-event-producer")
+        sent, error = 0, None
+        try:
+            for event in events:
+                timestamp = microseconds(event.event_time) // 1000
+                writer.send(Message(name, event.trip_key.encode(), encode(event), timestamp))
+                sent += 1
+            writer.flush()
+        except DeliveryError as failure:
+            error = str(failure)
+        finally:
+            delivered = writer.delivered
+            writer.close()
+        return SendStats(sent, delivered, sent - delivered, error)
+
+    def _ensure(self, topic: str) -> None:
+        if topic not in self._ready and self._settings.create_topics:
+            known = registry(self._settings)
+            spec = known.get(topic) or TopicSpec(topic, "trip_key", "one of the five events", ("event_id",))
+            self._log.ensure_topics([spec], self._settings.partitions, self._settings.replication_factor)
+        self._log.partitions(topic)
+        self._ready.add(topic)

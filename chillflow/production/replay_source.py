@@ -1,0 +1,125 @@
+"""The source of the production: events in the order of their times, at the wanted pace, and rows that are no trips."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
+
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+
+from chillflow.production.replay import RejectedRow, Replayed, ReplayStats
+from chillflow.production.splitting import Events, Leg
+
+__all__ = ["Batch", "Pace", "ReplaySource"]
+
+_BATCH = 500
+Batch: TypeAlias = Events | list[RejectedRow]
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast to replay: event time `speed` times the clock, or `rate` events a second; else at full speed."""
+
+    speed: float | None = None
+    rate: float | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.speed or self.rate)
+
+    def due(self, leg: Leg, first: int, sent: int) -> float:
+        """Seconds after the start at which the leg is due; `first` is the place of the first leg in µs."""
+        if self.speed:
+            return (leg.at - first) / 1e6 / self.speed
+        return sent / self.rate if self.rate else 0.0
+
+
+@dataclass(frozen=True)
+class ReplaySource(FixedPartitionedSource[Batch, None]):
+    """Replays from the beginning each time it is run: a reader that ignores repeated event ids sees each once.
+
+    `progress` is called with the stats now and then, in the thread that runs the flow.
+    """
+
+    replayed: Callable[[], Iterator[Replayed | Events]]
+    """Events in columns are sent at once, whatever the pace, and their trips counted in `stats`."""
+    pace: Pace = field(default_factory=Pace)
+    stats: ReplayStats = field(default_factory=ReplayStats)
+    progress: Callable[[ReplayStats], None] = lambda stats: None
+    stopping: Callable[[], bool] = lambda: False
+
+    def list_parts(self) -> list[str]:
+        return ["replay"]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> _ReplayPartition:
+        return _ReplayPartition(self)
+
+
+class _ReplayPartition(StatefulSourcePartition[Batch, None]):
+    def __init__(self, source: ReplaySource) -> None:
+        self._source = source
+        self._items = source.replayed()
+        self._next: Replayed | Events | None = next(self._items, None)
+        self._first: int | None = None
+        self._start = time.monotonic()
+        self._wait = 0.0
+
+    def next_batch(self) -> list[Batch]:
+        source = self._source
+        if self._next is None or source.stopping():
+            raise StopIteration
+        self._wait = 0.0
+        batches = self._at_once(self._next) if isinstance(self._next, Events) else self._due()
+        source.progress(source.stats)
+        return batches
+
+    def _at_once(self, events: Events) -> list[Batch]:
+        self._source.stats.trips += events.kinds.count(0)
+        self._next = next(self._items, None)
+        return [self._counted(events)]
+
+    def _due(self) -> list[Batch]:
+        """Of the next legs and rejected rows those that are due."""
+        legs: list[Leg] = []
+        rejected: list[RejectedRow] = []
+        pace, stats = self._source.pace, self._source.stats
+        elapsed, sent = time.monotonic() - self._start, stats.events
+        item = self._next
+        for _ in range(_BATCH):
+            if isinstance(item, Leg):
+                if self._first is None:
+                    self._first, self._start, elapsed = item.at, time.monotonic(), 0.0
+                if pace:
+                    self._wait = pace.due(item, self._first, sent) - elapsed
+                    if self._wait > 0:
+                        break
+                    sent += len(item.contents)
+                legs.append(item)
+            elif isinstance(item, RejectedRow):
+                rejected.append(item)
+            else:
+                break
+            item = next(self._items, None)
+        self._next = item
+        stats.rejected += len(rejected)
+        batches: list[Batch] = [rejected] if rejected else []
+        if legs:
+            batches.append(self._counted(Events.of(legs)))
+        return batches
+
+    def _counted(self, events: Events) -> Events:
+        stats = self._source.stats
+        stats.events += len(events.times)
+        if stats.first is None:
+            stats.first = events.times[0]
+        return events
+
+    def next_awake(self) -> datetime | None:
+        if self._wait <= 0:
+            return None
+        return datetime.now(UTC) + timedelta(seconds=min(self._wait, 0.2))  # a signal is seen soon
+
+    def snapshot(self) -> None:
+        return None

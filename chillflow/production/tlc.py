@@ -1,0 +1,263 @@
+"""Frames of source rows (TLC's columns, or our own) -> frames of trips, whole columns at a time.
+
+A column means the same whatever its Parquet type; a value that does not fit its field rejects its row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import polars as pl
+from polars import selectors
+
+from chillflow.errors import InputError
+from chillflow.model.codec import decode_value, encode_value
+from chillflow.model.trips import DERIVED_FIELDS, TRIP_FIELDS, CompleteTrip, canonical_extra
+
+__all__ = ["REASON", "ROW", "Layout", "Trips", "layout_of", "to_trips", "with_texts"]
+
+ROW, REASON = "#row", "#reason"
+"""Columns beside those of a source, which may have a `row` of its own."""
+_TLC_NAMES = {
+    "vendorid": "vendor_id",
+    "pulocationid": "pu_zone_id",
+    "dolocationid": "do_zone_id",
+    "ratecodeid": "rate_code",
+    **{name: name for name in TRIP_FIELDS if name not in ("extra_columns", "service")},
+}
+_TIMES = ("pickup_ts", "dropoff_ts")
+_NEEDED = (*_TIMES, "pu_zone_id", "do_zone_id")
+_OF_THE_TABLE = (*DERIVED_FIELDS, "source", "revision", "created_at", "updated_at")
+_READ = ("pickup_us", "dropoff_us", "trip_key", *TRIP_FIELDS)
+_FLOATS = tuple(name for name in TRIP_FIELDS if "float" in str(CompleteTrip.model_fields[name].annotation))
+_TEXTS = ("service", "store_and_fwd_flag", "extra_columns")
+_INTS = tuple(name for name in TRIP_FIELDS if name not in (*_FLOATS, *_TEXTS, *_TIMES))
+_TEXT_FORMATS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%m/%d/%Y %I:%M:%S %p")
+_HOUR = pl.duration(hours=1)
+_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which column of a file holds which field."""
+
+    service: str | None
+    fields: dict[str, str]
+    """Field -> column."""
+    extra: tuple[str, ...]
+    """Columns this library does not know, carried by name in `extra_columns`."""
+
+
+@dataclass(frozen=True)
+class Trips:
+    """Trips of some source rows, and what could not be one."""
+
+    trips: pl.DataFrame
+    """ROW (number in the file, from 0), `pickup_us`, `dropoff_us`, and the fields of a trip by name."""
+    rejected: pl.DataFrame
+    """ROW, REASON, and the source's columns."""
+    ambiguous_times: int
+    """Times in the hour that comes twice when summer time ends: taken as the first."""
+    missing_times: int
+    """Times in the hour that is skipped when summer time begins: taken with the offset before it."""
+
+
+def layout_of(columns: Sequence[str]) -> Layout:
+    """The layout of a file with these columns. Raises InputError if they are not TLC's or our own."""
+    by_lower: dict[str, str] = {}
+    for column in columns:
+        by_lower.setdefault(column.lower(), column)
+    if {"hvfhs_license_num", "dispatching_base_num"} & by_lower.keys():
+        raise InputError("fhv and fhvhv trip records are not supported, only yellow and green ones")
+    if "pickup_ts" in by_lower:
+        names = {name: name for name in ("trip_key", *TRIP_FIELDS)}
+        service = None
+        ignored: tuple[str, ...] = _OF_THE_TABLE
+    else:
+        prefix, service = ("lpep", "green") if "lpep_pickup_datetime" in by_lower else ("tpep", "yellow")
+        names = {
+            f"{prefix}_pickup_datetime": "pickup_ts",
+            f"{prefix}_dropoff_datetime": "dropoff_ts",
+            **{tlc: field for tlc, field in _TLC_NAMES.items() if field not in _TIMES},
+        }
+        ignored = ()
+    fields = {field: by_lower[name] for name, field in names.items() if name in by_lower}
+    absent = [
+        next(name for name, field in names.items() if field == needed) for needed in _NEEDED if needed not in fields
+    ]
+    if absent:
+        raise InputError(f"these are no trip records of yellow or green taxis: no column {', '.join(absent)}")
+    known = {*fields.values(), *(by_lower[name] for name in ignored if name in by_lower)}
+    return Layout(service, fields, tuple(column for column in columns if column not in known))
+
+
+def to_trips(source: pl.DataFrame, layout: Layout, time_zone: str) -> Trips:
+    """Trips of source rows; `source` has besides its columns a column ROW."""
+    values: list[pl.Expr] = []
+    reasons: list[pl.Expr] = []
+    for field in ("trip_key", *TRIP_FIELDS):
+        column, read = layout.fields.get(field), f"#{field}"
+        if field == "extra_columns":
+            texts, misfits = _extra(source, layout) or (None, None)
+            values.append(pl.lit(texts, pl.String).alias(read))
+            reasons.append(pl.lit(misfits, pl.String))
+        elif column is None:
+            values.append(pl.lit(layout.service if field == "service" else None, _dtype(field)).alias(read))
+        else:
+            raw, dtype = pl.col(column), source.schema[column]
+            if field in _TIMES:
+                value, odd = _time(raw, dtype, time_zone)
+                values.extend(count.alias(f"#{kind} {field}") for kind, count in odd.items())
+            elif field in _INTS:
+                value = _integer(raw, dtype)
+            elif field in _FLOATS:
+                value = _float(raw, dtype)
+            else:
+                value = _text(raw, dtype)
+            values.append(value.alias(read))
+            reasons.append(_misfit(field, raw, dtype, pl.col(read)))
+    # Lazily, what these have in common (the offsets of the times) is worked out once: half the time of the whole.
+    frame = (
+        source.lazy()
+        .with_columns(values)
+        .with_columns(
+            pl.coalesce(*reasons).alias(REASON),
+            pl.col("#pickup_ts").dt.timestamp("us").alias("#pickup_us"),
+            pl.col("#dropoff_ts").dt.timestamp("us").alias("#dropoff_us"),
+        )
+        .collect()
+    )
+    good = frame.filter(pl.col(REASON).is_null())
+    bad = frame.filter(pl.col(REASON).is_not_null()).select(ROW, REASON).join(source, on=ROW, maintain_order="left")
+    counts = {
+        kind: sum(int(good[name].sum()) for name in good.columns if name.startswith(f"#{kind} "))
+        for kind in ("ambiguous", "missing")
+    }
+    return Trips(
+        good.select(ROW, *(pl.col(f"#{name}").alias(name) for name in _READ)),
+        bad,
+        counts["ambiguous"],
+        counts["missing"],
+    )
+
+
+def with_texts(trips: pl.DataFrame) -> pl.DataFrame:
+    """The times as RFC 3339 text, as on the wire (microseconds only where there are any)."""
+    return trips.with_columns(
+        pl.when(pl.col(name).dt.microsecond() == 0)
+        .then(pl.col(name).dt.strftime("%Y-%m-%dT%H:%M:%SZ"))
+        .otherwise(pl.col(name).dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ"))
+        .alias(name)
+        for name in _TIMES
+    )
+
+
+def _dtype(field: str) -> pl.DataType:
+    if field in _INTS:
+        return pl.Int32()
+    return pl.Float64() if field in _FLOATS else pl.String()
+
+
+def _text(raw: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    return raw if dtype == pl.String else raw.cast(pl.String, strict=False)
+
+
+def _float(raw: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    if dtype in (pl.String, pl.Binary, pl.Categorical):
+        raw = raw.cast(pl.String, strict=False).str.strip_chars()
+    elif dtype == pl.Float32:
+        raw = raw.cast(pl.String)  # the shortest text: 12.8 stays 12.8, which a plain cast would not leave it
+    # pandas writes a missing number as NaN; adding 0 makes -0.0 the 0.0 that other types have
+    return raw.cast(pl.Float64, strict=False).fill_nan(None) + 0.0
+
+
+def _integer(raw: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    if dtype.is_integer():
+        return raw.cast(pl.Int32, strict=False)
+    number = _float(raw, dtype)
+    return pl.when(number == number.floor()).then(number.cast(pl.Int32, strict=False))
+
+
+def _time(raw: pl.Expr, dtype: pl.DataType, time_zone: str) -> tuple[pl.Expr, dict[str, pl.Expr]]:
+    none: dict[str, pl.Expr] = {}
+    if isinstance(dtype, pl.Datetime) and dtype.time_zone:
+        return raw.dt.cast_time_unit("us").dt.convert_time_zone("UTC"), none
+    if dtype in (pl.String, pl.Binary, pl.Categorical):
+        text = raw.cast(pl.String, strict=False).str.strip_chars()
+        aware = text.str.contains(r"(Z|[+-]\d\d(:?\d\d)?)$")
+        naive = pl.coalesce(text.str.to_datetime(form, time_unit="us", strict=False) for form in _TEXT_FORMATS)
+        with_offset = text.str.replace(" ", "T", literal=True).str.to_datetime(
+            "%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", time_zone="UTC", strict=False
+        )
+        value, odd = _localised(pl.when(~aware).then(naive), time_zone)
+        return pl.when(aware).then(with_offset).otherwise(value), odd
+    if dtype == pl.Date or isinstance(dtype, pl.Datetime):
+        return _localised(raw.cast(pl.Datetime("us")), time_zone)
+    return pl.lit(None, pl.Datetime("us", "UTC")), none
+
+
+def _localised(naive: pl.Expr, time_zone: str) -> tuple[pl.Expr, dict[str, pl.Expr]]:
+    """Wall time -> UTC, and how often an hour was ambiguous or missing."""
+
+    def placed(wall: pl.Expr, ambiguous: str) -> pl.Expr:
+        local = wall.dt.replace_time_zone(time_zone, ambiguous=ambiguous, non_existent="null")  # type: ignore[arg-type]
+        return local.dt.convert_time_zone("UTC")
+
+    first = placed(naive, "earliest")
+    missing = first.is_null() & naive.is_not_null()
+    return (
+        pl.when(missing).then(placed(naive - _HOUR, "earliest") + _HOUR).otherwise(first),
+        {"ambiguous": first != placed(naive, "latest"), "missing": missing},
+    )
+
+
+def _misfit(field: str, raw: pl.Expr, dtype: pl.DataType, value: pl.Expr) -> pl.Expr:
+    """Why a value does not fit its field, or null."""
+    present = raw.is_not_null()
+    if dtype.is_float():
+        present = present & raw.is_not_nan()
+    shown = pl.format("{}", raw.cast(pl.String, strict=False).fill_null("value"))
+    if field in _TIMES:
+        what, bad = (
+            "no time since 1970",
+            present & (value.is_null() | ~value.is_between(_EARLIEST, _LATEST)),
+        )
+        if isinstance(dtype, pl.Datetime) and dtype.time_unit == "ns":
+            bad = bad | (present & (raw.dt.nanosecond() % 1000 != 0))
+            what += " in whole microseconds"
+    elif field in _INTS:
+        what, bad = "no whole number of 32 bits", present & value.is_null()
+    elif field in _FLOATS:
+        what, bad = "no finite number", present & (value.is_null() | value.is_infinite())
+    elif field == "service":
+        what, bad = "neither yellow nor green", present & ~value.is_in(["yellow", "green"])
+    else:
+        what, bad = "no text", present & value.is_null()
+    reason = pl.when(bad).then(pl.concat_str(pl.lit(f"{field}: "), shown, pl.lit(f" is {what}")))
+    if field in _NEEDED:
+        return reason.when(~present).then(pl.lit(f"{field}: missing"))
+    return reason
+
+
+def _extra(source: pl.DataFrame, layout: Layout) -> tuple[pl.Series, pl.Series] | None:
+    """`extra_columns` as JSON text: the unknown columns, and what an export of ours holds already; and misfits."""
+    own = layout.fields.get("extra_columns")
+    if own is None and not layout.extra:
+        return None
+    columns = [*layout.extra, *([own] if own else [])]
+    singles = selectors.by_dtype(pl.Float32).cast(pl.String).cast(pl.Float64)
+    texts: list[str | None] = []
+    reasons: list[str | None] = []
+    for row in source.select(columns).with_columns(singles).iter_rows(named=True):
+        held = row.pop(own) if own else None
+        try:
+            known = decode_value(held) if isinstance(held, str | bytes) else held
+            merged = canonical_extra({**(known or {}), **row})
+            texts.append(encode_value(merged).decode() if merged else None)
+            reasons.append(None)
+        except (TypeError, ValueError, RecursionError):
+            texts.append(None)
+            reasons.append("extra_columns: no JSON object")
+    return pl.Series(texts, dtype=pl.String), pl.Series(reasons, dtype=pl.String)

@@ -1,0 +1,65 @@
+"""Logs on stderr: lines for people or JSON for machines. stdout is for data."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+
+from chillflow.settings import Settings
+from chillflow.telemetry.repeats import CountingHandler, add_repeated
+
+__all__ = ["configure", "get_logger", "report_repeats"]
+
+
+def configure(settings: Settings) -> None:
+    """Send structlog's and the standard library's records to stderr in one form."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if settings.log_format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)
+    )
+    handler = CountingHandler(_Stderr())
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[add_repeated, structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(settings.log_level)
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+
+
+def report_repeats() -> None:
+    """Say which warnings were not shown: before the line of an error, which is to be the last."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, CountingHandler):
+            handler.report()
+
+
+class _Stderr:
+    """stderr as it is at the time of each line: the runner puts another in its place for a while."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+def get_logger(name: str = "chillflow") -> structlog.stdlib.BoundLogger:
+    """The logger of a module."""
+    logger: structlog.stdlib.BoundLogger = structlog.get_logger(name)
+    return logger
