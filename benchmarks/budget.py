@@ -28,9 +28,8 @@ from chillflow.connectors.kafka import KafkaReader, KafkaWriter
 from chillflow.keyed import stateful_map
 from chillflow.running import runner
 from chillflow.running.owning import owned_process
-from chillflow.running.stopping import Drain
+from chillflow.running.run import Run
 from chillflow.settings import load
-from chillflow.telemetry import Telemetry
 from dataflows.assemble import from_settings
 
 STEPS: dict[str, list[tuple[Any, str]]] = {
@@ -72,16 +71,15 @@ def budget(bench: Bench) -> Table:
         complete_topic=trips,
         incomplete_topic=f"{trips}-incomplete",
         windows_topic=windows,
-        exit_at_end=True,
     ).model_copy(update={"database_url": None})
     spent: defaultdict[str, float] = defaultdict(float)
     with owned_process(), stopwatches(spent):
         start, cpu = time.thread_time(), time.process_time()
-        telemetry, drain = Telemetry(), Drain()
+        run = Run(exit_at_end=True)
         runner.run_flow(
-            from_settings(settings, telemetry, drain, None),
+            from_settings(settings, run),
             epoch_interval=timedelta(seconds=EPOCH),
-            drain=drain,
+            drain=run.drain,
             recovery=RecoveryConfig(str(folder), timedelta(0)),
         )
         thread, process = time.thread_time() - start, time.process_time() - cpu

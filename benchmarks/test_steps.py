@@ -30,6 +30,7 @@ from chillflow.keyed.placement import group_of
 from chillflow.keyed.watermark import WatermarkTracker
 from chillflow.model.codec import decode_keyed
 from chillflow.model.measures import change_of
+from chillflow.model.topics import TopicNames
 from chillflow.settings import Settings
 
 ROUNDS = 9
@@ -125,7 +126,7 @@ def test_restore(benchmark: BenchmarkFixture, records: list[Record]) -> None:
 
 def test_encode(benchmark: BenchmarkFixture, results: list[Any]) -> None:
     """Trips as messages."""
-    outputs = Outputs(Settings(), 1)
+    outputs = Outputs(TopicNames.of(Settings()), 1)
     timed(benchmark, lambda: outputs.trips(("0000", results)))
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from chillflow.assembly.account import difference, read_account
 from chillflow.connectors import open_log
 from chillflow.errors import ChillFlowError
+from chillflow.model.topics import TopicNames
 from chillflow.operation import run_status
 from chillflow.running import run_record
 from chillflow.running.probe import Probe
@@ -124,7 +125,7 @@ class Watch:
         return [(at - now, rate) for at, rate in self._rates if now - at <= _MINUTES * 60]
 
     def _ask_for_letters(self) -> list[Letters]:
-        log, topic = open_log(self._settings), self._settings.dlq_topic
+        log, topic = open_log(self._settings), TopicNames.of(self._settings).dead_letters
         counts, newest = Counter[tuple[str, str]](), dict[tuple[str, str], str]()
         for partition in range(log.partitions(topic)):
             for letter in log.newest(topic, partition, _LETTERS):

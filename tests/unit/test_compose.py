@@ -14,7 +14,7 @@ import yaml
 
 from chillflow import __version__
 from chillflow.cli import app
-from chillflow.settings import Settings
+from chillflow.settings import RunArguments, Settings
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -24,7 +24,8 @@ OURS = {name: service for name, service in SERVICES.items() if "build" in servic
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COMMANDS: Any = typer.main.get_command(app)
 VARIABLES = {
-    str(field.validation_alias or f"CHILLFLOW_{name.upper()}") for name, field in Settings.model_fields.items()
+    str(field.validation_alias or f"CHILLFLOW_{name.upper()}")
+    for name, field in (Settings.model_fields | RunArguments.model_fields).items()
 }
 
 
