@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import wraps
-from typing import Any
+from typing import ParamSpec, TypeVar
 from unittest.mock import patch
 
 from bytewax.recovery import RecoveryConfig, init_db_dir
@@ -33,7 +33,9 @@ from chillflow.settings import load
 from chillflow.telemetry import Telemetry
 from dataflows.assemble import from_settings
 
-STEPS: dict[str, list[tuple[Any, str]]] = {
+P = ParamSpec("P")
+T = TypeVar("T")
+STEPS: dict[str, list[tuple[object, str]]] = {
     "read: `consume`, its columns": [(KafkaReader, "columns")],
     "watermarks": [(source._SourcePartition, "next_batch"), (source._SourcePartition, "snapshot")],
     "decode, assemble, pack": [(stateful_map._Group, "on_batch")],
@@ -98,13 +100,13 @@ def stopwatches(spent: defaultdict[str, float]) -> Iterator[None]:
     inner: list[float] = []
     """Stack with an entry per running step: CPU seconds of the steps it called."""
 
-    def timed(step: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def timed(step: str, function: Callable[P, T]) -> Callable[P, T]:
         @wraps(function)
-        def run(*arguments: Any) -> Any:
+        def run(*arguments: P.args, **named: P.kwargs) -> T:
             start = time.thread_time()
             inner.append(0.0)
             try:
-                return function(*arguments)
+                return function(*arguments, **named)
             finally:
                 taken = time.thread_time() - start
                 spent[step] += taken - inner.pop()

@@ -9,7 +9,6 @@ out because `chillflow` is not installed where this runs.
 import logging
 import sys
 from datetime import timedelta
-from typing import Any
 
 import pathway as pw
 
@@ -37,7 +36,7 @@ def main(servers: str, topic: str, trips_topic: str, windows_topic: str) -> None
     """Process the topic to its end."""
     logging.disable(logging.WARNING)
     settings = {"bootstrap.servers": servers, "group.id": f"pathway-{trips_topic}", "auto.offset.reset": "earliest"}
-    types: dict[str, Any] = {
+    types: dict[str, object] = {
         **dict.fromkeys(TEXTS, str | None),
         **dict.fromkeys(NUMBERS, int | None),
         **dict.fromkeys(("trip_distance", *AMOUNTS), float | None),

@@ -10,11 +10,10 @@ from hashlib import blake2b
 from itertools import count
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from benchmarks.measuring import COMMAND, Run, Table, measured, spread
 from benchmarks.peers import Peer, interpreter
-from chillflow.connectors.log import Log
+from chillflow.connectors.log import Log, LogRecord
 from chillflow.model.codec import decode_value
 from chillflow.model.measures import MEASURES
 from chillflow.model.topics import TopicSpec, registry
@@ -125,7 +124,7 @@ def compare(bench: Bench, repeat: int, *, stock: bool, peers: Sequence[Peer] = (
     remarks = ""
     runs: dict[str, list[Run]] = {name: [] for name in contenders}
     first, *_ = contenders
-    expected: Mapping[str, Any] = {}
+    expected: Mapping[str, object] = {}
     for number in range(repeat):
         for name, run in contenders.items():
             if number and name in others:
@@ -168,7 +167,7 @@ def compare(bench: Bench, repeat: int, *, stock: bool, peers: Sequence[Peer] = (
     return Table("The whole job", ["", "events/s", "relative to the loop", "CPU µs per event"], rows, note)
 
 
-def records(log: Log, topic: str) -> Iterator[Any]:
+def records(log: Log, topic: str) -> Iterator[LogRecord]:
     """All records of a topic, partition by partition."""
     for number in range(log.partitions(topic)):
         reader = log.reader(topic, number, None, group=None)
@@ -177,29 +176,29 @@ def records(log: Log, topic: str) -> Iterator[Any]:
         reader.close()
 
 
-def trips_in(log: Log, topic: str) -> dict[bytes, bytes]:
+def trips_in(log: Log, topic: str) -> dict[bytes | None, bytes]:
     """A digest of each trip by key. Raises AssertionError if a trip was written twice."""
-    found: dict[bytes, bytes] = {}
+    found: dict[bytes | None, bytes] = {}
     for record in records(log, topic):
-        assert record.key not in found, f"{topic}: {record.key} was written twice"
-        found[record.key] = blake2b(record.value, digest_size=8).digest()
+        assert record.key not in found, f"{topic}: {record.key!r} was written twice"
+        found[record.key] = blake2b(record.value or b"", digest_size=8).digest()
     return found
 
 
-def windows_in(log: Log, topic: str) -> dict[bytes, Sequence[float]]:
+def windows_in(log: Log, topic: str) -> dict[bytes | None, Sequence[float]]:
     """The measures of each window by key, from its last message."""
     return {
         record.key: [window[name] for name in MEASURES]
         for record in records(log, topic)
-        for window in [decode_value(record.value)]
+        for window in [decode_value(record.value or b"")]
     }
 
 
 def counted_in(log: Log, topic: str) -> int:
     """Number of trips counted in a peer's one-hour windows."""
-    last: dict[tuple[Any, int], int] = {}
+    last: dict[tuple[bytes | None, int], int] = {}
     for record in records(log, topic):
-        window = decode_value(record.value)
+        window = decode_value(record.value or b"")
         last[record.key, window["start"]] = window["value"]
     return sum(last.values())
 
