@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeAlias
+from typing import Protocol, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from chillflow.model.structs import derive
-from chillflow.model.trips import Int, UtcTime, milliseconds
+from chillflow.model.structs import StructClass, derive
+from chillflow.model.trips import Int, TripValues, UtcTime, milliseconds
 
 __all__ = [
     "MEASURES",
     "Change",
+    "WindowValues",
     "ZoneWindow",
     "ZoneWindowStruct",
     "change_of",
@@ -72,10 +73,30 @@ class ZoneWindow(BaseModel):
     changes: int = Field(description="how many changes it has taken in: of two messages the one with more is newer")
 
 
-ZoneWindowStruct: Any = derive(ZoneWindow)
+class WindowValues(Protocol):
+    """The values of a window that code reads by name: a `ZoneWindow`, or its struct."""
+
+    @property
+    def pu_zone_id(self) -> int:
+        """Pickup zone."""
+
+    @property
+    def window_start(self) -> datetime:
+        """In UTC."""
+
+    @property
+    def window_end(self) -> datetime:
+        """In UTC; not in the window."""
+
+    @property
+    def window_minutes(self) -> int:
+        """Length of the window."""
 
 
-def change_of(trip: Any) -> Change | None:
+ZoneWindowStruct: StructClass[WindowValues] = derive(ZoneWindow)
+
+
+def change_of(trip: TripValues) -> Change | None:
     """What a trip (a CompleteTrip or its struct) adds to the windows of its zone.
 
     None if its figures make no sense in a sum: money that no table could hold, a distance that is not of this earth.
@@ -90,19 +111,18 @@ def change_of(trip: Any) -> Change | None:
         and trip.dropoff_ts < _LAST
     ):
         return None
-    is_timed = minutes is not None
     return (
         trip.pu_zone_id,
         milliseconds(trip.dropoff_ts),
         1,
-        1 if is_timed else 0,
+        0 if minutes is None else 1,
         1 if kind == _CARD else 0,
         1 if kind == _CASH else 0,
         _cents(total),
         _cents(fare),
         _cents(tip),
-        round(kilometres * 1000) if is_timed else 0,
-        round(minutes * 60) if is_timed else 0,
+        0 if minutes is None else round(kilometres * 1000),
+        0 if minutes is None else round(minutes * 60),
     )
 
 
