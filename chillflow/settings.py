@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import re
 from datetime import timedelta
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
@@ -28,7 +27,6 @@ __all__ = [
     "Settings",
     "load",
     "parse_duration",
-    "source_time_zone",
     "to_environment",
 ]
 
@@ -252,16 +250,6 @@ def _secrets() -> dict[str, str]:
         if not found[name]:
             raise SettingsError(f"{name}{_FILE}: {path} is empty")
     return found
-
-
-@lru_cache(maxsize=8)
-def _zone(name: str) -> ZoneInfo:
-    return ZoneInfo(_known_zone(name))
-
-
-def source_time_zone() -> ZoneInfo:
-    """The zone of times that carry none, from `CHILLFLOW_SOURCE_TIME_ZONE`."""
-    return _zone(os.environ.get("CHILLFLOW_SOURCE_TIME_ZONE", DEFAULT_TIME_ZONE))
 
 
 def to_environment(settings: Settings) -> dict[str, str]:
