@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import timedelta
 
 import polars as pl
 
@@ -61,20 +60,6 @@ def expected_messages(listed: Sequence[TripRow], topic: str = "events") -> list[
     return [
         Message(topic, event.trip_key.encode(), encode(event), milliseconds(time))
         for time, _, _, event in sorted(events, key=lambda each: each[:3])
-    ]
-
-
-def apart(trips: Iterable[CompleteTrip], span: timedelta) -> list[CompleteTrip]:
-    """The trips numbered and begun at an even distance."""
-    return [
-        one.model_copy(
-            update={
-                "trip_key": str(number),
-                "pickup_ts": one.pickup_ts + number * span,
-                "dropoff_ts": one.dropoff_ts + number * span,
-            }
-        )
-        for number, one in enumerate(trips)
     ]
 
 

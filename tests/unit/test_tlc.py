@@ -18,8 +18,9 @@ from chillflow.errors import InputError
 from chillflow.model.trips import CompleteTrip
 from chillflow.production.parquet import ParquetTrips
 from chillflow.production.replay import RejectedRow
-from chillflow.production.splitting import ROW_FIELDS, TripRow
 from chillflow.production.tlc import layout_of
+from chillflow.production.trip_frames import ROW_FIELDS, TripRow
+from tests.trip_rows import rows_of
 
 NEW_YORK = "America/New_York"
 ROW: dict[str, Any] = {
@@ -50,7 +51,7 @@ def read(tmp_path: Path, table: pa.Table, time_zone: str = NEW_YORK) -> list[Row
         row
         if isinstance(row, RejectedRow)
         else {name: value for name, value in zip(ROW_FIELDS, row, strict=True) if value is not None}
-        for row in ParquetTrips(path, time_zone)
+        for row in rows_of(ParquetTrips(path, time_zone))
     ]
 
 
@@ -363,7 +364,7 @@ def test_hours_that_come_twice_or_not_at_all(
     pq.write_table(table(ROW, lpep_dropoff_datetime=wall if as_text else datetime.fromisoformat(wall)), path)
     file = ParquetTrips(path, NEW_YORK)
     for _ in range(2):  # counted once each time it is read
-        (row,) = file
+        (row,) = rows_of(file)
         assert row[ROW_FIELDS.index("dropoff_ts")] == utc
         assert (file.ambiguous_times, file.missing_times) == (ambiguous, missing)
     values = dict(zip(ROW_FIELDS, row, strict=True))
