@@ -38,7 +38,7 @@ class Screen:
         pickup, dropoff = pl.col("pickup_us"), pl.col("dropoff_us")
         return (
             pl.when((dropoff - pickup).abs() > longest)
-            .then(pl.lit(f"pickup and drop-off lie more than {_hours(self.longest)} apart"))
+            .then(pl.lit(f"pickup and drop-off are more than {_hours(self.longest)} apart"))
             .when(pl.max_horizontal(pickup, dropoff) > latest)
             .then(pl.lit(f"dated more than {_hours(self.max_future_skew)} in the future"))
         )

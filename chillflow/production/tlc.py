@@ -89,7 +89,7 @@ def layout_of(columns: Sequence[str]) -> Layout:
         next(name for name, field in names.items() if field == needed) for needed in NEEDED if needed not in fields
     ]
     if absent:
-        raise InputError(f"these are no trip records of yellow or green taxis: no column {', '.join(absent)}")
+        raise InputError(f"not yellow or green taxi trip records: no column {', '.join(absent)}")
     known = {*fields.values(), *(by_lower[name] for name in ignored if name in by_lower)}
     return Layout(service, fields, tuple(column for column in columns if column not in known))
 
@@ -220,20 +220,20 @@ def _misfit(field: str, raw: pl.Expr, dtype: pl.DataType, value: pl.Expr) -> pl.
     shown = pl.format("{}", raw.cast(pl.String, strict=False).fill_null("value"))
     if field in TIMES:
         what, bad = (
-            "no time since 1970",
+            "not a time since 1970",
             present & (value.is_null() | ~value.is_between(_EARLIEST, _LATEST)),
         )
         if isinstance(dtype, pl.Datetime) and dtype.time_unit == "ns":
             bad = bad | (present & (raw.dt.nanosecond() % 1000 != 0))
             what += " in whole microseconds"
     elif field in _INTS:
-        what, bad = "no whole number of 32 bits", present & value.is_null()
+        what, bad = "not a 32-bit integer", present & value.is_null()
     elif field in _FLOATS:
-        what, bad = "no finite number", present & (value.is_null() | value.is_infinite())
+        what, bad = "not a finite number", present & (value.is_null() | value.is_infinite())
     elif field == "service":
         what, bad = "neither yellow nor green", present & ~value.is_in(["yellow", "green"])
     else:
-        what, bad = "no text", present & value.is_null()
+        what, bad = "not text", present & value.is_null()
     reason = pl.when(bad).then(pl.concat_str(pl.lit(f"{field}: "), shown, pl.lit(f" is {what}")))
     if field in NEEDED:
         return reason.when(~present).then(pl.lit(f"{field}: missing"))
@@ -261,5 +261,5 @@ def _extra(source: pl.DataFrame, layout: Layout) -> tuple[pl.Series, pl.Series] 
             reasons.append(None)
         except (TypeError, ValueError, RecursionError):
             texts.append(None)
-            reasons.append("extra_columns: no JSON object")
+            reasons.append("extra_columns: not a JSON object")
     return pl.Series(texts, dtype=pl.String), pl.Series(reasons, dtype=pl.String)

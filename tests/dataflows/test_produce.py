@@ -49,7 +49,7 @@ def test_rejected_rows_are_dead_letters_among_them(run: Run) -> None:
     good, other = (to_row(trip(number)) for number in (1, 2))
     long = to_row(trip(3, dropoff_ts=BEGINNING + timedelta(days=9)))
     future = to_row(trip(4, pickup_ts=datetime(2099, 1, 1, tzinfo=UTC), dropoff_ts=BEGINNING.replace(year=2099)))
-    unreadable = RejectedRow("trips.parquet", 5, "passenger_count: 1.5 is no whole number of 32 bits", b"{}")
+    unreadable = RejectedRow("trips.parquet", 5, "passenger_count: 1.5 is not a 32-bit integer", b"{}")
 
     messages = sent(run, frame([good]), unreadable, frame([other, long, future]))
 

@@ -33,8 +33,8 @@ def rejected(replayed: list[Replayed]) -> list[RejectedRow]:
     [
         (timedelta(0), timedelta(days=8), None),
         (timedelta(0), timedelta(days=-8), None),
-        (timedelta(0), timedelta(days=8, microseconds=1), "pickup and drop-off lie more than 192 h apart"),
-        (timedelta(0), timedelta(days=-8, microseconds=-1), "pickup and drop-off lie more than 192 h apart"),
+        (timedelta(0), timedelta(days=8, microseconds=1), "pickup and drop-off are more than 192 h apart"),
+        (timedelta(0), timedelta(days=-8, microseconds=-1), "pickup and drop-off are more than 192 h apart"),
         (timedelta(days=29), timedelta(days=30, hours=1), None),
         (timedelta(days=29), timedelta(days=30, hours=1, microseconds=1), "dated more than 1 h in the future"),
         (timedelta(days=31), timedelta(days=29), "dated more than 1 h in the future"),
@@ -56,7 +56,7 @@ def test_a_rejected_trip_is_not_lost() -> None:
     assert value["extra_columns"] == {"a": [1]}
 
 
-def test_what_is_sent() -> None:
+def test_a_rejected_row_is_sent_as_a_dead_letter() -> None:
     letter, *events = messages(replay(NO_TRIP, to_row(trip())))
     assert letter == Message(
         "dlq",

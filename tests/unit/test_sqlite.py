@@ -81,7 +81,7 @@ def test_without_migration_it_says_what_to_do(tmp_path: Path) -> None:
         upsert(database, trip())
 
 
-def test_what_is_no_database(tmp_path: Path) -> None:
+def test_a_file_that_is_no_database_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "trips.db").write_bytes(b"rubbish" * 1000)
     with pytest.raises(DatabaseError):
         SqliteDatabase(tmp_path / "trips.db", WAIT).check()
@@ -173,8 +173,8 @@ def test_a_row_that_is_no_trip_is_rejected_under_its_key(database: SqliteDatabas
     assert {row.file for row in rejected.values()} == {"stg.complete_trip"}
     assert {key: row.reason for key, row in rejected.items()} == {
         "b": "service: blue is neither yellow nor green",
-        "c": "passenger_count: 1.5 is no whole number of 32 bits",
-        "old": "pickup_ts: 0900-01-01T12:00:00.000000+00:00 is no time since 1970",
+        "c": "passenger_count: 1.5 is not a 32-bit integer",
+        "old": "pickup_ts: 0900-01-01T12:00:00.000000+00:00 is not a time since 1970",
     }
     assert b'"trip_key":"c"' in (rejected["c"].value or b"")
     assert b'"passenger_count":1.5' in (rejected["c"].value or b"")
@@ -210,7 +210,7 @@ def test_values_are_equal_after_a_round_trip(tmp_path_factory: pytest.TempPathFa
         ({"extra_columns": {"a": "é"}}, None),
     ],
 )
-def test_what_a_table_cannot_hold(fields: dict[str, Any], why: str | None) -> None:
+def test_trips_that_a_table_cannot_hold_are_refused(fields: dict[str, Any], why: str | None) -> None:
     reason = refusal(struct(trip(**fields)))
     if why is None:
         assert reason is None
