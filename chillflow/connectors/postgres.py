@@ -12,12 +12,11 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from chillflow.connectors.database import ASSEMBLED, SELECTED, migrations, trip_row
+from chillflow.connectors.database import ASSEMBLED, READ_ROWS, TRIP_COLUMNS, migrations
 from chillflow.errors import DatabaseError, DatabaseUnavailableError, MissingTableError, SettingsError
-from chillflow.model.table_rows import MONEY, TABLES, ZONE_WINDOW, Rows, Table
+from chillflow.model.table_rows import MONEY, TABLES, ZONE_WINDOW, Row, Rows, Table
 from chillflow.model.trips import DERIVED_FIELDS
 from chillflow.model.zones import zones
-from chillflow.production.splitting import TripRow
 from chillflow.telemetry.logs import get_logger
 
 __all__ = ["PostgresDatabase"]
@@ -77,6 +76,8 @@ def _statements(table: Table) -> _Statements:
 
 
 _STATEMENTS = {table: _statements(table) for table in TABLES}
+_READ = [f"{name}::{_TYPES[name]}" if name in (*MONEY, "extra_columns") else name for name in TRIP_COLUMNS]
+"""Columns of a trip as they are read: numerics as floats, JSON as text."""
 _RETIRED = "from mart.zone_window where window_end <= %s"
 
 
@@ -206,8 +207,9 @@ class PostgresDatabase:
 
     def trips(
         self, *, trip_key: str | None, since: datetime | None, until: datetime | None, limit: int | None
-    ) -> Iterator[TripRow]:
-        names = sql.SQL(", ").join(map(sql.Identifier, SELECTED))
+    ) -> Iterator[list[Row]]:
+        names = sql.SQL(", ").join(map(sql.Identifier, TRIP_COLUMNS))
+        read = sql.SQL(", ").join(map(sql.SQL, _READ))
         query = sql.SQL(
             """
             select {} from (
@@ -215,16 +217,16 @@ class PostgresDatabase:
                 where (%(key)s::text is null or trip_key = %(key)s)
                   and (%(since)s::timestamptz is null or pickup_ts >= %(since)s)
                   and (%(until)s::timestamptz is null or pickup_ts < %(until)s)
-                order by pickup_ts, trip_key limit %(limit)s
+                {}
             ) as trip order by least(pickup_ts, dropoff_ts), trip_key
             """
-        ).format(names, names)
+        ).format(read, names, sql.SQL("" if limit is None else "order by pickup_ts, trip_key limit %(limit)s"))
         values = {"key": trip_key, "since": since, "until": until, "limit": limit}
         with self._errors(), self._connected().cursor("replay") as cursor:
             self._connected().execute("set local idle_in_transaction_session_timeout = 0")  # a replay may be slow
-            cursor.itersize = 10_000
-            for row in cursor.execute(query, values):
-                yield trip_row(row)
+            cursor.execute(query, values)
+            while rows := cursor.fetchmany(READ_ROWS):
+                yield rows
 
     def count(self) -> int:
         with self._errors():

@@ -9,12 +9,10 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from chillflow.connectors.database import ASSEMBLED, SELECTED, migrations, trip_row
+from chillflow.connectors.database import ASSEMBLED, READ_ROWS, TRIP_COLUMNS, migrations
 from chillflow.errors import DatabaseError, MissingTableError
-from chillflow.model.codec import decode_value
 from chillflow.model.table_rows import TABLES, Row, Rows, Table
 from chillflow.model.zones import zones
-from chillflow.production.splitting import TripRow
 
 __all__ = ["SqliteDatabase"]
 
@@ -115,29 +113,27 @@ class SqliteDatabase:
 
     def trips(
         self, *, trip_key: str | None, since: datetime | None, until: datetime | None, limit: int | None
-    ) -> Iterator[TripRow]:
-        names = ", ".join(SELECTED)
+    ) -> Iterator[list[Row]]:
+        names = ", ".join(TRIP_COLUMNS)
+        oldest = "" if limit is None else "order by pickup_ts, trip_key limit :limit"
         query = f"""
             select {names} from (
                 select {names} from stg_complete_trip
                 where (:key is null or trip_key = :key)
                   and (:since is null or pickup_ts >= :since) and (:until is null or pickup_ts < :until)
-                order by pickup_ts, trip_key limit :limit
+                {oldest}
             ) order by min(pickup_ts, dropoff_ts), trip_key
         """  # noqa: S608 - our own names
         values = {
             "key": trip_key,
             "since": since and _text(since),
             "until": until and _text(until),
-            "limit": -1 if limit is None else limit,
+            "limit": limit,
         }
-        pickup, dropoff, extra = (SELECTED.index(name) for name in ("pickup_ts", "dropoff_ts", "extra_columns"))
         with self._errors():
-            for found in self._connected().execute(query, values):
-                row = list(found)
-                row[pickup], row[dropoff] = (datetime.fromisoformat(row[at]) for at in (pickup, dropoff))
-                row[extra] = row[extra] and decode_value(row[extra])
-                yield trip_row(row)
+            cursor = self._connected().execute(query, values)
+            while rows := cursor.fetchmany(READ_ROWS):
+                yield rows
 
     def count(self) -> int:
         with self._errors():
