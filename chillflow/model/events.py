@@ -212,10 +212,10 @@ EVENT_CLASSES: tuple[type[TripEvent], ...] = (
     PaymentProcessedEvent,
     TripEndedEvent,
 )
-"""The event types in the order in which a trip is split."""
+"""In the order in which a trip is split."""
 EVENT_TYPES: tuple[str, ...] = tuple(cls.model_fields["event_type"].default for cls in EVENT_CLASSES)
 PICKUP_EVENTS = 2
-"""How many of `EVENT_CLASSES`, from the first, happen at the pickup; the others happen at the drop-off."""
+"""The first so many of the five happen at the pickup, the others at the drop-off."""
 
 Event: TypeAlias = Annotated[
     TripStartedEvent | ZoneExitedEvent | ZoneEnteredEvent | PaymentProcessedEvent | TripEndedEvent,
