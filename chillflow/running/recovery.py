@@ -14,6 +14,7 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 
 from chillflow.errors import RecoveryError
 from chillflow.keyed import group as keygroup
+from chillflow.keyed.versions import refuse_newer
 from chillflow.settings import Settings
 
 __all__ = [
@@ -163,11 +164,7 @@ def check_identity(folder: Path, settings: Settings, partitions: int, topic_id: 
         "windows": [length // timedelta(minutes=1) for length in settings.window_lengths],
     }
     found = _found(folder)
-    if found.get("version", 0) > keygroup.VERSION:
-        raise RecoveryError(
-            f"the recovery store in {folder} is of a newer release (version {found['version']}, this one knows"
-            f" {keygroup.VERSION}): use that, or another CHILLFLOW_RECOVERY_DIR"
-        )
+    refuse_newer("key groups", found.get("version", 0), keygroup.VERSION)
     if topic_id is not None and found.setdefault("topic_id", topic_id) != topic_id:
         raise RecoveryError(
             f"topic {settings.topic!r} has been made anew since the recovery store in {folder} was: what it held is"
