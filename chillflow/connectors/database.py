@@ -1,4 +1,4 @@
-"""What every database of trips can do, and the migrations that make its tables."""
+"""The protocol of a database of trips, and the migrations that create its tables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from chillflow.production.splitting import ROW_FIELDS, TripRow
 __all__ = ["ASSEMBLED", "SELECTED", "Database", "Migration", "migrations", "trip_row"]
 
 ASSEMBLED = {COMPLETE_TRIP: "source = 'stream'", INCOMPLETE_TRIP: "true", ZONE_WINDOW: "true"}
-"""Which rows of each table assembly has written."""
+"""A condition for the rows of each table that assembly wrote."""
 
 
 SELECTED = ROW_FIELDS[2:]
@@ -26,7 +26,7 @@ _ROW_MONEY = tuple(SELECTED.index(name) for name in MONEY)
 
 
 class Migration(NamedTuple):
-    """One step of the schema. Steps are only ever added."""
+    """One step of the schema. Released steps never change."""
 
     version: int
     name: str
@@ -34,31 +34,31 @@ class Migration(NamedTuple):
 
 
 class Database(Protocol):
-    """A database of trips. Methods raise DatabaseError and its kind."""
+    """A database of trips. Methods raise DatabaseError and its subclasses."""
 
     parallel: bool
     """Whether several connections can write at once."""
 
     def migrate(self) -> list[str]:
-        """Apply what is missing; the names of the migrations applied."""
+        """Apply the missing migrations; returns their names."""
 
     def applied(self) -> set[int]:
-        """Versions of the migrations that have been applied. Changes nothing."""
+        """Versions of the applied migrations. Changes nothing."""
 
     def check(self) -> None:
-        """Raise MissingTableError unless the tables are there."""
+        """Raise MissingTableError unless all tables exist."""
 
     def clock(self) -> datetime | None:
-        """The server's time; None where there is no server."""
+        """The server's time; None without a server."""
 
     def empty(self) -> dict[str, int]:
-        """Delete what assembly has written; how many rows of each table. Trips that were only loaded stay."""
+        """Delete the rows that assembly wrote; returns their number by table. Loaded trips stay."""
 
     def upsert(self, rows: Rows) -> None:
-        """Write rows in one transaction; a row stays as it is where what is written is not newer."""
+        """Upsert rows in one transaction. An existing row is only replaced by a newer one, by the table's guard."""
 
     def retire_windows(self, before: datetime) -> int:
-        """Delete the rows of `mart.zone_window` that ended at this time or earlier; how many."""
+        """Delete the rows of `mart.zone_window` that ended at this time or earlier; returns their number."""
 
     def trips(
         self, *, trip_key: str | None, since: datetime | None, until: datetime | None, limit: int | None
@@ -69,11 +69,11 @@ class Database(Protocol):
         """Rows of `stg.complete_trip`."""
 
     def close(self) -> None:
-        """Close the connection, if there is one."""
+        """Close the connection, if one is open."""
 
 
 def migrations() -> list[Migration]:
-    """All steps, in their order."""
+    """All migrations in order."""
     return [
         Migration(int(match[1]), match[2], file.read_text())
         for file in sorted((files(__package__) / "migrations").iterdir(), key=lambda path: path.name)

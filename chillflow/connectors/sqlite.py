@@ -1,4 +1,4 @@
-"""SQLite in Postgres' place where there is no server: the same tables, named with a prefix for their schema."""
+"""SQLite instead of Postgres, without a server: the same tables, with the schema as a prefix of the name."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def _name(table: Table) -> str:
 
 _UPSERT = {table: _upsert(table) for table in TABLES}
 _TIMES = {table: tuple(map(table.columns.index, table.times)) for table in TABLES}
-"""Positions of the times in a row."""
+"""Positions of the time columns in a row."""
 _HOUR = re.compile(r"date_trunc\('hour', ([\w.]+) at time zone 'UTC'\) at time zone 'UTC'")
-"""The hour of a time, in Postgres."""
+"""The hour of a time in Postgres' SQL."""
 
 
 class SqliteDatabase:
-    """One connection to a file, made at the first use. Times are UTC text of fixed width: it sorts like they do."""
+    """One connection to a file, opened at the first use. Times are UTC text of fixed width, so they sort as text."""
 
     parallel = False
 
@@ -72,7 +72,7 @@ class SqliteDatabase:
         return [step.name for step in missing]
 
     def applied(self) -> set[int]:
-        if not self._path.exists():  # to connect would make it
+        if not self._path.exists():  # connecting would create it
             return set()
         with self._errors():
             return self._applied(self._connected())
@@ -173,7 +173,7 @@ class SqliteDatabase:
 
 
 def _translated(script: str) -> Iterator[str]:
-    """The statements of a migration, with `schema.table` as `schema_table` and hours cut out of the text of times."""
+    """The statements of a migration, with `schema.table` as `schema_table` and hours cut from the text of times."""
     script = _HOUR.sub(r"(substr(\1, 1, 13) || ':00:00.000000+00:00')", script)
     for statement in re.sub(r"\b(stg|mart|dim)\.", r"\1_", script).split(";\n"):
         if statement.strip() and "create schema" not in statement:

@@ -1,4 +1,4 @@
-"""SQLite in Postgres' place: migrated once, guarded by revision, read back as it was written."""
+"""SQLite: migrated once, guarded by revision, read back as written."""
 
 import re
 import sqlite3
@@ -64,7 +64,7 @@ def test_migrations_are_applied_once(tmp_path: Path) -> None:
     assert [step.version for step in migrations()] == [*range(1, len(migrations()) + 1)]
 
 
-def test_without_migration_it_says_what_to_do(tmp_path: Path) -> None:
+def test_the_error_of_a_missing_table_says_what_to_run(tmp_path: Path) -> None:
     database = SqliteDatabase(tmp_path / "trips.db", WAIT)
     with pytest.raises(MissingTableError, match="init-db"):
         database.check()
@@ -74,7 +74,7 @@ def test_without_migration_it_says_what_to_do(tmp_path: Path) -> None:
         upsert(database, trip())
 
 
-def test_what_is_no_database(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "trips.db").write_bytes(b"rubbish" * 1000)
     with pytest.raises(DatabaseError):
         SqliteDatabase(tmp_path / "trips.db", WAIT).check()
@@ -83,7 +83,7 @@ def test_what_is_no_database(tmp_path: Path) -> None:
         SqliteDatabase(tmp_path / "file" / "trips.db", WAIT).migrate()
 
 
-def test_a_newer_revision_takes_the_place_of_an_older_one(database: SqliteDatabase) -> None:
+def test_only_a_newer_revision_replaces_a_row(database: SqliteDatabase) -> None:
     for revision, passengers in ((1, 1), (3, 3), (2, 2), (3, 4), (0, 5)):
         upsert(database, trip(revision=revision, passenger_count=passengers), source="stream")
     (row,) = found(database)
@@ -91,7 +91,7 @@ def test_a_newer_revision_takes_the_place_of_an_older_one(database: SqliteDataba
     assert database.count() == 1
 
 
-def test_the_revision_is_guarded_within_a_batch_too(database: SqliteDatabase) -> None:
+def test_the_newest_revision_of_a_batch_wins(database: SqliteDatabase) -> None:
     upsert(database, *(trip(revision=revision, passenger_count=revision) for revision in (2, 1, 4, 3)))
     (row,) = found(database)
     assert row[ROW_FIELDS.index("passenger_count")] == 4

@@ -13,7 +13,7 @@ import msgspec
 
 from chillflow.assembly.account import difference
 from chillflow.connectors import open_database, open_log
-from chillflow.connectors.log import Log
+from chillflow.connectors.log import Log, records_until_end
 from chillflow.model.events import EVENT_TYPES
 from chillflow.model.table_rows import MONEY
 from chillflow.model.topics import TopicNames
@@ -82,7 +82,7 @@ def _messages(log: Log, topic: str, form: Any) -> Iterable[tuple[bytes, Any]]:
     decode = msgspec.json.Decoder(form).decode
     for partition in range(log.partitions(topic)):
         with closing(log.reader(topic, partition, None, group=None)) as reader:
-            while records := reader.read(5_000):
+            for records in records_until_end(reader):
                 for record in records:
                     yield record.key or b"", decode(record.value or b"")
 
