@@ -7,6 +7,7 @@ May import: errors, settings, telemetry, keyed, model.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from chillflow.connectors.database import Database
@@ -31,7 +32,7 @@ def open_log(settings: Settings, telemetry: Telemetry | None = None) -> Log:
         return FileLog(Path(address.removeprefix("file:")))
     from chillflow.connectors.kafka import KafkaLog
 
-    on_error = telemetry.delivery_error_in_topics if telemetry else _ignored
+    on_error = partial(telemetry.delivery_error, "topics") if telemetry else _ignored
     return KafkaLog(address, settings.kafka_properties, settings.kafka_timeout, settings.outage_limit, on_error)
 
 
@@ -65,8 +66,8 @@ def open_database(settings: Settings, telemetry: Telemetry | None = None) -> Dat
     if url.startswith(("postgresql://", "postgres://")):
         from chillflow.connectors.postgres import PostgresDatabase
 
-        noted = telemetry.delivery_error_in_table if telemetry else _ignored
-        return PostgresDatabase(url, settings.kafka_timeout, settings.outage_limit, noted)
+        on_error = partial(telemetry.delivery_error, "table") if telemetry else _ignored
+        return PostgresDatabase(url, settings.kafka_timeout, settings.outage_limit, on_error)
     scheme, there, _ = url.partition("://")
     what = f"unknown scheme {scheme!r}" if there else "no scheme"  # without one, all of it may be a secret
     raise SettingsError(f"DATABASE_URL: {what}: expected postgresql://… or sqlite:///FILE")

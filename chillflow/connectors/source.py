@@ -73,8 +73,6 @@ class LogSource(FixedPartitionedSource[GroupBatch | ClockBatch, SourceSnapshot])
     ended: list[Callable[[], None]] | None = None
     """Calls to make once a bounded run has ended and everything is durable, for a run with all partitions in this
     process. Without it each partition waits until then itself, up to two epochs."""
-    placed: bool = True
-    """Whether the names of the key groups place them on the workers of their partitions."""
     draining: Callable[[], bool] = lambda: False
     drained: Path | None = None
     telemetry: Telemetry = field(default_factory=Telemetry, repr=False, compare=False)
@@ -113,9 +111,7 @@ class _SourcePartition(StatefulSourcePartition[GroupBatch | ClockBatch, SourceSn
         self._is_first = number == 0
         self._watch = source.log.watch(source.topic) if self._is_first else lambda: None
         count = source.key_groups
-        self._groups = [f"{self._name}/{group:04d}" for group in range(count)]
-        if source.placed:
-            self._groups = [placed(name, number * count + group) for group, name in enumerate(self._groups)]
+        self._groups = [placed(f"{self._name}/{group:04d}", number * count + group) for group in range(count)]
         self._watermark = WatermarkTracker(source.stream_time_rank, largest)
         self._resumed = self._sent_to_groups = self._watermark.now
         self._sent_to_clock: PartitionProgress | None = None
