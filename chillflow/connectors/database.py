@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from importlib.resources import files
-from typing import Any, NamedTuple, Protocol
+from typing import Any, LiteralString, NamedTuple, Protocol, TypeAlias
 
 from chillflow.model.codec import time_text
-from chillflow.model.table_rows import COMPLETE_TRIP, INCOMPLETE_TRIP, MONEY, ZONE_WINDOW, Rows
+from chillflow.model.table_rows import COMPLETE_TRIP, INCOMPLETE_TRIP, MONEY, ZONE_WINDOW, Row, Rows
 from chillflow.model.trips import canonical_extra, microseconds
 from chillflow.production.splitting import ROW_FIELDS, TripRow
 
-__all__ = ["ASSEMBLED", "SELECTED", "Database", "Migration", "migrations", "trip_row"]
+__all__ = ["ASSEMBLED", "SELECTED", "Database", "Migration", "Reader", "Statement", "Values", "migrations", "trip_row"]
 
 ASSEMBLED = {COMPLETE_TRIP: "source = 'stream'", INCOMPLETE_TRIP: "true", ZONE_WINDOW: "true"}
 """Which rows of each table assembly has written."""
@@ -70,6 +70,21 @@ class Database(Protocol):
 
     def close(self) -> None:
         """Close the connection, if there is one."""
+
+
+Statement: TypeAlias = LiteralString
+"""SQL with `schema.table` names and values as `%(name)s`: a constant, never built from input."""
+Values: TypeAlias = Mapping[str, str | int | datetime]
+
+
+class Reader(Protocol):
+    """A read-only session for one thread at a time. Methods raise DatabaseError and its kind."""
+
+    def rows(self, statement: Statement, values: Values) -> list[Row]:
+        """The rows that a statement finds, with times as datetimes in UTC and money as floats."""
+
+    def close(self) -> None:
+        """Close the connection; the next statement opens a new one."""
 
 
 def migrations() -> list[Migration]:

@@ -31,7 +31,7 @@ from confluent_kafka import Message as ClientMessage
 from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType  # type: ignore[attr-defined]
 from confluent_kafka.cimpl import NewTopic
 
-from chillflow.connectors.log import Description, End, LogColumns, LogRecord
+from chillflow.connectors.log import Description, End, LogColumns, LogRecord, OffsetUnit
 from chillflow.errors import (
     ChillFlowError,
     DeliveryError,
@@ -100,6 +100,8 @@ def _message(error: ClientError | None) -> str:
 
 class KafkaLog:
     """The log of a Kafka cluster. `properties` are librdkafka's, by their own names."""
+
+    offset_unit: OffsetUnit = "messages"
 
     def __init__(
         self,

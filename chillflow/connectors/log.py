@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from chillflow.keyed.batches import Headers
 from chillflow.model.messages import Message, MessageColumns
 from chillflow.model.topics import TopicSpec
 
-__all__ = ["Description", "End", "Log", "LogColumns", "LogRecord", "PartitionReader", "Writer", "newest_timestamp"]
+__all__ = [
+    "Description",
+    "End",
+    "Log",
+    "LogColumns",
+    "LogRecord",
+    "OffsetUnit",
+    "PartitionReader",
+    "Writer",
+    "newest_timestamp",
+]
+
+OffsetUnit: TypeAlias = Literal["messages", "bytes"]
 
 
 class LogRecord(NamedTuple):
@@ -113,6 +125,10 @@ class Writer(Protocol):
 
 class Log(Protocol):
     """A place of topics. Methods raise KafkaError and its kind."""
+
+    @property
+    def offset_unit(self) -> OffsetUnit:
+        """What one step of an offset is: lag in offsets has this unit."""
 
     def ensure_topics(self, specs: Sequence[TopicSpec], partitions: int, replication_factor: int) -> list[str]:
         """Make the topics that are missing; the names of those made."""

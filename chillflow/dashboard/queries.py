@@ -1,20 +1,21 @@
-"""What the pages ask of the tables: a statement and a function each. All are found by an index, however old the table.
+"""Queries of the city page: a statement and a function each. All use an index, however large the table.
 
-Each takes the reader first and then values that can be compared, so that several viewers can share an answer.
+Each function takes the reader and then hashable values, so viewers can share a result: see `shared_queries`.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from chillflow.dashboard.database import Reader, Row, Statement
+from chillflow.connectors.database import Reader, Statement, Values
 from chillflow.dashboard.window_sums import SummedWindow, Sums, ZoneSums
+from chillflow.model.table_rows import Row
 
-__all__ = ["MOST", "Flow", "Newest", "Scale", "city", "flows", "newest", "scale", "span", "zone", "zones"]
+__all__ = ["TOP_ZONES", "Flow", "Newest", "Scale", "city", "flows", "newest", "scale", "span", "zone", "zones"]
 
-MOST = 8
-"""Zones in a list."""
+TOP_ZONES = 8
+"""Zones in a list, at most."""
 _SUMS = "trips, total_amount, tip_amount, timed_trips, card_trips, distance_m, duration_s"
 _NEWEST: Statement = f"select window_minutes, window_start, {_SUMS}, final from mart.city_now order by window_minutes"  # noqa: S608 - our own names
 _SPAN: Statement = """
@@ -49,14 +50,14 @@ _FLOWS: Statement = """
 
 
 class Newest(NamedTuple):
-    """The window that the city is in, of one length."""
+    """The newest window of one length."""
 
     minutes: int
     window: SummedWindow
 
 
 class Scale(NamedTuple):
-    """The most that one zone had in a window of a day."""
+    """Maxima over the zones and windows of a day: the ends of the colour scales."""
 
     trips: int
     revenue: float
@@ -64,7 +65,7 @@ class Scale(NamedTuple):
 
 
 class Flow(NamedTuple):
-    """Trips to a zone."""
+    """Trips from the selected zone to another."""
 
     zone_id: int
     trips: int
@@ -73,50 +74,49 @@ class Flow(NamedTuple):
 
 
 def newest(reader: Reader) -> list[Newest]:
-    """The window that the city is in, of each length, the shortest first; none where there are no trips."""
-    return [Newest(int(minutes), _window(row)) for minutes, *row in reader.rows(_NEWEST, {})]
+    """The newest window of each length, the shortest first; empty without trips."""
+    return [Newest(int(row[0]), _window(row[1:])) for row in reader.rows(_NEWEST, {})]
 
 
 def span(reader: Reader, minutes: int) -> tuple[datetime, datetime] | None:
-    """The first and the last window of this length; None where there is none."""
+    """Starts of the first and the last window of this length; None without any."""
     ((first, last),) = reader.rows(_SPAN, {"minutes": minutes})
     return None if first is None else (first, last)
 
 
 def zones(reader: Reader, minutes: int, start: datetime) -> list[ZoneSums]:
-    """The zones of a window, those with the most trips first."""
+    """The zones of a window, most trips first."""
     found = reader.rows(_ZONES, {"minutes": minutes, "start": start})
     return [ZoneSums(row[0], _sums(row[1:-1]), bool(row[-1])) for row in found]
 
 
 def city(reader: Reader, minutes: int, since: datetime, until: datetime) -> list[SummedWindow]:
-    """The city's windows in a span of time."""
+    """The windows of the city in a time span."""
     return [*map(_window, reader.rows(_CITY, {"minutes": minutes, "since": since, "until": until}))]
 
 
 def zone(reader: Reader, number: int, minutes: int, since: datetime, until: datetime) -> list[SummedWindow]:
-    """A zone's windows in a span of time."""
-    values = {"zone": number, "minutes": minutes, "since": since, "until": until}
+    """The windows of a zone in a time span."""
+    values: Values = {"zone": number, "minutes": minutes, "since": since, "until": until}
     return [*map(_window, reader.rows(_ZONE, values))]
 
 
 def scale(reader: Reader, minutes: int, since: datetime, until: datetime) -> Scale:
-    """What the colours of a span of time must reach."""
+    """Maxima in a time span."""
     (row,) = reader.rows(_SCALE, {"minutes": minutes, "since": since, "until": until})
     return Scale(*row)
 
 
 def flows(reader: Reader, number: int, time: datetime) -> list[Flow]:
-    """Where the trips of a zone went that ended in the hour of this time, the most first."""
+    """Destinations of the trips of a zone that ended in the hour around `time`, most trips first."""
     hour = time - timedelta(minutes=time.minute, seconds=time.second, microseconds=time.microsecond)
-    return [Flow(*row) for row in reader.rows(_FLOWS, {"hour": hour, "zone": number, "most": MOST})]
+    return [Flow(*row) for row in reader.rows(_FLOWS, {"hour": hour, "zone": number, "most": TOP_ZONES})]
 
 
-def _window(row: Any) -> SummedWindow:
-    start, *sums, final = row
-    return SummedWindow(start, _sums(sums), bool(final))
+def _window(row: Row) -> SummedWindow:
+    return SummedWindow(row[0], _sums(row[1:-1]), bool(row[-1]))
 
 
-def _sums(values: list[Any] | Row) -> Sums:
-    trips, revenue, tips, *others = values
+def _sums(row: Row) -> Sums:
+    trips, revenue, tips, *others = row
     return Sums(int(trips), float(revenue), float(tips), *map(int, others))
