@@ -2,5 +2,5 @@
 
 Holds: what is read (`queries`, `city_view`, `trip_history`, `pipeline_watch`, through `shared_queries`), what is shown
 (`page_frame`, `strip`, `city_page`, `zone_panel`, `trip_page`), and `server`, behind `guard`.
-May import: errors, settings, telemetry, keyed, model, assembly, connectors, synthetic, running, operation.
+May import: errors, settings, telemetry, keyed, model, assembly, connectors, running, operation.
 """

@@ -11,9 +11,8 @@ from typing import NamedTuple
 
 from chillflow.dashboard.themes import Options, Theme
 from chillflow.dashboard.window_sums import MEASURES, Measure, Sums, ZoneSums
-from chillflow.model.zones import Zone
+from chillflow.model.zones import MANHATTAN, SURCHARGE_ZONES, Zone
 from chillflow.model.zones import zones as all_zones
-from chillflow.synthetic.geography import MANHATTAN, SURCHARGE_ZONES
 
 __all__ = ["EXTENTS", "Extent", "city_map", "zone_name"]
 

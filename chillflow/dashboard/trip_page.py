@@ -93,7 +93,7 @@ class _TripPage:
                     local=f"{self.sources.city} time",
                     utc="UTC",
                     version="Version",
-                    status="Status",
+                    status="Outcome",
                     fields="Fields",
                 ),
                 rows=[self._event(number, each) for number, each in enumerate(found.messages, 1)],
