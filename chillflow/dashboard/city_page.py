@@ -23,7 +23,7 @@ __all__ = ["city_page"]
 _PLAY_SECONDS = 0.5
 _ROWS = 15
 _ICONS = {"final": "check_circle", "provisional": "pending", "no trips": "remove"}
-_TOGGLE = 'dense no-caps unelevated toggle-color=primary padding="2px 10px"'
+_TOGGLE = 'dense no-caps unelevated toggle-color=primary padding="2px 10px" role=group'
 _TWO_DIGITS = {":format": "value => value?.toLocaleString('en-US', {minimumFractionDigits: 2})"}
 
 
