@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from chillflow.connectors.database import ASSEMBLED, SELECTED, Statement, Values, migrations, trip_row
 from chillflow.errors import DatabaseError, MissingTableError
@@ -226,7 +225,7 @@ def _text(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="microseconds")
 
 
-def _value(value: Any) -> Any:
+def _value(value: object) -> object:
     """A value of a row, with a time as a datetime."""
     return datetime.fromisoformat(value) if isinstance(value, str) and _TIME.fullmatch(value) else value
 

@@ -19,7 +19,7 @@ NEW_YORK = timezone(timedelta(hours=-5))
 
 
 @contextmanager
-def serving(pipeline: Pipeline, *arguments: object, **changes: Any) -> Iterator[tuple[Running, str]]:
+def serving(pipeline: Pipeline, *arguments: object, **changes: str | None) -> Iterator[tuple[Running, str]]:
     """The running command `dashboard`, and its address."""
     with pipeline.start("dashboard", *(arguments or ("--port", 0)), **changes) as running:
         running.wait_for(lambda: "http://" in running.stderr.read_text())
@@ -97,7 +97,7 @@ class Dashboard:
 
 
 @contextmanager
-def open_dashboard(pipeline: Pipeline, page: Page, path: str = "", **changes: Any) -> Iterator[Dashboard]:
+def open_dashboard(pipeline: Pipeline, page: Page, path: str = "", **changes: str | None) -> Iterator[Dashboard]:
     """The dashboard of a pipeline, open in a browser."""
     with serving(pipeline, **changes) as (_, url):
         page.goto(url + path)
