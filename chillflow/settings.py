@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -25,8 +27,10 @@ __all__ = [
     "DEFAULT_TIME_ZONE",
     "KAFKA_PREFIX",
     "SECRETS",
+    "RunArguments",
     "Settings",
     "load",
+    "load_arguments",
     "parse_duration",
     "source_time_zone",
     "to_environment",
@@ -108,7 +112,6 @@ class Settings(BaseSettings):
     )
     log_format: Literal["text", "json"] = Field("text", description="`text` for people, `json` for machines")
     recovery_dir: Path = Field(Path(".chillflow/recovery"), description="where `assemble` keeps its recovery store")
-    input: str | None = Field(None, description="what `dataflows.produce` replays: the path of a parquet file, or `db`")
 
     topic: str = Field("trip-events", min_length=1, description="topic of the events")
     complete_topic: str = Field("complete-trips", min_length=1, description="topic of the complete trips")
@@ -155,8 +158,6 @@ class Settings(BaseSettings):
     epoch_interval: Duration = Field(
         timedelta(seconds=2), description="time between snapshots; whole seconds under `bytewax.run`"
     )
-    exit_at_end: bool = Field(False, description="stop at the end that each partition had at the start")
-    close_all: bool = Field(False, description="with `exit_at_end`: close the open trips (incomplete)")
 
     metrics_host: str = Field(
         "127.0.0.1", min_length=1, description="address where `assemble` serves /metrics, /livez and /readyz"
@@ -189,16 +190,6 @@ class Settings(BaseSettings):
         return tuple(_lengths(self.windows))
 
     @property
-    def late_topic(self) -> str:
-        """Topic of events whose trip has been forgotten."""
-        return f"{self.topic}.late"
-
-    @property
-    def dlq_topic(self) -> str:
-        """The one dead-letter topic."""
-        return f"{self.topic}.dlq"
-
-    @property
     def kafka_properties(self) -> dict[str, str]:
         """Properties of librdkafka given in the environment, by their own names (`sasl.password`).
 
@@ -214,6 +205,21 @@ class Settings(BaseSettings):
         }
 
 
+class RunArguments(BaseSettings):
+    """What one run does, where `bytewax.run` leaves the environment as the only place to say it.
+
+    Commands take the same as options.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="CHILLFLOW_", extra="ignore", frozen=True)
+
+    input: str | None = Field(
+        None, description="trips that `dataflows.produce` replays: the path of a parquet file, or `db`"
+    )
+    exit_at_end: bool = Field(False, description="stop where each partition ended at the start of the run")
+    close_all: bool = Field(False, description="with `exit_at_end`: close the open trips (incomplete)")
+
+
 def load(**overrides: Any) -> Settings:
     """The settings of the environment, with the overrides that are not None.
 
@@ -225,8 +231,21 @@ def load(**overrides: Any) -> Settings:
             given.setdefault(_SECRET_SETTINGS[variable], secret)
     # pydantic-settings takes an aliased field only by its alias
     aliases = {name: field.validation_alias or name for name, field in Settings.model_fields.items()}
-    try:
+    with _wrong_settings():
         return Settings(**{str(aliases[name]): value for name, value in given.items()})
+
+
+def load_arguments() -> RunArguments:
+    """The arguments of a run from the environment. Raises SettingsError."""
+    with _wrong_settings():
+        return RunArguments()
+
+
+@contextmanager
+def _wrong_settings() -> Iterator[None]:
+    """Raise pydantic's error as a SettingsError in one line, without the value of a secret."""
+    try:
+        yield
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
@@ -264,12 +283,13 @@ def source_time_zone() -> ZoneInfo:
     return _zone(os.environ.get("CHILLFLOW_SOURCE_TIME_ZONE", DEFAULT_TIME_ZONE))
 
 
-def to_environment(settings: Settings) -> dict[str, str]:
+def to_environment(settings: Settings, arguments: RunArguments | None = None) -> dict[str, str]:
     """The whole environment of another process that is to read the same settings."""
     values = {name: value for name, value in os.environ.items() if name.removesuffix(_FILE) not in _SECRET_SETTINGS}
-    for name, field in Settings.model_fields.items():
-        value = getattr(settings, name)
-        if value is not None:
-            variable = str(field.validation_alias or f"CHILLFLOW_{name.upper()}")
-            values[variable] = f"{value.total_seconds()}s" if isinstance(value, timedelta) else str(value)
+    for given in (settings, arguments or RunArguments()):
+        for name, field in type(given).model_fields.items():
+            value = getattr(given, name)
+            if value is not None:
+                variable = str(field.validation_alias or f"CHILLFLOW_{name.upper()}")
+                values[variable] = f"{value.total_seconds()}s" if isinstance(value, timedelta) else str(value)
     return values

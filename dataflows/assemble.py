@@ -5,7 +5,6 @@ python -m bytewax.run dataflows.assemble -r RECOVERY_DIR -s 1 -b 0
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,31 +28,20 @@ from chillflow.connectors.sink import ExactlyOnceSink
 from chillflow.connectors.source import LogSource
 from chillflow.connectors.table_sink import TableSink
 from chillflow.model.codec import decode_all, decode_keyed
-from chillflow.model.topics import registry
+from chillflow.model.events import EVENT_TYPES
+from chillflow.model.topics import TopicNames, registry
 from chillflow.running.bytewax_run import BytewaxRun
 from chillflow.running.recovery import are_placed
-from chillflow.running.stopping import Drain
+from chillflow.running.run import Run
 from chillflow.settings import Settings
 from chillflow.telemetry import Telemetry
 
 FLOW_ID = "trip-assembler"
 
 
-def from_settings(
-    settings: Settings,
-    telemetry: Telemetry,
-    drain: Drain,
-    account_file: Path | None,
-    drained: Path | None = None,
-    *,
-    log: Log | None = None,
-    ended: list[Callable[[], None]] | None = None,
-) -> Dataflow:
-    """The flow on the servers of the settings; makes the topics that are missing. Raises ChillFlowError.
-
-    The run tells `telemetry` what it does, and stops once `drain` asks. `drained` is where a process of a cluster says
-    that it is; `ended` takes what is to be called once the flow has ended (see `LogSource`).
-    """
+def from_settings(settings: Settings, run: Run, log: Log | None = None) -> Dataflow:
+    """The flow on the servers of the settings; creates missing topics. Raises ChillFlowError."""
+    telemetry, account_file = run.telemetry, run.account_file
     log = log or open_log(settings, telemetry)
     results = {name: spec for name, spec in registry(settings).items() if name != settings.topic}
     partitions = ensure_topics(log, settings, *results)
@@ -72,15 +60,16 @@ def from_settings(
         event_time=settings.event_time,
         idle_timeout=settings.idle_timeout,
         durable=partial(_show_account, telemetry, account_file) if account_file else lambda: None,
-        exit_at_end=settings.exit_at_end,
-        ended=ended,
+        exit_at_end=run.exit_at_end,
+        ended=run.ended,
         placed=account_file is None or are_placed(account_file.parent),
-        draining=drain.requested,
-        drained=drained,
+        draining=run.drain.requested,
+        drained=run.drained,
         telemetry=telemetry,
     )
     topics = ExactlyOnceSink(log, pipeline_name(settings), partitions, results, telemetry)
-    return build(source, topics, table, AccountFile(account_file), settings, partitions, telemetry)
+    accounts = AccountFile(account_file)
+    return build(source, topics, table, accounts, settings, partitions, run)
 
 
 def _show_account(telemetry: Telemetry, file: Path) -> None:
@@ -100,16 +89,16 @@ def build(
     accounts: Sink[Any],
     settings: Settings,
     partitions: int,
-    telemetry: Telemetry | None = None,
+    run: Run | None = None,
 ) -> Dataflow:
     """The flow between these ends; without a table results go to their topics only."""
+    run = run or Run()
     timeout, horizon, lengths = settings.trip_timeout, settings.incomplete_horizon, settings.window_lengths
     assembly = Assembly(timeout, settings.correction_horizon, horizon, lengths[-1])
     terms = Terms.of(lengths, settings.grace, timeout + horizon)
-    telemetry = telemetry or Telemetry()
-    telemetry.follow_events(assembly.taken)
-    snapshot_bytes = telemetry.metrics.snapshot_bytes
-    outputs = Outputs(settings, partitions)
+    run.telemetry.follow_events(EVENT_TYPES, assembly.taken)
+    snapshot_bytes = run.telemetry.metrics.snapshot_bytes
+    outputs = Outputs(TopicNames.of(settings), partitions, settings.window_retention)
 
     flow = Dataflow(FLOW_ID)
     read = op.branch("tell_progress", op.input("read_events", flow, events), cf_op.is_progress)
@@ -124,7 +113,7 @@ def build(
         forgets=assembly.forgets,
         shortcut=assembly.shortcut,
         decode_all=decode_all,
-        close=assembly.close if settings.close_all else None,
+        close=assembly.close if run.close_all else None,
         on_snapshot=snapshot_bytes.labels("trips").inc,
     )
     changes = op.map("take_changes", assembled.results, outputs.changes)
@@ -133,7 +122,7 @@ def build(
         changes,
         read.trues,
         terms,
-        close=settings.close_all,
+        close=run.close_all,
         on_snapshot=snapshot_bytes.labels("windows").inc,
     )
     windows = op.map("describe_windows", live.windows, outputs.windows)
@@ -162,8 +151,8 @@ def __getattr__(name: str) -> Any:
     """`flow`, made from the settings when `python -m bytewax.run` asks for it."""
     if name != "flow":
         raise AttributeError(name)
-    run = BytewaxRun()
-    made = from_settings(run.settings, run.telemetry, run.drain, run.account_file())
-    run.bind()
-    run.serve()
+    process = BytewaxRun()
+    made = from_settings(process.settings, process.run())
+    process.bind()
+    process.serve()
     return made

@@ -21,6 +21,7 @@ from chillflow.connectors import ensure_topics, open_database, open_log
 from chillflow.connectors.sink import AtLeastOnceSink
 from chillflow.errors import InputError
 from chillflow.model.messages import Message, MessageColumns
+from chillflow.model.topics import TopicNames
 from chillflow.production.bulk import replay_columns, replay_frames
 from chillflow.production.disorder import Disorder
 from chillflow.production.parquet import ParquetTrips
@@ -46,12 +47,12 @@ class Selection:
     until: datetime | None = None
 
 
-def trips_of(settings: Settings, selection: Selection) -> Iterable[TripRow | RejectedRow]:
-    """The trips of the settings' input. Raises InputError, or DatabaseError and its kind."""
-    if not settings.input:
+def trips_of(settings: Settings, source: str | None, selection: Selection) -> Iterable[TripRow | RejectedRow]:
+    """The trips of a source: DATABASE, or the path of a file. Raises InputError, or DatabaseError and its kind."""
+    if not source:
         raise InputError(f"no input: set CHILLFLOW_INPUT to the path of a parquet file, or to `{DATABASE}`")
-    if settings.input != DATABASE:
-        return ParquetTrips(Path(settings.input), settings.source_time_zone)
+    if source != DATABASE:
+        return ParquetTrips(Path(source), settings.source_time_zone)
     rows = open_database(settings).trips(
         trip_key=selection.trip_key, since=selection.since, until=selection.until, limit=selection.limit
     )
@@ -73,7 +74,7 @@ def source_of(
 ) -> ReplaySource:
     """The source that replays these trips, until `drain` asks to stop."""
     screen = Screen(datetime.now(UTC), settings.max_future_skew, settings.incomplete_horizon)
-    origin = "stg.complete_trip" if settings.input == DATABASE else str(settings.input)
+    origin = str(trips.path) if isinstance(trips, ParquetTrips) else "stg.complete_trip"
     stats = ReplayStats()
     worse = disorder.apply if disorder else iter
     pace = pace or Pace()
@@ -99,7 +100,7 @@ def topics_of(
 ) -> AtLeastOnceSink:
     """The sink for the topics of the settings; makes those that are missing. Raises KafkaError and its kind."""
     log = open_log(settings)
-    ensure_topics(log, settings, settings.dlq_topic)
+    ensure_topics(log, settings, TopicNames.of(settings).dead_letters)
     return AtLeastOnceSink(log, FLOW_ID, delivered=delivered)
 
 
@@ -109,7 +110,7 @@ def build(trips: Source[Batch], topics: Sink[Any], settings: Settings) -> Datafl
     def split(batch: Batch) -> tuple[str, list[Message] | MessageColumns]:
         if isinstance(batch, Events):
             return FLOW_ID, encode_events(batch, settings.topic)
-        return FLOW_ID, dead_letters(batch, settings.dlq_topic)
+        return FLOW_ID, dead_letters(batch, TopicNames.of(settings).dead_letters)
 
     flow = Dataflow(FLOW_ID)
     batches = op.input("read_trips", flow, trips)
@@ -122,6 +123,7 @@ def __getattr__(name: str) -> Any:
     """`flow`, made from the settings when `python -m bytewax.run` asks for it."""
     if name != "flow":
         raise AttributeError(name)
-    run = BytewaxRun()
-    settings = run.settings
-    return build(source_of(settings, trips_of(settings, Selection()), run.drain), topics_of(settings), settings)
+    process = BytewaxRun()
+    settings = process.settings
+    trips = trips_of(settings, process.arguments.input, Selection())
+    return build(source_of(settings, trips, process.drain), topics_of(settings), settings)

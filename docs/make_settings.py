@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings
 
 from chillflow.cli import app
-from chillflow.settings import Settings
+from chillflow.settings import RunArguments, Settings
 
 PAGE = Path(__file__).with_name("settings.md")
 HEAD = """\
@@ -22,6 +24,12 @@ a command uses. An option wins over the variable. A wrong value ends the command
 variable with an unknown name is ignored.
 
 A duration is `90` or `90s` (seconds), `15min`, `25h` or `8d`.
+
+"""
+RUN = """
+## Arguments of a run
+
+Under `python -m bytewax.run` the environment also says what one run does; commands take these as options:
 
 """
 TAIL = """
@@ -58,8 +66,7 @@ the README promises. An unknown property is an error.
 
 def page() -> str:
     """The page, whole."""
-    rows = ["| variable | option | default | meaning |", "|---|---|---|---|", *map(_row, Settings.model_fields)]
-    return HEAD + "\n".join(rows) + "\n" + TAIL
+    return HEAD + _table(Settings) + RUN + _table(RunArguments) + TAIL
 
 
 def options() -> set[str]:
@@ -73,8 +80,12 @@ def options() -> set[str]:
     }
 
 
-def _row(name: str) -> str:
-    field = Settings.model_fields[name]
+def _table(model: type[BaseSettings]) -> str:
+    head = ["| variable | option | default | meaning |", "|---|---|---|---|"]
+    return "\n".join([*head, *(_row(name, field) for name, field in model.model_fields.items())]) + "\n"
+
+
+def _row(name: str, field: FieldInfo) -> str:
     variable = field.validation_alias or f"CHILLFLOW_{name.upper()}"
     flag = f"--{name.replace('_', '-')}"
     off = f"--no-{flag.removeprefix('--')}"

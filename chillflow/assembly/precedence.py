@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from chillflow.model.codec import DecodedEvent
+from chillflow.model.events import DecodedEvent
 
 __all__ = ["Precedence", "precedence"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -30,9 +30,9 @@ from chillflow.model.table_rows import (
     to_table_row,
     window_row,
 )
+from chillflow.model.topics import TopicNames
 from chillflow.model.trips import milliseconds
 from chillflow.model.zones import zones
-from chillflow.settings import Settings
 
 __all__ = ["Checked", "Outputs", "described", "window_message"]
 
@@ -51,20 +51,15 @@ class Checked(NamedTuple):
 class Outputs:
     """Turns results into messages and rows; items come and go keyed by partition."""
 
-    def __init__(self, settings: Settings, partitions: int) -> None:
+    def __init__(self, topics: TopicNames, partitions: int, window_retention: timedelta | None = None) -> None:
+        self._topics = topics
         self._partitions = partitions
-        self._windows_topic = settings.windows_topic
-        self._retention = settings.window_retention
-        self._events_topic = settings.topic
-        self._complete_topic = settings.complete_topic
-        self._incomplete_topic = settings.incomplete_topic
-        self._late_topic = settings.late_topic
-        self._dlq_topic = settings.dlq_topic
+        self._retention = window_retention
 
     def trips(self, item: tuple[str, list[Result]]) -> KeyedMessages:
         """Complete and incomplete trips, each for its topic."""
         partition, results = item
-        topic = self._complete_topic
+        topic = self._topics.complete
         messages = [
             Message(topic, result.trip.trip_key.encode(), encode_value(result.trip), result.at)
             if not result.missing
@@ -78,11 +73,11 @@ class Outputs:
         partition, records = item
         return partition, [
             Message(
-                self._late_topic,
+                self._topics.late,
                 record.key,
                 record.value,
                 record.timestamp,
-                (*(record.headers or ()), *_where(self._events_topic, partition, record)),
+                (*(record.headers or ()), *_where(self._topics.events, partition, record)),
             )
             for record in records
         ]
@@ -92,14 +87,14 @@ class Outputs:
         partition, letters = item
         return partition, [
             dead_letter(
-                self._dlq_topic,
+                self._topics.dead_letters,
                 "decode",
                 reason,
                 key=record.key,
                 value=record.value,
                 headers=record.headers or (),
                 timestamp=record.timestamp,
-                topic=self._events_topic,
+                topic=self._topics.events,
                 partition=int(partition),
                 offset=record.offset,
             )
@@ -146,7 +141,7 @@ class Outputs:
     def window_messages(self, item: tuple[str, list[Any]]) -> KeyedMessages:
         """Windows for their topic."""
         partition, windows = item
-        return partition, [window_message(self._windows_topic, window) for window in windows]
+        return partition, [window_message(self._topics.windows, window) for window in windows]
 
     def window_rows(self, item: tuple[str, list[Any]]) -> tuple[str, Rows]:
         """Windows for their table."""
@@ -159,7 +154,7 @@ class Outputs:
 
     def _refused(self, result: Result, reason: str) -> Message:
         return dead_letter(
-            self._dlq_topic,
+            self._topics.dead_letters,
             "write",
             reason,
             key=result.trip.trip_key.encode(),
@@ -173,7 +168,7 @@ class Outputs:
         fields = {name: value for name, value in msgspec.structs.asdict(trip).items() if value is not None}
         times: Iterable[datetime] = (fields[name] for name in ("dropoff_ts", "pickup_ts") if name in fields)
         value = encode_value({**fields, "missing": result.missing})
-        return Message(self._incomplete_topic, trip.trip_key.encode(), value, next(map(milliseconds, times), None))
+        return Message(self._topics.incomplete, trip.trip_key.encode(), value, next(map(milliseconds, times), None))
 
 
 def window_message(topic: str, window: Any) -> Message:

@@ -44,7 +44,7 @@ def command(
                 settings = load(**overrides)
                 from chillflow.telemetry.logs import configure
 
-                configure(settings)
+                configure(settings.log_level, settings.log_format)
                 function(settings, **values)
             except ChillFlowError as error:
                 if debug:

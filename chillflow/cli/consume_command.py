@@ -38,8 +38,9 @@ def register(app: typer.Typer) -> None:
 
         Example: chillflow-stream consume-events --topic trip-events -n 10 | jq .
         """
+        from chillflow.cli.message_lines import as_json, as_text
         from chillflow.connectors import open_log
-        from chillflow.operation.following import Following, as_json, as_text, matches
+        from chillflow.operation.following import Following, matches
 
         if event_type is not None and event_type not in EVENT_TYPES:
             raise SettingsError(f"--event-type {event_type}: expected one of {', '.join(EVENT_TYPES)}")

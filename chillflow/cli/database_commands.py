@@ -26,11 +26,9 @@ def register(app: typer.Typer) -> None:
 
         Example: DATABASE_URL=postgresql://localhost/chillflow chillflow-stream init-db
         """
-        from chillflow.connectors import open_database
+        from chillflow.operation.setup import migrate
 
-        database = open_database(settings)
-        applied = database.migrate()
-        database.close()
+        applied = migrate(settings)
         typer.echo(f"applied {', '.join(applied)}" if applied else "the tables are up to date", err=True)
 
     @command(app, "load-trips", group=GROUP, uses=(*DATABASE, *KAFKA, "topic", "source_time_zone"))

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from chillflow.cli.command import KAFKA, command
+from chillflow.model.topics import TopicNames
 from chillflow.settings import Settings
 
 __all__ = ["register"]
@@ -42,7 +43,7 @@ def register(app: typer.Typer) -> None:
 
         found = [
             letter
-            for letter in letters(open_log(settings), settings.dlq_topic)
+            for letter in letters(open_log(settings), TopicNames.of(settings).dead_letters)
             if (again or not letter.replayed) and (reason is None or reason in letter.reason)
         ]
         for letter in found:
@@ -77,7 +78,7 @@ def register(app: typer.Typer) -> None:
         log = open_log(settings)
         chosen = [
             letter
-            for letter in letters(log, settings.dlq_topic)
+            for letter in letters(log, TopicNames.of(settings).dead_letters)
             if letter.stage == "decode"
             and (reason is None or reason in letter.reason)
             and (not offset or letter.place in offset)
@@ -87,7 +88,9 @@ def register(app: typer.Typer) -> None:
             chosen = [letter for letter in chosen if not letter.replayed]
         newest = newest_timestamp(log, settings.topic)
         horizon = settings.correction_horizon // timedelta(milliseconds=1)
-        sent, late = replay(log, settings.dlq_topic, chosen, newest - horizon if newest is not None else None)
+        sent, late = replay(
+            log, TopicNames.of(settings).dead_letters, chosen, newest - horizon if newest is not None else None
+        )
         typer.echo(f"{sent:,} messages sent again to {settings.topic}", err=True)
         if late:
             typer.echo(f"warning: {late:,} of them lie so far back that they may be counted late", err=True)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
@@ -21,12 +19,11 @@ from chillflow.errors import SettingsError
 from chillflow.settings import Settings
 
 if TYPE_CHECKING:
+    from chillflow.operation.producing import Order
     from chillflow.production.disorder import Disorder
     from chillflow.production.replay import ReplayStats
-    from chillflow.production.replay_source import Pace
-    from dataflows.produce import Selection
 
-__all__ = ["produce", "register"]
+__all__ = ["parse_time", "register"]
 
 GROUP = "Produce"
 DISORDER = "A stream as bad as real ones"
@@ -90,12 +87,12 @@ def register(app: typer.Typer) -> None:
 
         Example: chillflow-stream produce-from-file --file data/trips.parquet --speed 60
         """
+        from chillflow.operation.producing import Order, Selection
         from chillflow.production.replay_source import Pace
-        from dataflows.produce import Selection
 
-        with_input = settings.model_copy(update={"input": str(file)})
         disorder = _disorder(settings, shuffle_seconds, duplicates, drop, late, seed)
-        produce(with_input, Selection(limit=limit), Pace(speed, rate), disorder, dry_run=dry_run, as_json=as_json)
+        order = Order(str(file), Selection(limit=limit), Pace(speed, rate), disorder)
+        _run(settings, order, dry_run=dry_run, as_json=as_json)
 
     @command(app, "produce-events", group=GROUP, uses=(*_USES, *DATABASE))
     def produce_events(
@@ -118,14 +115,14 @@ def register(app: typer.Typer) -> None:
 
         Example: chillflow-stream produce-events --limit 100
         """
+        from chillflow.operation.producing import TABLE, Order, Selection
         from chillflow.production.replay_source import Pace
-        from dataflows.produce import Selection
 
-        with_input = settings.model_copy(update={"input": "db"})
         zone = settings.source_time_zone
         selection = Selection(limit, trip_key, parse_time("--since", since, zone), parse_time("--until", until, zone))
         disorder = _disorder(settings, shuffle_seconds, duplicates, drop, late, seed)
-        produce(with_input, selection, Pace(speed, rate), disorder, dry_run=dry_run, as_json=as_json)
+        order = Order(TABLE, selection, Pace(speed, rate), disorder)
+        _run(settings, order, dry_run=dry_run, as_json=as_json)
 
     @command(app, "generate", group=GROUP)
     def generate(
@@ -165,87 +162,47 @@ def parse_time(option: str, text: str | None, zone: str) -> datetime | None:
     return time if time.tzinfo else time.replace(tzinfo=ZoneInfo(zone))
 
 
-def produce(
+def _run(
     settings: Settings,
-    selection: Selection,
-    pace: Pace | None = None,
-    disorder: Disorder | None = None,
+    order: Order,
     *,
-    dry_run: bool = False,
-    as_json: bool = False,
-    quiet: bool = False,
-) -> dict[str, Any]:
-    """Run the production dataflow over the settings' input; its summary, which is also shown unless `quiet`."""
-    from chillflow.connectors.log import newest_timestamp
-    from chillflow.connectors.stdout import StdoutSink
-    from chillflow.production.parquet import ParquetTrips
-    from chillflow.running.owning import owned_process
-    from chillflow.running.runner import run_flow
-    from chillflow.running.stopping import Drain
-    from dataflows.produce import build, source_of, topics_of, trips_of
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Produce, and print the summary."""
+    from chillflow.operation.producing import produce
 
-    if pace and pace.speed and pace.rate:
-        raise SettingsError("--speed and --rate exclude each other")
-    started, drain = time.monotonic(), Drain()
-    delivered: Counter[str] = Counter()
-    trips = trips_of(settings, selection)
-    newest: int | None = None
-    if dry_run:
-        sink: Any = StdoutSink(settings.topic)
-    else:
-        sink = topics_of(settings, delivered.update)
-        newest = newest_timestamp(sink.log, settings.topic)
-    total = getattr(trips, "total", None)
-    if selection.limit is not None:
-        total = min(total, selection.limit) if total is not None else selection.limit
-    with _progress(total) as progress:
-        source = source_of(
-            settings, trips, drain, limit=selection.limit, pace=pace, disorder=disorder, progress=progress
-        )
-        with owned_process():
-            run_flow(build(source, sink, settings), epoch_interval=settings.epoch_interval, drain=drain)
-    summary = _summary(source.stats, delivered[settings.topic], time.monotonic() - started, disorder)
-    if quiet:
-        return summary
-    _report(settings, summary, dry_run=dry_run)
-    if isinstance(trips, ParquetTrips) and (trips.ambiguous_times or trips.missing_times):
-        typer.echo(
-            f"{trips.ambiguous_times:,} times lie in the hour that comes twice (taken as the first),"
-            f" {trips.missing_times:,} in the one that is skipped",
-            err=True,
-        )
-    first, horizon = source.stats.first, settings.correction_horizon // timedelta(milliseconds=1)
-    if newest is not None and first is not None and first // 1000 < newest - horizon:
-        typer.echo(
-            f"warning: {settings.topic} was already further on than the first of these events: where its stream time"
-            " is ahead by more than the correction horizon, events of forgotten trips are counted late",
-            err=True,
-        )
-    if as_json:
-        typer.echo(json.dumps(summary))
-    return summary
-
-
-def _summary(stats: ReplayStats, delivered: int, seconds: float, disorder: Disorder | None) -> dict[str, Any]:
+    done = produce(settings, order, dry_run=dry_run, progress=_progress)
     summary: dict[str, Any] = {
-        "trips": stats.trips,
-        "events": stats.events,
-        "delivered": delivered,
-        "rejected": stats.rejected,
-        "seconds": round(seconds, 3),
+        "trips": done.trips,
+        "events": done.events,
+        "delivered": done.delivered,
+        "rejected": done.rejected,
+        "seconds": round(done.seconds, 3),
     }
-    return summary | ({"disorder": asdict(disorder.stats)} if disorder else {})
-
-
-def _report(settings: Settings, summary: dict[str, Any], *, dry_run: bool) -> None:
     target = "nowhere (dry run)" if dry_run else settings.topic
     typer.echo(
         "{trips:,} trips, {events:,} events to {target}, {delivered:,} delivered, {rejected:,} rows rejected,"
         " {seconds:.1f} s".format(target=target, **summary),
         err=True,
     )
-    if "disorder" in summary:
-        typer.echo("disorder: " + ", ".join(f"{n:,} {what}" for what, n in summary["disorder"].items()), err=True)
+    if done.disorder is not None:
+        summary["disorder"] = asdict(done.disorder)
+        typer.echo("disorder: " + ", ".join(f"{n:,} {name}" for name, n in summary["disorder"].items()), err=True)
+    if done.ambiguous_times or done.missing_times:
+        typer.echo(
+            f"{done.ambiguous_times:,} times lie in the hour that occurs twice (taken as the first),"
+            f" {done.missing_times:,} in the one that is skipped",
+            err=True,
+        )
+    if done.is_behind:
+        typer.echo(
+            f"warning: {settings.topic} already held events further ahead than these: where its watermark is ahead by"
+            " more than the correction horizon, events of dropped trips count as late",
+            err=True,
+        )
+    if as_json:
+        typer.echo(json.dumps(summary))
 
 
 def _disorder(

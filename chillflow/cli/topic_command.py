@@ -24,16 +24,10 @@ def register(app: typer.Typer) -> None:
 
         Example: chillflow-stream create-topic --topic trip-events --partitions 4
         """
-        from chillflow.connectors import open_log
-        from chillflow.model.topics import registry
+        from chillflow.operation.setup import create_topics
 
-        specs = registry(settings)
-        log = open_log(settings)
-        partitions = settings.partitions
-        for name in specs if with_all else [settings.topic]:
-            if log.ensure_topics([specs[name]], partitions, settings.replication_factor):
-                typer.echo(f"created topic {name} with {partitions} partitions", err=True)
+        for topic in create_topics(settings, with_results=with_all):
+            if topic.is_new:
+                typer.echo(f"created topic {topic.name} with {topic.partitions} partitions", err=True)
             else:
-                typer.echo(f"topic {name} exists, with {log.partitions(name)} partitions", err=True)
-            if name == settings.topic:
-                partitions = log.partitions(name)  # the results have as many
+                typer.echo(f"topic {topic.name} exists, with {topic.partitions} partitions", err=True)

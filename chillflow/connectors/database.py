@@ -6,14 +6,28 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from importlib.resources import files
-from typing import Any, LiteralString, NamedTuple, Protocol, TypeAlias
+from typing import Any, LiteralString, NamedTuple, Protocol, TypeAlias, TypeVar
 
+import msgspec
+
+from chillflow.errors import DatabaseError
 from chillflow.model.codec import time_text
 from chillflow.model.table_rows import COMPLETE_TRIP, INCOMPLETE_TRIP, MONEY, ZONE_WINDOW, Row, Rows
 from chillflow.model.trips import canonical_extra, microseconds
 from chillflow.production.splitting import ROW_FIELDS, TripRow
 
-__all__ = ["ASSEMBLED", "SELECTED", "Database", "Migration", "Reader", "Statement", "Values", "migrations", "trip_row"]
+__all__ = [
+    "ASSEMBLED",
+    "SELECTED",
+    "Database",
+    "Migration",
+    "Reader",
+    "Statement",
+    "Values",
+    "migrations",
+    "trip_row",
+    "typed",
+]
 
 ASSEMBLED = {COMPLETE_TRIP: "source = 'stream'", INCOMPLETE_TRIP: "true", ZONE_WINDOW: "true"}
 """Which rows of each table assembly has written."""
@@ -72,6 +86,7 @@ class Database(Protocol):
         """Close the connection, if there is one."""
 
 
+R = TypeVar("R")
 Statement: TypeAlias = LiteralString
 """SQL with `schema.table` names and values as `%(name)s`: a constant, never built from input."""
 Values: TypeAlias = Mapping[str, str | int | datetime]
@@ -80,11 +95,19 @@ Values: TypeAlias = Mapping[str, str | int | datetime]
 class Reader(Protocol):
     """A read-only session for one thread at a time. Methods raise DatabaseError and its kind."""
 
-    def rows(self, statement: Statement, values: Values) -> list[Row]:
-        """The rows that a statement finds, with times as datetimes in UTC and money as floats."""
+    def rows(self, statement: Statement, values: Values, kind: type[R]) -> list[R]:
+        """The rows of a statement as `kind`, a tuple type."""
 
     def close(self) -> None:
         """Close the connection; the next statement opens a new one."""
+
+
+def typed(rows: Iterable[Row], kind: type[R]) -> list[R]:
+    """The rows as a tuple type: SQLite has no times or booleans, and sums in Postgres are `numeric`."""
+    try:
+        return [msgspec.convert(row, kind, strict=False) for row in rows]
+    except msgspec.ValidationError as error:
+        raise DatabaseError(f"unexpected value in a row: {error}") from error
 
 
 def migrations() -> list[Migration]:

@@ -13,9 +13,9 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.numeric import FloatLoader
 
-from chillflow.connectors.database import ASSEMBLED, SELECTED, Statement, Values, migrations, trip_row
+from chillflow.connectors.database import ASSEMBLED, SELECTED, Statement, Values, migrations, trip_row, typed
 from chillflow.errors import DatabaseError, DatabaseUnavailableError, MissingTableError, SettingsError
-from chillflow.model.table_rows import MONEY, TABLES, ZONE_WINDOW, Row, Rows, Table
+from chillflow.model.table_rows import MONEY, TABLES, ZONE_WINDOW, Rows, Table
 from chillflow.model.trips import DERIVED_FIELDS
 from chillflow.model.zones import zones
 from chillflow.production.splitting import TripRow
@@ -142,13 +142,14 @@ class PostgresReader(_PostgresSession):
     _application_name = "chillflow-stream dashboard"
     _read_only = True
 
-    def rows(self, statement: Statement, values: Values) -> list[Row]:
+    def rows(self, statement: Statement, values: Values, kind: type[T]) -> list[T]:
         try:
             with self._errors():
-                return self._connected().execute(statement, values, prepare=True).fetchall()
+                found = self._connected().execute(statement, values, prepare=True).fetchall()
         except DatabaseError:
             self.close()  # the connection may be lost
             raise
+        return typed(found, kind)
 
     def _connected(self) -> psycopg.Connection:
         connection = super()._connected()

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
-from chillflow.connectors.database import ASSEMBLED, SELECTED, Statement, Values, migrations, trip_row
+from chillflow.connectors.database import ASSEMBLED, SELECTED, Statement, Values, migrations, trip_row, typed
 from chillflow.errors import DatabaseError, MissingTableError
 from chillflow.model.codec import decode_value
 from chillflow.model.table_rows import TABLES, Row, Rows, Table
@@ -41,8 +42,8 @@ _TIMES = {table: tuple(map(table.columns.index, table.times)) for table in TABLE
 _HOUR = re.compile(r"date_trunc\('hour', ([\w.]+) at time zone 'UTC'\) at time zone 'UTC'")
 """The hour of a time, in Postgres."""
 _SCHEMA = re.compile(r"\b(stg|mart|dim)\.")
-_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\.\d{6}\+00:00")
-"""A time in our tables; no other text has this form."""
+
+T = TypeVar("T")
 
 
 class _SqliteSession:
@@ -81,7 +82,7 @@ class _SqliteSession:
 class SqliteReader(_SqliteSession):
     """A read-only session; makes no file."""
 
-    def rows(self, statement: Statement, values: Values) -> list[Row]:
+    def rows(self, statement: Statement, values: Values, kind: type[T]) -> list[T]:
         given = {name: _text(value) if isinstance(value, datetime) else value for name, value in values.items()}
         try:
             with self._errors():
@@ -89,7 +90,7 @@ class SqliteReader(_SqliteSession):
         except DatabaseError:
             self.close()
             raise
-        return [tuple(map(_value, row)) for row in found]
+        return typed(found, kind)
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -225,13 +226,9 @@ def _text(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="microseconds")
 
 
-def _value(value: object) -> object:
-    """A value of a row, with a time as a datetime."""
-    return datetime.fromisoformat(value) if isinstance(value, str) and _TIME.fullmatch(value) else value
-
-
 def _with_text_times(row: Row, table: Table) -> Row:
     values = list(row)
     for position in _TIMES[table]:
-        values[position] = values[position] and _text(values[position])
+        if isinstance(time := values[position], datetime):
+            values[position] = _text(time)
     return tuple(values)

@@ -10,30 +10,29 @@ from typing import NamedTuple
 
 from chillflow.connectors.database import Reader, Statement, Values
 from chillflow.dashboard.window_sums import SummedWindow, Sums, ZoneSums
-from chillflow.model.table_rows import Row
 
 __all__ = ["TOP_ZONES", "Flow", "Newest", "Scale", "city", "flows", "newest", "scale", "span", "zone", "zones"]
 
 TOP_ZONES = 8
 """Zones in a list, at most."""
-_SUMS = "trips, total_amount, tip_amount, timed_trips, card_trips, distance_m, duration_s"
-_NEWEST: Statement = f"select window_minutes, window_start, {_SUMS}, final from mart.city_now order by window_minutes"  # noqa: S608 - our own names
+_WINDOW = "window_start, trips, total_amount, tip_amount, timed_trips, card_trips, distance_m, duration_s, final"
+_NEWEST: Statement = f"select window_minutes, {_WINDOW} from mart.city_now order by window_minutes"  # noqa: S608 - our own names
 _SPAN: Statement = """
     select (select min(window_start) from mart.zone_window where window_minutes = %(minutes)s),
            (select max(window_start) from mart.zone_window where window_minutes = %(minutes)s)
 """
 _ZONES: Statement = f"""
-    select pu_zone_id, {_SUMS}, final from mart.zone_window
+    select pu_zone_id, {_WINDOW} from mart.zone_window
     where window_minutes = %(minutes)s and window_start = %(start)s and trips > 0
     order by trips desc, pu_zone_id
 """  # noqa: S608 - our own names
 _CITY: Statement = f"""
-    select window_start, {_SUMS}, final from mart.city_window
+    select window_minutes, {_WINDOW} from mart.city_window
     where window_minutes = %(minutes)s and window_start >= %(since)s and window_start < %(until)s and trips > 0
     order by window_start
 """  # noqa: S608 - our own names
 _ZONE: Statement = f"""
-    select window_start, {_SUMS}, final from mart.zone_window
+    select pu_zone_id, {_WINDOW} from mart.zone_window
     where pu_zone_id = %(zone)s and window_minutes = %(minutes)s
       and window_start >= %(since)s and window_start < %(until)s and trips > 0
     order by window_start
@@ -73,50 +72,71 @@ class Flow(NamedTuple):
     mean_minutes: float | None
 
 
+class _Span(NamedTuple):
+    first: datetime | None
+    last: datetime | None
+
+
+class _Window(NamedTuple):
+    """A row with the columns of `_WINDOW`."""
+
+    group: int
+    """Zone or minutes."""
+    start: datetime
+    trips: int
+    revenue: float
+    tips: float
+    timed_trips: int
+    card_trips: int
+    distance_m: int
+    duration_s: int
+    final: bool
+
+    @property
+    def sums(self) -> Sums:
+        return Sums(*self[2:-1])
+
+    @property
+    def summed(self) -> SummedWindow:
+        return SummedWindow(self.start, self.sums, self.final)
+
+
 def newest(reader: Reader) -> list[Newest]:
     """The newest window of each length, the shortest first; empty without trips."""
-    return [Newest(int(row[0]), _window(row[1:])) for row in reader.rows(_NEWEST, {})]
+    return [Newest(row.group, row.summed) for row in reader.rows(_NEWEST, {}, _Window)]
 
 
 def span(reader: Reader, minutes: int) -> tuple[datetime, datetime] | None:
     """Starts of the first and the last window of this length; None without any."""
-    ((first, last),) = reader.rows(_SPAN, {"minutes": minutes})
-    return None if first is None else (first, last)
+    (span,) = reader.rows(_SPAN, {"minutes": minutes}, _Span)
+    return None if span.first is None or span.last is None else (span.first, span.last)
 
 
 def zones(reader: Reader, minutes: int, start: datetime) -> list[ZoneSums]:
     """The zones of a window, most trips first."""
-    found = reader.rows(_ZONES, {"minutes": minutes, "start": start})
-    return [ZoneSums(row[0], _sums(row[1:-1]), bool(row[-1])) for row in found]
+    found = reader.rows(_ZONES, {"minutes": minutes, "start": start}, _Window)
+    return [ZoneSums(row.group, row.sums, row.final) for row in found]
 
 
 def city(reader: Reader, minutes: int, since: datetime, until: datetime) -> list[SummedWindow]:
     """The windows of the city in a time span."""
-    return [*map(_window, reader.rows(_CITY, {"minutes": minutes, "since": since, "until": until}))]
+    values: Values = {"minutes": minutes, "since": since, "until": until}
+    return [row.summed for row in reader.rows(_CITY, values, _Window)]
 
 
 def zone(reader: Reader, number: int, minutes: int, since: datetime, until: datetime) -> list[SummedWindow]:
     """The windows of a zone in a time span."""
     values: Values = {"zone": number, "minutes": minutes, "since": since, "until": until}
-    return [*map(_window, reader.rows(_ZONE, values))]
+    return [row.summed for row in reader.rows(_ZONE, values, _Window)]
 
 
 def scale(reader: Reader, minutes: int, since: datetime, until: datetime) -> Scale:
     """Maxima in a time span."""
-    (row,) = reader.rows(_SCALE, {"minutes": minutes, "since": since, "until": until})
-    return Scale(*row)
+    (found,) = reader.rows(_SCALE, {"minutes": minutes, "since": since, "until": until}, Scale)
+    return found
 
 
 def flows(reader: Reader, number: int, time: datetime) -> list[Flow]:
     """Destinations of the trips of a zone that ended in the hour around `time`, most trips first."""
     hour = time - timedelta(minutes=time.minute, seconds=time.second, microseconds=time.microsecond)
-    return [Flow(*row) for row in reader.rows(_FLOWS, {"hour": hour, "zone": number, "most": TOP_ZONES})]
-
-
-def _window(row: Row) -> SummedWindow:
-    return SummedWindow(row[0], _sums(row[1:-1]), bool(row[-1]))
-
-
-def _sums(row: Row) -> Sums:
-    trips, revenue, tips, *others = row
-    return Sums(int(trips), float(revenue), float(tips), *map(int, others))
+    return reader.rows(_FLOWS, {"hour": hour, "zone": number, "most": TOP_ZONES}, Flow)

@@ -28,6 +28,7 @@ from chillflow.dashboard.shared_queries import SharedQueries
 from chillflow.dashboard.trip_history import TripFinder
 from chillflow.dashboard.trip_page import trip_page
 from chillflow.errors import SettingsError
+from chillflow.model.topics import TopicNames
 from chillflow.settings import Settings
 
 __all__ = ["serve", "trip_finder"]
@@ -59,11 +60,11 @@ def serve(
         ThreadPoolExecutor(1, "tables") as tables_thread,
         ThreadPoolExecutor(1, "trips") as trips_thread,  # a trip may take seconds
     ):
-        log = open_log(patient)
+        log, topics = open_log(patient), TopicNames.of(settings)
         sources = Sources(
             SharedQueries(tables, tables_thread),
             SharedQueries(trip_finder(settings, log, trips), trips_thread),
-            PipelineWatch(settings.recovery_dir, settings.dlq_topic, partial(open_log, patient), url),
+            PipelineWatch(settings.recovery_dir, topics.dead_letters, partial(open_log, patient), url),
             log,
             ZoneInfo(settings.source_time_zone),
             settings.grafana_url,
@@ -84,8 +85,7 @@ def trip_finder(settings: Settings, log: Log, reader: Reader) -> TripFinder:
     return TripFinder(
         log,
         reader,
-        settings.topic,
-        (settings.complete_topic, settings.incomplete_topic),
+        TopicNames.of(settings),
         settings.stream_time_rank,
         settings.trip_timeout,
         settings.correction_horizon,

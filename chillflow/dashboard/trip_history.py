@@ -16,7 +16,9 @@ from chillflow.connectors.database import Reader, Statement
 from chillflow.connectors.log import Log, LogRecord
 from chillflow.errors import DecodeError, KafkaUnavailableError, UnknownTopicError
 from chillflow.keyed.watermark import WatermarkTracker
-from chillflow.model.codec import DecodedEvent, decode_keyed, decode_value
+from chillflow.model.codec import decode_keyed, decode_value
+from chillflow.model.events import DecodedEvent
+from chillflow.model.topics import TopicNames
 from chillflow.model.trips import milliseconds
 
 __all__ = ["TripFinder", "TripHistory", "TripMessage", "TripRevision"]
@@ -29,6 +31,11 @@ _TIMES: Statement = """
     union all
     select pickup_ts, dropoff_ts from stg.incomplete_trip where trip_key = %(key)s
 """
+
+
+class _Times(NamedTuple):
+    pickup: datetime | None
+    dropoff: datetime | None
 
 
 class TripMessage(NamedTuple):
@@ -79,8 +86,7 @@ class TripFinder:
 
     log: Log
     reader: Reader
-    topic: str
-    result_topics: tuple[str, ...]
+    topics: TopicNames
     stream_time_rank: int
     trip_timeout: timedelta
     correction_horizon: timedelta
@@ -93,22 +99,23 @@ class TripFinder:
         All its events are in the partition of its key, none before the first message as late as the trip's earliest
         time. Events can come late, so reading goes on until the watermark is a trip timeout past the latest time.
         """
-        known = [each for row in self.reader.rows(_TIMES, {"key": key}) for each in row if each is not None]
-        partitions = self.log.partitions(self.topic)
+        rows = self.reader.rows(_TIMES, {"key": key}, _Times)
+        known = [each for row in rows for each in row if each is not None]
+        partitions = self.log.partitions(self.topics.events)
         partition = self.log.partition_of(key.encode(), partitions)
         timeout = self.trip_timeout // _MILLISECOND
         if known:
             since, until = milliseconds(min(known)), milliseconds(max(known)) + timeout
         else:
-            newest = self.log.ends(self.topic)[partition].newest or 0
+            newest = self.log.ends(self.topics.events)[partition].newest or 0
             since, until = newest - timeout, newest
-        scan = _PartitionScan(self, self.topic, partition, since, until)
+        scan = _PartitionScan(self, self.topics.events, partition, since, until)
         messages = _messages([*scan.records(key)])
         # a result has the time of the trip's end; its corrections come within the correction horizon
         later = until + self.correction_horizon // _MILLISECOND
         revisions = [
             _revision(record)
-            for topic in self.result_topics
+            for topic in (self.topics.complete, self.topics.incomplete)
             for record in _PartitionScan(self, topic, partition, since, later).records(key)
         ]
         revisions.sort(key=lambda each: each.number)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import msgspec
 
 from chillflow.model.messages import Message
 from chillflow.settings import Settings
 
-__all__ = ["TopicSpec", "identity", "registry"]
+__all__ = ["TopicNames", "TopicSpec", "identity", "registry"]
 
 
 @dataclass(frozen=True)
@@ -56,21 +56,46 @@ class TopicSpec:
         }
 
 
+class TopicNames(NamedTuple):
+    """The topics of one pipeline by role."""
+
+    events: str
+    complete: str
+    incomplete: str
+    windows: str
+
+    @classmethod
+    def of(cls, settings: Settings) -> TopicNames:
+        """The names in the settings."""
+        return cls(settings.topic, settings.complete_topic, settings.incomplete_topic, settings.windows_topic)
+
+    @property
+    def late(self) -> str:
+        """Events whose trip has been dropped."""
+        return f"{self.events}.late"
+
+    @property
+    def dead_letters(self) -> str:
+        """The one dead-letter topic, of both dataflows."""
+        return f"{self.events}.dlq"
+
+
 def registry(settings: Settings) -> dict[str, TopicSpec]:
     """All topics of the pipeline by name."""
+    names = TopicNames.of(settings)
     specs = (
-        TopicSpec(settings.topic, "trip_key", "one of the five events", ("event_id",)),
-        TopicSpec(settings.complete_topic, "trip_key", "CompleteTrip", ("trip_key", "revision")),
-        TopicSpec(settings.incomplete_topic, "trip_key", "IncompleteTrip", ("trip_key", "revision")),
-        TopicSpec(settings.late_topic, "as read", "the original event", ("topic", "partition", "offset")),
+        TopicSpec(names.events, "trip_key", "one of the five events", ("event_id",)),
+        TopicSpec(names.complete, "trip_key", "CompleteTrip", ("trip_key", "revision")),
+        TopicSpec(names.incomplete, "trip_key", "IncompleteTrip", ("trip_key", "revision")),
+        TopicSpec(names.late, "as read", "the original event", ("topic", "partition", "offset")),
         TopicSpec(
-            settings.dlq_topic,
+            names.dead_letters,
             "as read, or trip_key",
             "the original message, row or trip",
             ("stage", "topic", "partition", "offset", "trip_key", "revision", "file", "row"),
             shared=True,
         ),
-        TopicSpec(settings.windows_topic, "zone|minutes|window_start", "ZoneWindow", (), "compact"),
+        TopicSpec(names.windows, "zone|minutes|window_start", "ZoneWindow", (), "compact"),
     )
     return {spec.name: spec for spec in specs}
 
@@ -82,7 +107,7 @@ class _Revision(msgspec.Struct):
 _decode_revision = msgspec.json.Decoder(_Revision).decode
 
 
-def identity(spec: TopicSpec, message: Message) -> tuple[Any, ...]:
+def identity(spec: TopicSpec, message: Message) -> tuple[object, ...]:
     """What tells this message from the others of its topic: equal for the same message made twice."""
     if "event_id" in spec.identity:
         raise ValueError(f"{spec.name} is not written exactly once")

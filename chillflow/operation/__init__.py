@@ -2,5 +2,5 @@
 
 Holds: assemble, produce, load, reset, dead letters, following a topic, status, doctor. Nothing here parses options or
 prints.
-May import: errors, settings, telemetry, keyed, model, assembly, connectors, production, running, dataflows.
+May import: errors, settings, telemetry, model, assembly, connectors, production, running, dataflows.
 """

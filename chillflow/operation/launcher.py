@@ -16,7 +16,7 @@ from pathlib import Path
 from chillflow.errors import ChillFlowError
 from chillflow.running.recovery import drained_folder
 from chillflow.running.stopping import Drain, drain_limit, too_long
-from chillflow.settings import Settings, to_environment
+from chillflow.settings import RunArguments, Settings, to_environment
 
 __all__ = ["run_workers"]
 
@@ -24,26 +24,26 @@ _POLL_SECONDS = 0.05
 _LAST_WORDS_SECONDS = 3
 
 
-def run_workers(settings: Settings, count: int, partitions: int) -> None:
+def run_workers(settings: Settings, count: int, partitions: int, *, exit_at_end: bool, close_all: bool) -> None:
     """Run the assembly of a topic in `count` processes until all have ended or a signal has drained them.
 
     The topic has `partitions` partitions. Raises ChillFlowError if a process fails.
     """
     drain = Drain()
     with drain.on_signals():
-        _run_workers(settings, drain, count, partitions)
+        environment = to_environment(settings, RunArguments(exit_at_end=exit_at_end, close_all=close_all))
+        _run_workers(settings, drain, count, partitions, environment)
 
 
-def _run_workers(settings: Settings, drain: Drain, count: int, partitions: int) -> None:
+def _run_workers(settings: Settings, drain: Drain, count: int, partitions: int, environment: Mapping[str, str]) -> None:
     drained = drained_folder(settings)
     shutil.rmtree(drained, ignore_errors=True)
     drained.mkdir()
     addresses = ";".join(f"127.0.0.1:{port}" for port in _free_ports(count))
-    environment = {**to_environment(settings), "PYTHONUNBUFFERED": "1"}
     workers = [
         subprocess.Popen(
             [sys.executable, "-m", "chillflow.operation.worker", str(number), addresses],
-            env=environment,
+            env={**environment, "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.PIPE,  # never written to: its end tells a worker that we are gone
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

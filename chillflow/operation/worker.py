@@ -14,25 +14,30 @@ from chillflow.running.cluster_pages import worker_file, worker_settings
 from chillflow.running.owning import owned_process
 from chillflow.running.process_pages import monitored
 from chillflow.running.recovery import ACCOUNT_FILE, drained_folder, locked
+from chillflow.running.run import Run
 from chillflow.running.runner import LostWorkerError, run_flow
-from chillflow.running.stopping import Drain
-from chillflow.settings import load
-from chillflow.telemetry import Telemetry
-from chillflow.telemetry import logs as log
+from chillflow.settings import load, load_arguments
+from chillflow.telemetry import logs
 from dataflows.assemble import from_settings
 
 
 def main(number: int, addresses: list[str]) -> int:
     """Run the assembly as this process of the cluster; its exit code."""
-    settings, telemetry, drain = load(), Telemetry(), Drain()
-    log.configure(settings)
+    settings, arguments = load(), load_arguments()
+    run = Run(
+        exit_at_end=arguments.exit_at_end,
+        close_all=arguments.close_all,
+        account_file=settings.recovery_dir / ACCOUNT_FILE,
+        drained=drained_folder(settings),
+    )
+    logs.configure(settings.log_level, settings.log_format)
     threading.Thread(target=_die_with_launcher, daemon=True).start()
     try:
         with (
             locked(settings.recovery_dir / f"lock-{number}"),
             monitored(
                 worker_settings(settings),
-                telemetry,
+                run.telemetry,
                 settings.recovery_dir,
                 number=number,
                 partitions=0,
@@ -41,12 +46,10 @@ def main(number: int, addresses: list[str]) -> int:
             owned_process(),
         ):
             run_flow(
-                from_settings(
-                    settings, telemetry, drain, settings.recovery_dir / ACCOUNT_FILE, drained_folder(settings)
-                ),
+                from_settings(settings, run),
                 epoch_interval=settings.epoch_interval,
-                drain=drain,
-                failures=telemetry.failures,
+                drain=run.drain,
+                failures=run.telemetry.failures,
                 recovery=RecoveryConfig(str(settings.recovery_dir), timedelta(0)),
                 process_id=number,
                 addresses=addresses,
@@ -55,7 +58,7 @@ def main(number: int, addresses: list[str]) -> int:
         sys.stderr.write(f"stopped: {error}\n")  # the reason is what another one has to say
         return 1
     except ChillFlowError as error:
-        log.report_repeats()
+        logs.report_repeats()
         sys.stderr.write(f"error: {error}\n")
         return 1
     return 0

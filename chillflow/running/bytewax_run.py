@@ -16,8 +16,9 @@ from chillflow.running import recovery, run_record
 from chillflow.running.cluster_pages import worker_file
 from chillflow.running.process_pages import monitored
 from chillflow.running.recovery import ACCOUNT_FILE, locked
+from chillflow.running.run import Run
 from chillflow.running.stopping import Drain, drain_limit
-from chillflow.settings import load
+from chillflow.settings import load, load_arguments
 from chillflow.telemetry import Telemetry
 from chillflow.telemetry.logs import configure, get_logger
 
@@ -31,16 +32,25 @@ class BytewaxRun:
     """
 
     def __init__(self) -> None:
-        self.settings = load()
-        self.telemetry = Telemetry()
-        self.drain = Drain()
+        self.settings, self.arguments = load(), load_arguments()
+        self.telemetry, self.drain = Telemetry(), Drain()
         self._held = ExitStack()
         # Let go when the process ends, before the threads of the server do: it would wait for them for ever.
         atexit.register(self._held.close)
-        configure(self.settings)
+        configure(self.settings.log_level, self.settings.log_format)
         self._held.enter_context(self.drain.on_signals(drain_limit(self.settings.epoch_interval)))
 
-    def account_file(self) -> Path | None:
+    def run(self) -> Run:
+        """The run, with its recovery directory locked. Raises RecoveryError if another process holds it."""
+        return Run(
+            self.telemetry,
+            self.drain,
+            exit_at_end=self.arguments.exit_at_end,
+            close_all=self.arguments.close_all,
+            account_file=self._account_file(),
+        )
+
+    def _account_file(self) -> Path | None:
         """Where the account is kept: in the recovery directory, which is locked for the life of this process.
 
         Without one, None and a warning. Raises RecoveryError if another process of the same number holds it.

@@ -10,10 +10,9 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
 
 from chillflow.errors import ChillFlowError
-from chillflow.model.events import EVENT_TYPES
-from chillflow.model.messages import Message
 from chillflow.telemetry.delivery import Deliveries
 from chillflow.telemetry.logs import get_logger
 from chillflow.telemetry.metrics import Metrics
@@ -23,6 +22,18 @@ from chillflow.telemetry.reasons import kind_of_reason
 __all__ = ["Telemetry"]
 
 _NUMBERS = ("partition", "offset")
+
+
+class Letter(Protocol):
+    """A dead letter, as far as it is counted: the original's key, and headers with its stage and reason."""
+
+    @property
+    def key(self) -> bytes | None:
+        """Message key."""
+
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]:
+        """Message headers; the last value of a name counts."""
 
 
 class Telemetry:
@@ -36,7 +47,8 @@ class Telemetry:
         """Errors that came out of sources and sinks, the first of them first."""
         self._readings: dict[int, Reading] = {}
         self._event_counts: Sequence[int] = ()
-        self._events_shown = [0] * len(EVENT_TYPES)
+        self._event_types: Sequence[str] = ()
+        self._events_shown: list[int] = []
         self._account_shown = 0
         """Events of the account that was shown last."""
         self._warned: set[tuple[str, str]] = set()
@@ -51,16 +63,18 @@ class Telemetry:
         """The partitions that this process reads, by number."""
         return [self._readings[number] for number in sorted(self._readings)]
 
-    def follow_events(self, counts: Sequence[int]) -> None:
-        """Events of each type taken in so far; the assembly goes on counting in this list."""
-        self._event_counts = counts
-        self._events_shown = [0] * len(EVENT_TYPES)
+    def follow_events(self, types: Sequence[str], counts: Sequence[int]) -> None:
+        """Report `counts`, the events decoded so far by type; the assembly keeps counting in this list."""
+        self._event_types, self._event_counts = types, counts
+        self._events_shown = [0] * len(types)
+        for event_type in types:  # a series that appears with a value is no increase to Prometheus
+            self.metrics.events.labels(event_type)
 
     def publish_events(self) -> None:
         """Set the metric of events by type to what is counted."""
         with self.metrics.lock:
             for kind, count in enumerate(self._event_counts):
-                self.metrics.events.labels(EVENT_TYPES[kind]).inc(count - self._events_shown[kind])
+                self.metrics.events.labels(self._event_types[kind]).inc(count - self._events_shown[kind])
                 self._events_shown[kind] = count
 
     def publish_account(self, account: Mapping[str, int], difference: int) -> None:
@@ -85,7 +99,7 @@ class Telemetry:
             metrics.account_difference.set(difference)
             metrics.show(metrics.account_read, metrics.account_difference)
 
-    def dead_letters(self, letters: Iterable[Message]) -> None:
+    def dead_letters(self, letters: Iterable[Letter]) -> None:
         """Count these dead letters, and warn of the first of each kind."""
         alike: defaultdict[tuple[str, str], list[dict[str, bytes | None]]] = defaultdict(list)
         for letter in letters:

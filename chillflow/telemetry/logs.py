@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Literal
 
 import structlog
 
-from chillflow.settings import Settings
 from chillflow.telemetry.repeats import CountingHandler, add_repeated
 
 __all__ = ["configure", "get_logger", "report_repeats"]
 
 
-def configure(settings: Settings) -> None:
+def configure(level: str, form: Literal["text", "json"]) -> None:
     """Send structlog's and the standard library's records to stderr in one form."""
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
@@ -21,7 +21,7 @@ def configure(settings: Settings) -> None:
     ]
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
-        if settings.log_format == "json"
+        if form == "json"
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)
     )
     handler = CountingHandler(_Stderr())
@@ -33,7 +33,7 @@ def configure(settings: Settings) -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(settings.log_level)
+    root.setLevel(level)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

@@ -14,7 +14,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from chillflow.model.events import EVENT_TYPES
 from chillflow.telemetry.histogram import BatchHistogram
 from chillflow.telemetry.reasons import REASONS
 
@@ -205,8 +204,6 @@ class Metrics:
         )
 
         # A series that comes into being with a value of 1 is no increase to Prometheus.
-        for event_type in EVENT_TYPES:
-            self.events.labels(event_type)
         for stage, reason in REASONS:
             self.dead_letters.labels(stage, reason)
         for sink in ("topics", "table"):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-from chillflow.model.events import EVENT_TYPES
-
 __all__ = ["REASONS", "kind_of_reason"]
 
 _KINDS = {
@@ -15,7 +13,7 @@ _KINDS = {
         ("wrong_key", r"the message key .* is not the trip_key"),
         ("unknown_type", r"Input tag .* found using 'event_type'|Unable to extract tag"),
         ("schema_version", r"\w+\.schema_version: "),
-        ("field", rf"({'|'.join(EVENT_TYPES)})\."),
+        ("field", r"[a-z_]+\.\w"),
         ("no_json", r"JSON is malformed|Invalid JSON|Input (data|should be an object)|maximum recursion"),
     ),
     "write": (

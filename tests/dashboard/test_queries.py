@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -23,11 +24,11 @@ from chillflow.dashboard import queries
 from chillflow.dashboard.days import LocalDay
 from chillflow.dashboard.shared_queries import SharedQueries
 from chillflow.errors import DatabaseError, MissingTableError
-from chillflow.model.table_rows import Row
 from chillflow.settings import load
 from tests.dashboard.browsing import open_dashboard
 from tests.integration.cli import Pipeline
 
+T = TypeVar("T")
 NEW_YORK = ZoneInfo("America/New_York")
 YEAR = datetime(2023, 1, 1, tzinfo=UTC)
 EXPLAIN = {"sqlite": "explain query plan", "postgres": "explain"}
@@ -98,10 +99,10 @@ class Explaining:
         self._explain = explain
         self.plans: list[str] = []
 
-    def rows(self, statement: Statement, values: Values) -> list[Row]:
-        plan = self._reader.rows(f"{self._explain} {statement}", values)
+    def rows(self, statement: Statement, values: Values, kind: type[T]) -> list[T]:
+        plan = self._reader.rows(f"{self._explain} {statement}", values, tuple)
         self.plans.append("\n".join(str(line[-1]) for line in plan))
-        return self._reader.rows(statement, values)
+        return self._reader.rows(statement, values, kind)
 
     def close(self) -> None:
         self._reader.close()
@@ -148,13 +149,13 @@ def test_old_windows_are_found_by_index(url: str, reader: Reader, days: int) -> 
 
 def test_it_cannot_write(url: str, reader: Reader) -> None:
     with pytest.raises(DatabaseError, match=r"read.?only"):
-        reader.rows("delete from mart.zone_window returning 1", {})
-    assert reader.rows("select count(*) from mart.zone_window", {}) == [(0,)]
+        reader.rows("delete from mart.zone_window returning 1", {}, tuple)
+    assert reader.rows("select count(*) from mart.zone_window", {}, tuple) == [(0,)]
 
 
 def test_values_are_never_sql(reader: Reader) -> None:
     evil = "x' or '1'='1"
-    assert reader.rows("select %(key)s", {"key": evil}) == [(evil,)]
+    assert reader.rows("select %(key)s", {"key": evil}, tuple) == [(evil,)]
 
 
 def test_a_missing_file_is_reported_and_not_made(tmp_path: Path) -> None:

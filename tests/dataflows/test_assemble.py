@@ -18,6 +18,7 @@ from chillflow.model.codec import decode_value
 from chillflow.model.messages import Message
 from chillflow.model.table_rows import COMPLETE_TRIP, Rows
 from chillflow.model.topics import registry
+from chillflow.running.run import Run as RunOfAssembly
 from dataflows.assemble import build
 from tests.dataflows.conftest import Run
 from tests.dataflows.vocabulary import PARTITIONS, batches, in_order, settings, trip
@@ -33,7 +34,7 @@ class Ends:
         self.tables: list[tuple[str, Rows]] = []
         self.accounts: list[tuple[str, dict[str, int]]] = []
 
-    def flow(self, source: list[Any], **changes: object) -> Any:
+    def flow(self, source: list[Any], *, close_all: bool = False, **changes: object) -> Any:
         return build(
             TestingSource(source),
             TestingSink(self.topics),
@@ -41,6 +42,7 @@ class Ends:
             TestingSink(self.accounts),
             settings(**changes),
             PARTITIONS,
+            RunOfAssembly(close_all=close_all),
         )
 
     def values(self, topic: str) -> list[dict[str, Any]]:
@@ -58,7 +60,7 @@ class Ends:
 
     @property
     def rows(self) -> list[str]:
-        return sorted(row[0] for _, rows in self.tables for row in rows.get(COMPLETE_TRIP, ()))
+        return sorted(str(row[0]) for _, rows in self.tables for row in rows.get(COMPLETE_TRIP, ()))
 
     @property
     def account(self) -> dict[str, int]:

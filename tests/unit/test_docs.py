@@ -16,7 +16,7 @@ import typer
 from chillflow.cli import app
 from chillflow.model.events import EVENT_CLASSES
 from chillflow.model.trips import DERIVED_FIELDS, TRIP_FIELDS
-from chillflow.settings import SECRETS, Settings
+from chillflow.settings import SECRETS, RunArguments, Settings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -26,7 +26,8 @@ COMMANDS: Any = typer.main.get_command(app)
 MAKE_SETTINGS = runpy.run_path(str(ROOT / "docs" / "make_settings.py"))
 SETTINGS_PAGE: str = MAKE_SETTINGS["page"]()
 VARIABLES = {
-    str(field.validation_alias or f"CHILLFLOW_{name.upper()}") for name, field in Settings.model_fields.items()
+    str(field.validation_alias or f"CHILLFLOW_{name.upper()}")
+    for name, field in (Settings.model_fields | RunArguments.model_fields).items()
 }
 PROMISED = """\
 chillflow-stream produce-events --limit 100

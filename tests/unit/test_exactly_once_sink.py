@@ -14,7 +14,7 @@ from chillflow.connectors.filelog import FileLog
 from chillflow.connectors.sink import ExactlyOnceSink
 from chillflow.errors import RecoveryError
 from chillflow.model.messages import Message, dead_letter
-from chillflow.model.topics import registry
+from chillflow.model.topics import TopicNames, registry
 from chillflow.settings import load
 
 SETTINGS = load()
@@ -26,10 +26,17 @@ def result(number: int) -> Message:
     key = b"%d" % (number // 3)
     if number % 5 == 4:
         where = (("topic", b"t"), ("partition", b"0"), ("offset", b"%d" % number))
-        return Message(SETTINGS.late_topic, b"k", b"{}", None, where)
+        return Message(TopicNames.of(SETTINGS).late, b"k", b"{}", None, where)
     if number % 7 == 6:
         return dead_letter(
-            SETTINGS.dlq_topic, "decode", "bad", key=None, value=None, topic="t", partition=0, offset=number
+            TopicNames.of(SETTINGS).dead_letters,
+            "decode",
+            "bad",
+            key=None,
+            value=None,
+            topic="t",
+            partition=0,
+            offset=number,
         )
     return Message(SETTINGS.complete_topic, key, b'{"revision":%d,"x":1}' % (number % 3))
 

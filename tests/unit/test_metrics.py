@@ -17,6 +17,7 @@ from chillflow.assembly.rules import ACCOUNT
 from chillflow.connectors.account_file import AccountFile
 from chillflow.errors import ChillFlowError
 from chillflow.model.codec import decode_keyed
+from chillflow.model.events import EVENT_TYPES
 from chillflow.model.messages import dead_letter
 from chillflow.model.table_rows import refusal
 from chillflow.telemetry import Telemetry
@@ -191,7 +192,7 @@ def test_a_resumed_run_begins_with_the_account_that_is_durable(tmp_path: Path) -
 
 def test_events_are_taken_over_as_counted(telemetry: Telemetry) -> None:
     counts = [0, 0, 0, 0, 0]
-    telemetry.follow_events(counts)
+    telemetry.follow_events(EVENT_TYPES, counts)
     for _ in range(3):
         counts[4] += 2
         telemetry.publish_events()

@@ -7,7 +7,8 @@ from itertools import permutations
 import pytest
 
 from chillflow.assembly.precedence import Precedence, precedence
-from chillflow.model.codec import DecodedEvent, decode, encode
+from chillflow.model.codec import decode, encode
+from chillflow.model.events import DecodedEvent
 from tests.unit.vocabulary import start_event
 
 

@@ -16,6 +16,7 @@ from chillflow.keyed.watermark import NO_WATERMARK
 from chillflow.model.codec import decode, encode
 from chillflow.model.events import EVENT_CLASSES
 from chillflow.model.schema import schema
+from chillflow.model.topics import TopicNames
 from chillflow.model.trips import CompleteTrip
 from chillflow.production.splitting import split
 from chillflow.settings import Settings
@@ -112,7 +113,7 @@ def test_what_an_event_needs_is_what_the_decoder_needs(cls: Any) -> None:
 
 
 def test_what_is_sent_is_as_the_schema_says() -> None:
-    outputs = Outputs(Settings(), 1)
+    outputs = Outputs(TopicNames.of(Settings()), 1)
     assembly = Assembly(DAY, DAY, DAY)
     state, sent = None, []
     for event in (event.to_struct() for event in split(TRIP)):

@@ -7,18 +7,17 @@ from pathlib import Path
 
 import typer
 
-from chillflow.cli.assemble_command import assemble
 from chillflow.cli.demo import page
 from chillflow.cli.demo.demo_checks import check, outcome
 from chillflow.cli.demo.place import new_place
 from chillflow.cli.demo.window_checks import read
-from chillflow.cli.produce_commands import produce
-from chillflow.connectors import open_database
 from chillflow.errors import ChillFlowError
+from chillflow.operation.assembling import assemble
+from chillflow.operation.producing import Order, Selection, produce
+from chillflow.operation.setup import migrate
 from chillflow.production.disorder import Disorder
 from chillflow.production.parquet import ParquetTrips
 from chillflow.settings import Settings
-from dataflows.produce import Selection
 
 __all__ = ["run"]
 
@@ -28,18 +27,15 @@ def run(settings: Settings, folder: Path, *, trips: int, days: int, seed: int, f
 
     Raises ChillFlowError if it does not add up.
     """
-    source, place = new_place(settings, folder, trips=trips, days=days, seed=seed, file=file)
-    embedded = place.model_copy(update={"exit_at_end": True, "close_all": True})
+    source, embedded = new_place(settings, folder, trips=trips, days=days, seed=seed, file=file)
     total = ParquetTrips(source, settings.source_time_zone).total
-    database = open_database(embedded)
-    database.migrate()
-    database.close()
+    migrate(embedded)
     disorder = Disorder(timedelta(hours=1), 0.02, 0.002, seed=seed, trip_timeout=settings.trip_timeout)
 
     _show(page.begin(source, total, min(trips, total), own=file is not None))
-    produced = produce(embedded, Selection(limit=trips), disorder=disorder, quiet=True)
+    produced = produce(embedded, Order(str(source), Selection(limit=trips), disorder=disorder))
     _show(page.went_in(embedded, produced))
-    account = assemble(embedded, quiet=True)
+    account = assemble(embedded, exit_at_end=True, close_all=True).account
     seen = outcome(embedded)
     _show(page.came_out(embedded, account, seen))
     windows = read(folder / "trips.sqlite", settings.source_time_zone)

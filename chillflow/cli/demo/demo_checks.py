@@ -16,7 +16,10 @@ from chillflow.connectors import open_database, open_log
 from chillflow.connectors.log import Log
 from chillflow.model.events import EVENT_TYPES
 from chillflow.model.table_rows import MONEY
+from chillflow.model.topics import TopicNames
 from chillflow.operation.dead_letters import letters
+from chillflow.operation.producing import Produced
+from chillflow.production.disorder import DisorderStats
 from chillflow.production.parquet import ParquetTrips
 from chillflow.production.replay import RejectedRow, Screen
 from chillflow.production.splitting import ROW_FIELDS, TripRow
@@ -71,7 +74,7 @@ def outcome(settings: Settings) -> DemoOutcome:
     lacks = {key: trip.missing for key, trip in _messages(log, settings.incomplete_topic, _Incomplete)}
     for key, _ in _messages(log, settings.complete_topic, msgspec.Raw):
         lacks.pop(key, None)  # the rest came after all
-    refused = sum(letter.stage == "write" for letter in letters(log, settings.dlq_topic))
+    refused = sum(letter.stage == "write" for letter in letters(log, TopicNames.of(settings).dead_letters))
     return DemoOutcome(kinds, lacks, refused)
 
 
@@ -85,11 +88,11 @@ def _messages(log: Log, topic: str, form: Any) -> Iterable[tuple[bytes, Any]]:
 
 
 def check(
-    settings: Settings, source: Path, produced: Mapping[str, Any], account: Mapping[str, int], seen: DemoOutcome
+    settings: Settings, source: Path, produced: Produced, account: Mapping[str, int], seen: DemoOutcome
 ) -> list[Check]:
     """All checks of a run over the trips of `source`."""
-    disorder = produced["disorder"]
-    made = len(EVENT_TYPES) * produced["trips"] + disorder["duplicated"] - disorder["dropped"]
+    disorder = produced.disorder or DisorderStats()
+    made = len(EVENT_TYPES) * produced.trips + disorder.duplicated - disorder.dropped
     lacks = {key: {*EVENT_TYPES} - {*kinds} for key, kinds in seen.kinds.items() if not {*kinds}.issuperset(_NEEDED)}
     other = sum({*seen.missing.get(key, ())} != kinds for key, kinds in lacks.items())
     with closing(open_database(settings)) as database:
@@ -98,10 +101,10 @@ def check(
     changed = sum(key not in given or _rounded(given[key]) != _rounded(row) for key, row in stored.items())
     complete = account["complete_trips"]
     return [
-        Check("events made, events sent", made, produced["delivered"]),
-        Check("events sent, events read", produced["delivered"], account["events"]),
+        Check("events made, events sent", made, produced.delivered),
+        Check("events sent, events read", produced.delivered, account["events"]),
         Check("events unaccounted for", 0, difference(account)),
-        Check("trips sent, complete + incomplete", produced["trips"], complete + len(seen.missing)),
+        Check("trips sent, complete + incomplete", produced.trips, complete + len(seen.missing)),
         Check("trips with all they need, complete", len(seen.kinds) - len(lacks), complete),
         Check("complete trips, rows in their table", complete - seen.refused, len(stored)),
         Check("rows that differ from their source", 0, changed),

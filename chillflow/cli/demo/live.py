@@ -14,10 +14,12 @@ import typer
 
 from chillflow.cli.demo import page
 from chillflow.cli.demo.place import new_place
-from chillflow.connectors import ensure_topics, open_database, open_log
+from chillflow.connectors import ensure_topics, open_log
 from chillflow.dashboard.server import serve
 from chillflow.errors import ChillFlowError
 from chillflow.model.events import EVENT_TYPES
+from chillflow.model.topics import TopicNames
+from chillflow.operation.setup import migrate
 from chillflow.production.parquet import ParquetTrips
 from chillflow.settings import Settings, to_environment
 
@@ -37,11 +39,14 @@ def run(
     Raises ChillFlowError if one of the processes fails.
     """
     source, embedded = new_place(settings.model_copy(update=_SOON), folder, trips=trips, days=1, seed=seed, file=file)
-    results = (embedded.complete_topic, embedded.incomplete_topic, embedded.late_topic, embedded.dlq_topic)
+    results = (
+        embedded.complete_topic,
+        embedded.incomplete_topic,
+        TopicNames.of(embedded).late,
+        TopicNames.of(embedded).dead_letters,
+    )
     ensure_topics(open_log(embedded), embedded, *results, embedded.windows_topic)
-    database = open_database(embedded)
-    database.migrate()
-    database.close()
+    migrate(embedded)
     sent = min(trips, ParquetTrips(source, embedded.source_time_zone).total)
     # by events, not by event time: a row with a wrong date would have all others wait for their day
     pace = ("--rate", f"{len(EVENT_TYPES) * sent / (60 * minutes):.1f}", "--limit", str(sent))

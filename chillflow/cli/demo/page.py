@@ -7,11 +7,13 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from chillflow.cli.demo import charts
 from chillflow.cli.demo.demo_checks import Check, DemoOutcome
 from chillflow.cli.demo.window_checks import Windows
+from chillflow.model.topics import TopicNames
+from chillflow.operation.producing import Produced
+from chillflow.production.disorder import DisorderStats
 from chillflow.settings import Settings
 
 __all__ = ["adds_up", "begin", "came_out", "files", "incomplete", "went_in", "zones_and_hours"]
@@ -23,19 +25,21 @@ def begin(source: Path, total: int, taken: int, *, own: bool) -> list[str]:
     return [f"{what}: {source}"]
 
 
-def went_in(settings: Settings, produced: Mapping[str, Any]) -> list[str]:
+def went_in(settings: Settings, produced: Produced) -> list[str]:
     """What was made of the trips."""
-    disorder = produced["disorder"]
+    disorder = produced.disorder or DisorderStats()
     lines = [
         "What went in (dataflow trip-event-producer)",
-        _row("trips", produced["trips"], "split into five events each"),
-        _row("events left out", disorder["dropped"], "on purpose, as if lost on their way"),
-        _row("events sent twice", disorder["duplicated"]),
-        _row("events delayed", disorder["delayed"], "by up to an hour: they overtake each other"),
-        _row("events sent", produced["delivered"], f"topic {settings.topic}"),
+        _row("trips", produced.trips, "split into five events each"),
+        _row("events left out", disorder.dropped, "on purpose, as if lost on their way"),
+        _row("events sent twice", disorder.duplicated),
+        _row("events delayed", disorder.delayed, "by up to an hour: they overtake each other"),
+        _row("events sent", produced.delivered, f"topic {settings.topic}"),
     ]
-    if produced["rejected"]:
-        lines.append(_row("rows rejected", produced["rejected"], f"topic {settings.dlq_topic}, with the reason"))
+    if produced.rejected:
+        lines.append(
+            _row("rows rejected", produced.rejected, f"topic {TopicNames.of(settings).dead_letters}, with the reason")
+        )
     return lines
 
 
@@ -45,8 +49,8 @@ def came_out(settings: Settings, account: Mapping[str, int], seen: DemoOutcome) 
         "What came out (dataflow trip-assembler)",
         _row("complete trips", account["complete_trips"], f"topic {settings.complete_topic}, table stg.complete_trip"),
         _row("incomplete trips", account["incomplete_trips"], f"topic {settings.incomplete_topic}"),
-        _row("late events", account["late"], f"topic {settings.late_topic}"),
-        _row("dead letters", account["dead_letters"] + seen.refused, f"topic {settings.dlq_topic}"),
+        _row("late events", account["late"], f"topic {TopicNames.of(settings).late}"),
+        _row("dead letters", account["dead_letters"] + seen.refused, f"topic {TopicNames.of(settings).dead_letters}"),
     ]
 
 

@@ -25,7 +25,6 @@ def new_place(
         "kafka_bootstrap_servers": f"file:{folder / 'topics'}",
         "database_url": f"sqlite:///{folder / 'trips.sqlite'}",
         "recovery_dir": folder / "recovery",
-        "input": str(source),
         "windows": "15min,1h",
     }
     return source, settings.model_copy(update=embedded)

@@ -1,0 +1,89 @@
+"""The job of `assemble`: run the assembly in this process or in several, until its end or a signal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from chillflow.assembly.account import read_account
+from chillflow.connectors import open_log
+from chillflow.connectors.log import Log
+from chillflow.operation.launcher import run_workers
+from chillflow.running.cluster_pages import monitored_cluster
+from chillflow.running.owning import owned_process
+from chillflow.running.process_pages import monitored
+from chillflow.running.recovery import ACCOUNT_FILE, is_new, recovery_store
+from chillflow.running.run import Run
+from chillflow.running.runner import run_flow
+from chillflow.settings import Settings
+from dataflows.assemble import from_settings, pipeline_name
+
+__all__ = ["Assembled", "assemble"]
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """The result of a run."""
+
+    account: Mapping[str, int]
+    """What became of every event in the life of the recovery store, by term."""
+    seconds: float
+
+
+def assemble(
+    settings: Settings,
+    *,
+    workers: int = 1,
+    exit_at_end: bool = False,
+    close_all: bool = False,
+    warn: Callable[[str], None] = lambda text: None,
+) -> Assembled:
+    """Run the assembly dataflow until a signal, or with `exit_at_end` to where the topic ends now.
+
+    `close_all` then closes the open trips as incomplete. `warn` receives what the user should know before the run.
+    Raises ChillFlowError.
+    """
+    started = time.monotonic()
+    account_file = settings.recovery_dir / ACCOUNT_FILE
+    run = Run(
+        exit_at_end=exit_at_end, close_all=close_all, account_file=account_file, ended=[] if workers == 1 else None
+    )
+    log = open_log(settings, run.telemetry)
+    flow = from_settings(settings, run, log)
+    partitions = log.partitions(settings.topic)
+    is_first = is_new(settings.recovery_dir)
+    with recovery_store(settings, partitions, log.topic_id(settings.topic)) as store, ExitStack() as stack:
+        if is_first and (topics := _with_results(log, settings)):
+            warn(
+                f"the recovery store is new, but there are results in {' and '.join(topics)}: a trip already written"
+                " there is not written again, even if it differs now (`chillflow-stream reset` starts from scratch)"
+            )
+        if workers == 1:
+            stack.enter_context(monitored(settings, run.telemetry, settings.recovery_dir, partitions=partitions))
+        else:
+            stack.enter_context(monitored_cluster(settings, workers, partitions))
+        log.fence(pipeline_name(settings), partitions, keep=workers == 1)
+        if workers == 1:
+            stack.enter_context(owned_process())
+            run_flow(
+                flow,
+                epoch_interval=settings.epoch_interval,
+                drain=run.drain,
+                recovery=store,
+                failures=run.telemetry.failures,
+            )
+            ended = run.ended or []
+            if len(ended) == partitions:  # fewer: drained before the end, so the last epoch is not durable
+                for end in ended:
+                    end()
+        else:
+            run_workers(settings, workers, partitions, exit_at_end=exit_at_end, close_all=close_all)
+    return Assembled(read_account(account_file), time.monotonic() - started)
+
+
+def _with_results(log: Log, settings: Settings) -> list[str]:
+    """Those topics of trips that are not empty."""
+    topics = (settings.complete_topic, settings.incomplete_topic)
+    return [topic for topic in topics if any(end.offset > 0 for end in log.ends(topic))]

@@ -1,0 +1,40 @@
+"""The jobs of `create-topic` and `init-db`: the topics and tables of the pipeline. Running them twice is no error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import NamedTuple
+
+from chillflow.connectors import open_database, open_log
+from chillflow.model.topics import registry
+from chillflow.settings import Settings
+
+__all__ = ["EnsuredTopic", "create_topics", "migrate"]
+
+
+class EnsuredTopic(NamedTuple):
+    """A topic that is there now."""
+
+    name: str
+    partitions: int
+    is_new: bool
+
+
+def create_topics(settings: Settings, *, with_results: bool) -> Iterator[EnsuredTopic]:
+    """Create the topic of the events, and those of the results with as many partitions. Raises KafkaError."""
+    specs = registry(settings)
+    log = open_log(settings)
+    partitions = settings.partitions
+    for name in specs if with_results else [settings.topic]:
+        created = log.ensure_topics([specs[name]], partitions, settings.replication_factor)
+        there = log.partitions(name)
+        yield EnsuredTopic(name, there, bool(created))
+        if name == settings.topic:
+            partitions = there
+
+
+def migrate(settings: Settings) -> list[str]:
+    """Create the tables or bring them up to date; the names of the migrations applied. Raises DatabaseError."""
+    with closing(open_database(settings)) as database:
+        return database.migrate()
