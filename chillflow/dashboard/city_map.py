@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from chillflow.dashboard.themes import Options, Theme
-from chillflow.dashboard.window_sums import MEASURES, Measure, Sums, ZoneSums
+from chillflow.dashboard.window_sums import MEASURES, MapMeasure, Sums, ZoneSums
 from chillflow.model.zones import MANHATTAN, SURCHARGE_ZONES, Zone
 from chillflow.model.zones import zones as all_zones
 
@@ -180,7 +180,7 @@ def city_map(
     }
 
 
-def _description(zones: Sequence[ZoneSums], measure: Measure) -> str:
+def _description(zones: Sequence[ZoneSums], measure: MapMeasure) -> str:
     """The map for a screen reader."""
     first = ", ".join(f"{zone_name(each.zone_id)} {measure.text(each.sums)}" for each in zones[:3])
     return f"Map of {len(zones)} zones by {measure.label.lower()}; the table shows the same. Most trips: {first}"

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from chillflow.dashboard.days import LocalDay
 from chillflow.dashboard.themes import Options, Theme
-from chillflow.dashboard.window_sums import Measure, SummedWindow
+from chillflow.dashboard.window_sums import MapMeasure, SummedWindow
 
 __all__ = ["day_curve", "sparkline"]
 
@@ -17,7 +17,7 @@ def day_curve(
     starts: Sequence[datetime],
     at: datetime,
     day: LocalDay,
-    measure: Measure,
+    measure: MapMeasure,
     theme: Theme,
 ) -> Options:
     """A measure over the windows of a day; provisional windows are dashed and hollow."""
@@ -95,7 +95,7 @@ def day_curve(
     }
 
 
-def _description(windows: Sequence[SummedWindow], day: LocalDay, measure: Measure) -> str:
+def _description(windows: Sequence[SummedWindow], day: LocalDay, measure: MapMeasure) -> str:
     """The curve for a screen reader."""
     most = max(windows, key=lambda each: measure.of(each.sums) or 0, default=None)
     end = f": highest {measure.text(most.sums)}, at {day.clock(most.start)}" if most else ": no trips"

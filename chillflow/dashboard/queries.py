@@ -72,12 +72,12 @@ class Flow(NamedTuple):
     mean_minutes: float | None
 
 
-class _Span(NamedTuple):
+class _SpanRow(NamedTuple):
     first: datetime | None
     last: datetime | None
 
 
-class _Window(NamedTuple):
+class _WindowRow(NamedTuple):
     """A row with the columns of `_WINDOW`."""
 
     group: int
@@ -103,31 +103,31 @@ class _Window(NamedTuple):
 
 def newest(reader: Reader) -> list[Newest]:
     """The newest window of each length, the shortest first; empty without trips."""
-    return [Newest(row.group, row.summed) for row in reader.rows(_NEWEST, {}, _Window)]
+    return [Newest(row.group, row.summed) for row in reader.rows(_NEWEST, {}, _WindowRow)]
 
 
 def span(reader: Reader, minutes: int) -> tuple[datetime, datetime] | None:
     """Starts of the first and the last window of this length; None without any."""
-    (span,) = reader.rows(_SPAN, {"minutes": minutes}, _Span)
+    (span,) = reader.rows(_SPAN, {"minutes": minutes}, _SpanRow)
     return None if span.first is None or span.last is None else (span.first, span.last)
 
 
 def zones(reader: Reader, minutes: int, start: datetime) -> list[ZoneSums]:
     """The zones of a window, most trips first."""
-    found = reader.rows(_ZONES, {"minutes": minutes, "start": start}, _Window)
+    found = reader.rows(_ZONES, {"minutes": minutes, "start": start}, _WindowRow)
     return [ZoneSums(row.group, row.sums, row.final) for row in found]
 
 
 def city(reader: Reader, minutes: int, since: datetime, until: datetime) -> list[SummedWindow]:
     """The windows of the city in a time span."""
     values: Values = {"minutes": minutes, "since": since, "until": until}
-    return [row.summed for row in reader.rows(_CITY, values, _Window)]
+    return [row.summed for row in reader.rows(_CITY, values, _WindowRow)]
 
 
 def zone(reader: Reader, number: int, minutes: int, since: datetime, until: datetime) -> list[SummedWindow]:
     """The windows of a zone in a time span."""
     values: Values = {"zone": number, "minutes": minutes, "since": since, "until": until}
-    return [row.summed for row in reader.rows(_ZONE, values, _Window)]
+    return [row.summed for row in reader.rows(_ZONE, values, _WindowRow)]
 
 
 def scale(reader: Reader, minutes: int, since: datetime, until: datetime) -> Scale:

@@ -33,7 +33,7 @@ _TIMES: Statement = """
 """
 
 
-class _Times(NamedTuple):
+class _TimesRow(NamedTuple):
     pickup: datetime | None
     dropoff: datetime | None
 
@@ -99,7 +99,7 @@ class TripFinder:
         All its events are in the partition of its key, none before the first message as late as the trip's earliest
         time. Events can come late, so reading goes on until the watermark is a trip timeout past the latest time.
         """
-        rows = self.reader.rows(_TIMES, {"key": key}, _Times)
+        rows = self.reader.rows(_TIMES, {"key": key}, _TimesRow)
         known = [each for row in rows for each in row if each is not None]
         partitions = self.log.partitions(self.topics.events)
         partition = self.log.partition_of(key.encode(), partitions)

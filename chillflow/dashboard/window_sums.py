@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
 
-__all__ = ["MEASURES", "Measure", "SummedWindow", "Sums", "ZoneSums"]
+__all__ = ["MEASURES", "MapMeasure", "SummedWindow", "Sums", "ZoneSums"]
 
 
 class Sums(NamedTuple):
@@ -45,7 +45,7 @@ class SummedWindow(NamedTuple):
     final: bool
 
 
-class Measure(NamedTuple):
+class MapMeasure(NamedTuple):
     """A measure that colours the map and has a curve over the day."""
 
     label: str
@@ -86,9 +86,9 @@ def _speed(value: float) -> str:
 
 
 MEASURES = {
-    "trips": Measure("Trips", lambda sums: sums.trips, _count),
-    "revenue": Measure("Revenue", lambda sums: sums.revenue, _dollars, "$", 2),
-    "tips": Measure("Tips", lambda sums: sums.tips, _dollars, "$", 2),
-    "speed": Measure("Speed", lambda sums: sums.speed, _speed, "km/h", 1, top=50),
+    "trips": MapMeasure("Trips", lambda sums: sums.trips, _count),
+    "revenue": MapMeasure("Revenue", lambda sums: sums.revenue, _dollars, "$", 2),
+    "tips": MapMeasure("Tips", lambda sums: sums.tips, _dollars, "$", 2),
+    "speed": MapMeasure("Speed", lambda sums: sums.speed, _speed, "km/h", 1, top=50),
 }
 """By name."""

@@ -14,7 +14,7 @@ from chillflow.dashboard.city_view import CityView
 from chillflow.dashboard.curves import day_curve
 from chillflow.dashboard.page_frame import MUTED, heading
 from chillflow.dashboard.themes import Theme
-from chillflow.dashboard.window_sums import MEASURES, Measure, Sums
+from chillflow.dashboard.window_sums import MEASURES, MapMeasure, Sums
 from chillflow.model.zones import zones as all_zones
 
 __all__ = ["ZonePanel"]
@@ -57,7 +57,7 @@ class ZonePanel:
             self._lines = [_PanelLine(choose) for _ in range(queries.TOP_ZONES)]
             self._none = ui.label("none").classes(MUTED)
 
-    def show(self, view: CityView, zone: int | None, measure: Measure, theme: Theme) -> None:
+    def show(self, view: CityView, zone: int | None, measure: MapMeasure, theme: Theme) -> None:
         """Show a zone, or the city without one."""
         self._choice.set_value(zone or 0)
         self._close.set_visibility(zone is not None)
