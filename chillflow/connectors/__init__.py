@@ -7,17 +7,21 @@ May import: errors, settings, telemetry, keyed, model.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-from chillflow.connectors.database import Database
+from chillflow.connectors.database import Database, Reader
 from chillflow.connectors.log import Log
 from chillflow.errors import SettingsError
 from chillflow.model.topics import registry
 from chillflow.settings import Settings
 from chillflow.telemetry import Telemetry
 
-__all__ = ["ensure_topics", "open_database", "open_log"]
+__all__ = ["ensure_topics", "open_database", "open_log", "open_reader"]
+
+_READ_TIMEOUT = timedelta(seconds=5)
+"""For a reader to connect, and for each of its statements."""
 
 
 def open_log(settings: Settings, telemetry: Telemetry | None = None) -> Log:
@@ -56,18 +60,37 @@ def open_database(settings: Settings, telemetry: Telemetry | None = None) -> Dat
 
     Errors while writing that are retried are counted in `telemetry`.
     """
-    url = settings.database_url
+    address = _database_address(settings.database_url)
+    if isinstance(address, Path):
+        from chillflow.connectors.sqlite import SqliteDatabase
+
+        return SqliteDatabase(address, settings.kafka_timeout)
+    from chillflow.connectors.postgres import PostgresDatabase
+
+    on_error = partial(telemetry.delivery_error, "table") if telemetry else _ignored
+    return PostgresDatabase(address, settings.kafka_timeout, settings.outage_limit, on_error)
+
+
+def open_reader(settings: Settings) -> Reader:
+    """A read-only session on the database at `DATABASE_URL`. Connects at the first use."""
+    address = _database_address(settings.database_url)
+    if isinstance(address, Path):
+        from chillflow.connectors.sqlite import SqliteReader
+
+        return SqliteReader(address, _READ_TIMEOUT)
+    from chillflow.connectors.postgres import PostgresReader
+
+    return PostgresReader(address, _READ_TIMEOUT)
+
+
+def _database_address(url: str | None) -> Path | str:
+    """The file of SQLite or the URL of Postgres in `DATABASE_URL`. Raises SettingsError if it is neither."""
     if not url:
         raise SettingsError("no database: set DATABASE_URL (postgresql://… or sqlite:///FILE)")
     if url.startswith("sqlite:///"):
-        from chillflow.connectors.sqlite import SqliteDatabase
-
-        return SqliteDatabase(Path(url.removeprefix("sqlite:///")), settings.kafka_timeout)
+        return Path(url.removeprefix("sqlite:///"))
     if url.startswith(("postgresql://", "postgres://")):
-        from chillflow.connectors.postgres import PostgresDatabase
-
-        on_error = partial(telemetry.delivery_error, "table") if telemetry else _ignored
-        return PostgresDatabase(url, settings.kafka_timeout, settings.outage_limit, on_error)
+        return url
     scheme, there, _ = url.partition("://")
     what = f"unknown scheme {scheme!r}" if there else "no scheme"  # without one, all of it may be a secret
     raise SettingsError(f"DATABASE_URL: {what}: expected postgresql://… or sqlite:///FILE")

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from importlib.resources import files
-from typing import NamedTuple, Protocol
+from typing import LiteralString, NamedTuple, Protocol, TypeAlias, TypeVar
 
+import msgspec
+
+from chillflow.errors import DatabaseError
 from chillflow.model.table_rows import COMPLETE_TRIP, INCOMPLETE_TRIP, ZONE_WINDOW, Row, Rows
 from chillflow.model.trips import TRIP_FIELDS
 
-__all__ = ["ASSEMBLED", "READ_ROWS", "TRIP_COLUMNS", "Database", "Migration", "migrations"]
+__all__ = [
+    "ASSEMBLED",
+    "READ_ROWS",
+    "TRIP_COLUMNS",
+    "Database",
+    "Migration",
+    "Reader",
+    "Statement",
+    "Values",
+    "migrations",
+    "typed",
+]
 
 ASSEMBLED = {COMPLETE_TRIP: "source = 'stream'", INCOMPLETE_TRIP: "true", ZONE_WINDOW: "true"}
 """A condition for the rows of each table that assembly wrote."""
@@ -70,6 +84,30 @@ class Database(Protocol):
 
     def close(self) -> None:
         """Close the connection, if one is open."""
+
+
+R = TypeVar("R")
+Statement: TypeAlias = LiteralString
+"""SQL with `schema.table` names and values as `%(name)s`: a constant, never built from input."""
+Values: TypeAlias = Mapping[str, str | int | datetime]
+
+
+class Reader(Protocol):
+    """A read-only session for one thread at a time. Methods raise DatabaseError and its kind."""
+
+    def rows(self, statement: Statement, values: Values, kind: type[R]) -> list[R]:
+        """The rows of a statement as `kind`, a tuple type."""
+
+    def close(self) -> None:
+        """Close the connection; the next statement opens a new one."""
+
+
+def typed(rows: Iterable[Row], kind: type[R]) -> list[R]:
+    """The rows as a tuple type: SQLite has no times or booleans, and sums in Postgres are `numeric`."""
+    try:
+        return [msgspec.convert(row, kind, strict=False) for row in rows]
+    except msgspec.ValidationError as error:
+        raise DatabaseError(f"unexpected value in a row: {error}") from error
 
 
 def migrations() -> list[Migration]:

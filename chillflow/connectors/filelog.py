@@ -19,7 +19,7 @@ from zlib import crc32
 
 import msgspec
 
-from chillflow.connectors.log import Description, End, LogColumns, LogRecord, records_until_end
+from chillflow.connectors.log import Description, End, LogColumns, LogRecord, OffsetUnit, records_until_end
 from chillflow.errors import KafkaError, UnknownTopicError
 from chillflow.model.messages import Message, MessageColumns
 from chillflow.model.topics import TopicSpec
@@ -46,6 +46,8 @@ _encode = msgspec.json.Encoder().encode
 
 class FileLog:
     """A log in a folder."""
+
+    offset_unit: OffsetUnit = "bytes"
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

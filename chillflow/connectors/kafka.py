@@ -37,7 +37,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 from confluent_kafka.cimpl import NewTopic
 
-from chillflow.connectors.log import Description, End, LogColumns, LogRecord, records_until_end
+from chillflow.connectors.log import Description, End, LogColumns, LogRecord, OffsetUnit, records_until_end
 from chillflow.connectors.retrying import Retrying
 from chillflow.errors import (
     ChillFlowError,
@@ -113,6 +113,8 @@ def _message(error: ClientError | None) -> str:
 
 class KafkaLog:
     """The log of a Kafka cluster. `properties` are librdkafka's, by their own names."""
+
+    offset_unit: OffsetUnit = "messages"
 
     def __init__(
         self,

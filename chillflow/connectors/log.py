@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from chillflow.connectors.retrying import Retrying
 from chillflow.errors import KafkaUnavailableError
@@ -18,11 +18,14 @@ __all__ = [
     "Log",
     "LogColumns",
     "LogRecord",
+    "OffsetUnit",
     "PartitionReader",
     "Writer",
     "newest_timestamp",
     "records_until_end",
 ]
+
+OffsetUnit: TypeAlias = Literal["messages", "bytes"]
 
 _POLL_SECONDS = 0.005
 """Pause after a poll that found nothing."""
@@ -130,6 +133,10 @@ class Writer(Protocol):
 
 class Log(Protocol):
     """A set of topics. Methods raise KafkaError and its subclasses."""
+
+    @property
+    def offset_unit(self) -> OffsetUnit:
+        """What one step of an offset is: lag in offsets has this unit."""
 
     def ensure_topics(self, specs: Sequence[TopicSpec], partitions: int, replication_factor: int) -> list[str]:
         """Create the topics that are missing; returns their names."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import NamedTuple, TypedDict, TypeVar
+from typing import ClassVar, NamedTuple, TypedDict, TypeVar
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.types.numeric import FloatLoader
 
-from chillflow.connectors.database import ASSEMBLED, READ_ROWS, TRIP_COLUMNS, migrations
+from chillflow.connectors.database import ASSEMBLED, READ_ROWS, TRIP_COLUMNS, Statement, Values, migrations, typed
 from chillflow.connectors.retrying import Retrying
 from chillflow.errors import DatabaseError, DatabaseUnavailableError, MissingTableError, SettingsError
 from chillflow.model.table_rows import MONEY, TABLES, ZONE_WINDOW, Row, Rows, Table
@@ -20,7 +21,7 @@ from chillflow.model.zones import zones
 from chillflow.telemetry.clocks import Clocks
 from chillflow.telemetry.logs import get_logger
 
-__all__ = ["PostgresDatabase"]
+__all__ = ["PostgresDatabase", "PostgresReader"]
 
 _LOCK = 0x63686C66  # "chlf": one migration at a time
 _STATEMENT_TIMEOUT = timedelta(minutes=2)
@@ -87,8 +88,84 @@ _READ = [f"{name}::{_TYPES[name]}" if name in (*MONEY, "extra_columns") else nam
 _RETIRED = "from mart.zone_window where window_end <= %s"
 
 
-class PostgresDatabase:
-    """One connection, made at the first use."""
+class _PostgresSession:
+    """One connection, opened at the first use, with the options and errors that reading and writing share."""
+
+    _application_name: ClassVar = "chillflow-stream"
+    _read_only: ClassVar = False
+
+    def __init__(self, url: str, timeout: timedelta) -> None:
+        """`timeout` is for connecting, and for each statement of a reader."""
+        self._url = _checked(url)
+        self._timeout = timeout
+        self._connection: psycopg.Connection | None = None
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _connected(self) -> psycopg.Connection:
+        if self._connection is None:
+            statement_timeout = self._timeout if self._read_only else _STATEMENT_TIMEOUT
+            statement_ms = statement_timeout // timedelta(milliseconds=1)
+            session = {
+                "statement_timeout": statement_ms,
+                "idle_in_transaction_session_timeout": _SLEEP_TIMEOUT // timedelta(milliseconds=1),
+                "timezone": "UTC",
+                **({"default_transaction_read_only": "on"} if self._read_only else {}),
+                **{f"tcp_{name}": value for name, value in _LOST.items()},
+            }
+            self._connection = psycopg.connect(
+                self._url,
+                autocommit=self._read_only,
+                connect_timeout=max(2, int(self._timeout.total_seconds())),
+                tcp_user_timeout=min(statement_ms, 30_000),
+                options=" ".join(f"-c {name}={value}" for name, value in session.items()),
+                application_name=self._application_name,
+                **_LOST,
+            )
+        return self._connection
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Raise psycopg's errors as ours, in one line without the URL: it holds the password."""
+        try:
+            yield
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
+            raise MissingTableError(f"{_line(error)}: run `chillflow-stream init-db`") from error
+        except psycopg.OperationalError as error:
+            if self._connection is None:
+                what = "Postgres refuses" if "FATAL:" in str(error) else "no Postgres answers"
+                raise DatabaseUnavailableError(f"{what}: {_line(error)} (see DATABASE_URL)") from error
+            raise DatabaseError(f"Postgres: {_line(error)}") from error
+        except psycopg.Error as error:
+            raise DatabaseError(f"Postgres: {_line(error)}") from error
+
+
+class PostgresReader(_PostgresSession):
+    """A read-only session without transactions, so no statement holds a snapshot or a lock for longer than it runs."""
+
+    _application_name = "chillflow-stream dashboard"
+    _read_only = True
+
+    def rows(self, statement: Statement, values: Values, kind: type[T]) -> list[T]:
+        try:
+            with self._errors():
+                found = self._connected().execute(statement, values, prepare=True).fetchall()
+        except DatabaseError:
+            self.close()  # the connection may be lost
+            raise
+        return typed(found, kind)
+
+    def _connected(self) -> psycopg.Connection:
+        connection = super()._connected()
+        connection.adapters.register_loader("numeric", FloatLoader)
+        return connection
+
+
+class PostgresDatabase(_PostgresSession):
+    """Reads and writes in transactions."""
 
     parallel = True
 
@@ -101,12 +178,10 @@ class PostgresDatabase:
         clocks: Clocks = Clocks(),
     ) -> None:
         """`on_delivery_error` is called for each error while writing that is retried."""
-        self._url = _checked(url)
-        self._timeout = timeout
+        super().__init__(url, timeout)
         self._outage_limit = outage_limit
         self._on_delivery_error = on_delivery_error
         self._clocks = clocks
-        self._connection: psycopg.Connection | None = None
 
     def migrate(self) -> list[str]:
         with self._errors(), self._connected().transaction():
@@ -239,43 +314,6 @@ class PostgresDatabase:
             (number,) = self._connected().execute("select count(*) from stg.complete_trip").fetchone() or (0,)
             self._connected().rollback()
         return int(number)
-
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-
-    def _connected(self) -> psycopg.Connection:
-        if self._connection is None:
-            session = {
-                "statement_timeout": _STATEMENT_TIMEOUT // timedelta(milliseconds=1),
-                "idle_in_transaction_session_timeout": _SLEEP_TIMEOUT // timedelta(milliseconds=1),
-                "timezone": "UTC",
-                **{f"tcp_{name}": value for name, value in _LOST.items()},
-            }
-            self._connection = psycopg.connect(
-                self._url,
-                connect_timeout=max(2, int(self._timeout.total_seconds())),
-                tcp_user_timeout=30_000,
-                options=" ".join(f"-c {name}={value}" for name, value in session.items()),
-                application_name="chillflow-stream",
-                **_LOST,
-            )
-        return self._connection
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Raise psycopg's errors as ours, in one line without the URL, which holds the password."""
-        try:
-            yield
-        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
-            raise MissingTableError(f"{_line(error)}: run `chillflow-stream init-db`") from error
-        except psycopg.OperationalError as error:
-            if self._connection is None:
-                what = "Postgres refuses" if "FATAL:" in str(error) else "no Postgres answers"
-                raise DatabaseUnavailableError(f"{what}: {_line(error)} (see DATABASE_URL)") from error
-            raise DatabaseError(f"Postgres: {_line(error)}") from error
-        except psycopg.Error as error:
-            raise DatabaseError(f"Postgres: {_line(error)}") from error
 
 
 def _checked(url: str) -> str:

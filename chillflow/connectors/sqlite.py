@@ -7,14 +7,16 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
-from chillflow.connectors.database import ASSEMBLED, READ_ROWS, TRIP_COLUMNS, migrations
+from chillflow.connectors.database import ASSEMBLED, READ_ROWS, TRIP_COLUMNS, Statement, Values, migrations, typed
 from chillflow.errors import DatabaseError, MissingTableError
 from chillflow.model.table_rows import TABLES, Row, Rows, Table
 from chillflow.model.zones import zones
 
-__all__ = ["SqliteDatabase"]
+__all__ = ["SqliteDatabase", "SqliteReader"]
 
 
 def _upsert(table: Table) -> str:
@@ -36,18 +38,70 @@ _UPSERT = {table: _upsert(table) for table in TABLES}
 _TIMES = {table: tuple(map(table.columns.index, table.times)) for table in TABLES}
 """Positions of the time columns in a row."""
 _HOUR = re.compile(r"date_trunc\('hour', ([\w.]+) at time zone 'UTC'\) at time zone 'UTC'")
-"""The hour of a time in Postgres' SQL."""
+"""The hour of a time, in Postgres."""
+_SCHEMA = re.compile(r"\b(stg|mart|dim)\.")
+
+T = TypeVar("T")
 
 
-class SqliteDatabase:
-    """One connection to a file, opened at the first use. Times are UTC text of fixed width, so they sort as text."""
-
-    parallel = False
+class _SqliteSession:
+    """One connection to a file, opened at the first use. Times are UTC text of fixed width: it sorts like they do."""
 
     def __init__(self, path: Path, timeout: timedelta) -> None:
+        """`timeout` is for waiting until another connection has written."""
         self._path = path
         self._timeout = timeout
         self._connection: sqlite3.Connection | None = None
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _open(self, file: Path | str) -> sqlite3.Connection:
+        return sqlite3.connect(
+            file,
+            uri=isinstance(file, str),
+            timeout=self._timeout.total_seconds(),
+            isolation_level=None,
+            check_same_thread=False,  # Bytewax and the dashboard build a session in one thread and run it in another
+        )
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            if "no such table" in str(error):
+                raise MissingTableError(f"{self._path}: {error}: run `chillflow-stream init-db`") from error
+            raise DatabaseError(f"{self._path}: {error}") from error
+
+
+class SqliteReader(_SqliteSession):
+    """A read-only session; makes no file."""
+
+    def rows(self, statement: Statement, values: Values, kind: type[T]) -> list[T]:
+        given = {name: _text(value) if isinstance(value, datetime) else value for name, value in values.items()}
+        try:
+            with self._errors():
+                found = self._connected().execute(_for_sqlite(statement), given).fetchall()
+        except DatabaseError:
+            self.close()
+            raise
+        return typed(found, kind)
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is None:
+            if not self._path.exists():
+                raise MissingTableError(f"{self._path} does not exist: run `chillflow-stream init-db`")
+            self._connection = self._open(f"{self._path.resolve().as_uri()}?mode=ro")
+        return self._connection
+
+
+class SqliteDatabase(_SqliteSession):
+    """Reads and writes; makes the file if it is missing."""
+
+    parallel = False
 
     def migrate(self) -> list[str]:
         with self._errors(), self._connected() as connection:
@@ -140,38 +194,26 @@ class SqliteDatabase:
             (number,) = self._connected().execute("select count(*) from stg_complete_trip").fetchone()
         return int(number)
 
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(
-                self._path,
-                timeout=self._timeout.total_seconds(),
-                isolation_level=None,
-                check_same_thread=False,  # Bytewax builds a sink in one thread and may run it in another
-            )
+            connection = self._open(self._path)
             connection.execute("pragma journal_mode=wal")
             connection.execute("pragma synchronous=normal")
             self._connection = connection
         return self._connection
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            if "no such table" in str(error):
-                raise MissingTableError(f"{self._path}: {error}: run `chillflow-stream init-db`") from error
-            raise DatabaseError(f"{self._path}: {error}") from error
+
+@cache
+def _for_sqlite(statement: Statement) -> str:
+    """The statement with `schema.table` as `schema_table` and `%(name)s` as `:name`."""
+    return re.sub(r"%\((\w+)\)s", r":\1", _SCHEMA.sub(r"\1_", statement))
 
 
 def _translated(script: str) -> Iterator[str]:
     """The statements of a migration, with `schema.table` as `schema_table` and hours cut from the text of times."""
     script = _HOUR.sub(r"(substr(\1, 1, 13) || ':00:00.000000+00:00')", script)
-    for statement in re.sub(r"\b(stg|mart|dim)\.", r"\1_", script).split(";\n"):
+    for statement in _SCHEMA.sub(r"\1_", script).split(";\n"):
         if statement.strip() and "create schema" not in statement:
             yield statement
 

@@ -7,16 +7,8 @@ from datetime import date
 
 import polars as pl
 
-from chillflow.synthetic.geography import (
-    CONGESTION_ZONES,
-    JFK,
-    LAGUARDIA,
-    MANHATTAN,
-    NEWARK,
-    OUTSIDE,
-    SURCHARGE_ZONES,
-    Service,
-)
+from chillflow.model.zones import CONGESTION_ZONES, MANHATTAN, SURCHARGE_ZONES
+from chillflow.synthetic.geography import JFK, LAGUARDIA, NEWARK, OUTSIDE, Service
 from chillflow.synthetic.randomness import Draws, loaded_die
 
 CHARGES = (
