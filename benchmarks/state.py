@@ -39,7 +39,7 @@ def rules() -> Assembly:
     return Assembly(settings.trip_timeout, settings.correction_horizon, settings.incomplete_horizon)
 
 
-def group(snapshot: Any = None) -> KeyGroup[Any, Any]:
+def group(snapshot: Any = None) -> KeyGroup[Any, Any, Any]:
     """A key group of trips, as the dataflow has them."""
     assembly = rules()
     keyed = KeyedLogic(
