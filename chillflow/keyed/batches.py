@@ -94,7 +94,7 @@ CLOCK = "clock"
 ClockBatch: TypeAlias = tuple[str, PartitionProgress]
 """CLOCK, and the progress of one partition."""
 SourceItem: TypeAlias = GroupBatch | ClockBatch
-"""An item of a source; `is_progress` tells which of the two."""
+"""An item of a source. `is_progress` distinguishes the two."""
 
 
 def is_progress(item: SourceItem) -> TypeGuard[ClockBatch]:
