@@ -6,14 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 
-import msgspec
-
 from chillflow.assembly.rules import ACCOUNT, Assembly, Result, TripState
 from chillflow.keyed.outcomes import Outcome
 from chillflow.keyed.watermark import NO_WATERMARK
-from chillflow.model.codec import CompleteTripStruct
 from chillflow.model.events import TripEvent
-from chillflow.model.trips import CompleteTrip, IncompleteTrip
+from chillflow.model.structs import as_dict
+from chillflow.model.trips import CompleteTrip, IncompleteTrip, TripValues
 
 __all__ = ["TripAssembler"]
 
@@ -72,12 +70,12 @@ class TripAssembler:
         return result
 
 
-def _model(struct: CompleteTripStruct) -> CompleteTrip:
-    return CompleteTrip(**msgspec.structs.asdict(struct))
+def _model(struct: TripValues) -> CompleteTrip:
+    return CompleteTrip.model_validate(as_dict(struct))
 
 
 def _incomplete(result: Result) -> IncompleteTrip:
-    values = msgspec.structs.asdict(result.trip)
+    values = as_dict(result.trip)
     known = {name: value for name, value in values.items() if value is not None and name in CompleteTrip.model_fields}
     key, revision = known.pop("trip_key"), known.pop("revision")
     return IncompleteTrip(trip_key=key, missing=result.missing, fields=known, revision=revision)

@@ -18,9 +18,10 @@ from msgspec.structs import astuple
 
 from chillflow.keyed.group import Stretch
 from chillflow.keyed.outcomes import Outcome, Tally
-from chillflow.model.codec import KINDS, STRUCTS, CompleteTripStruct, DecodedEvent
-from chillflow.model.events import EVENT_CLASSES, EVENT_TYPES, PICKUP_EVENTS, SCHEMA_VERSION
+from chillflow.model.codec import KINDS, STRUCTS, CompleteTripStruct
+from chillflow.model.events import EVENT_CLASSES, EVENT_TYPES, PICKUP_EVENTS, SCHEMA_VERSION, DecodedEvent
 from chillflow.model.measures import Change, change_of, taken_out
+from chillflow.model.structs import StructClass, fields_of
 from chillflow.model.trips import DERIVED_FIELDS, TRIP_FIELDS, CompleteTrip, derived, milliseconds
 
 __all__ = ["ACCOUNT", "Assembly", "Result", "TripState"]
@@ -352,8 +353,8 @@ _KEY = 1
 """Position of `trip_key` in an event: the same in all of a trip, so it is kept once."""
 
 
-def _row_fields(struct: type[msgspec.Struct]) -> list[Any]:
-    return [field for field in msgspec.structs.fields(struct) if field.name != "trip_key"]
+def _row_fields(struct: StructClass[object]) -> list[Any]:
+    return [field for field in fields_of(struct) if field.name != "trip_key"]
 
 
 def _row_type(fields: Iterable[Any]) -> Any:
@@ -417,7 +418,7 @@ _unpack_complete: Callable[[bytes], Any] = msgspec.msgpack.Decoder(
         [
             ("status", int),
             ("counted", int),
-            ("trip", _row_type(msgspec.structs.fields(CompleteTripStruct))),
+            ("trip", _row_type(fields_of(CompleteTripStruct))),
             *((name, tuple[str, datetime, int] | str | None) for name in EVENT_TYPES),
         ],
         array_like=True,

@@ -187,5 +187,6 @@ def _text(time: datetime) -> str:
 def _with_text_times(row: Row, table: Table) -> Row:
     values = list(row)
     for position in _TIMES[table]:
-        values[position] = values[position] and _text(values[position])
+        if isinstance(time := values[position], datetime):
+            values[position] = _text(time)
     return tuple(values)

@@ -12,7 +12,8 @@ from chillflow.connectors.log import Log, LogRecord
 from chillflow.dashboard.database import Reader, Statement
 from chillflow.errors import DecodeError, KafkaUnavailableError, UnknownTopicError
 from chillflow.keyed.watermark import WatermarkTracker
-from chillflow.model.codec import DecodedEvent, decode_keyed, decode_value
+from chillflow.model.codec import decode_keyed, decode_value
+from chillflow.model.events import DecodedEvent
 from chillflow.model.trips import milliseconds
 from chillflow.settings import Settings
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from hashlib import blake2b
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeAlias
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from chillflow.model.structs import derive
+from chillflow.model.structs import Json, StructClass, derive
 from chillflow.model.trips import Extra, Float, Int, UtcTime
 
 __all__ = [
@@ -16,6 +17,10 @@ __all__ = [
     "EVENT_TYPES",
     "PICKUP_EVENTS",
     "SCHEMA_VERSION",
+    "DecodedEnd",
+    "DecodedEvent",
+    "DecodedPayment",
+    "DecodedStart",
     "Envelope",
     "Event",
     "PaymentProcessedEvent",
@@ -32,6 +37,41 @@ SCHEMA_VERSION = 1
 _encoder = msgspec.json.Encoder()
 
 
+class DecodedEvent(Protocol):
+    """An event as the fast decoder makes it: an instance of the struct derived from the event's model."""
+
+    event_id: str
+    trip_key: str
+    event_time: datetime
+    event_version: int
+
+
+class DecodedStart(DecodedEvent, Protocol):
+    """A `trip_started`, and what a `zone_exited` has of it."""
+
+    pickup_ts: datetime
+    pu_zone_id: int
+
+
+class DecodedPayment(DecodedEvent, Protocol):
+    """A `payment_processed`; dollars."""
+
+    payment_type: int | None
+    fare_amount: float | None
+    tip_amount: float | None
+    total_amount: float | None
+
+
+class DecodedEnd(DecodedEvent, Protocol):
+    """A `trip_ended`."""
+
+    dropoff_ts: datetime
+    do_zone_id: int
+    trip_distance: float | None
+    """Miles."""
+    extra_columns: dict[str, Json] | None
+
+
 class Envelope:
     """What begins an event of one type on the wire: its `event_id`, which is hashed over all the rest, and its type."""
 
@@ -44,7 +84,7 @@ class Envelope:
         self.after_id = b'",' + tag
         """What stands between the id and the content."""
 
-    def content(self, struct: msgspec.Struct) -> bytes:
+    def content(self, struct: DecodedEvent) -> bytes:
         """What comes after the id and the type. The struct's `event_id` must be ""."""
         return _encoder.encode(struct)[len(self._start) :]
 
@@ -55,10 +95,10 @@ class Envelope:
         return b'{"event_id":"' + digest.hexdigest().encode() + self.after_id + content
 
 
-_ENVELOPES: dict[type[msgspec.Struct], Envelope] = {}
+_ENVELOPES: dict[object, Envelope] = {}
 
 
-def wire(struct: msgspec.Struct) -> bytes:
+def wire(struct: DecodedEvent) -> bytes:
     """An event's bytes on the wire. Its `event_id` must be "": it is computed here, from all the rest."""
     envelope = _ENVELOPES[type(struct)]
     return envelope.seal(envelope.content(struct))
@@ -73,7 +113,7 @@ class TripEvent(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
 
-    struct: ClassVar[type[msgspec.Struct]]
+    struct: ClassVar[StructClass[DecodedEvent]]
     """The fast twin of this model, derived from it."""
     envelope: ClassVar[Envelope]
     """How its bytes begin."""
@@ -92,13 +132,13 @@ class TripEvent(BaseModel):
         cls.struct = derive(cls, tag=event_type)
         cls.envelope = _ENVELOPES[cls.struct] = Envelope(event_type)
 
-    def model_post_init(self, context: Any, /) -> None:
+    def model_post_init(self, context: object, /) -> None:
         """Fill in the id where none was given."""
         if not self.event_id:
             content = wire(self.to_struct())
             object.__setattr__(self, "event_id", msgspec.json.decode(content, type=_Id).event_id)
 
-    def to_struct(self) -> Any:
+    def to_struct(self) -> DecodedEvent:
         """The same event as its fast twin."""
         return self.struct(*(getattr(self, name) for name in self.struct.__struct_fields__))
 

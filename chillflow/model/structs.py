@@ -6,15 +6,37 @@ their order, defaults, bounds and, for a union, its tag.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeAlias, TypeVar, cast, get_args, get_origin
 
 import annotated_types
 import msgspec
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-__all__ = ["derive", "parse_time"]
+__all__ = ["Json", "StructClass", "as_dict", "as_tuple", "derive", "fields_of", "parse_time"]
+
+if TYPE_CHECKING:
+    Json: TypeAlias = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
+else:
+    Json = Any  # pydantic and msgspec take no unnamed recursive type
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class StructClass(Protocol[T_co]):
+    """The class of a derived struct; `T_co` is the protocol that its instances satisfy.
+
+    `derive` makes the class at run time, so a type checker cannot see its fields: tests hold them to the protocol.
+    """
+
+    __struct_fields__: tuple[str, ...]
+
+    def __call__(self, *values: object, **named: object) -> T_co: ...  # noqa: D102
+
+
+T = TypeVar("T")
 
 _RFC3339 = Annotated[datetime, msgspec.Meta(tz=True)]
 
@@ -27,7 +49,18 @@ def parse_time(text: str) -> datetime:
         raise ValueError(str(error)) from error
 
 
-def derive(model: type[BaseModel], *, tag: str | None = None) -> type[msgspec.Struct]:
+as_tuple = cast("Callable[[object], tuple[object, ...]]", msgspec.structs.astuple)
+"""The values of a struct in the order of its fields."""
+as_dict = cast("Callable[[object], dict[str, object]]", msgspec.structs.asdict)
+"""The values of a struct by field name."""
+
+
+def fields_of(struct: StructClass[object]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    """The fields of a derived struct: names, types and defaults."""
+    return msgspec.structs.fields(cast("type[msgspec.Struct]", struct))
+
+
+def derive(model: type[BaseModel], *, tag: str | None = None) -> StructClass[T]:
     """The struct that reads and writes the same JSON as the model.
 
     The tag is the value of the model's `event_type`, which a struct has as its type, not as a field.
@@ -42,7 +75,7 @@ def derive(model: type[BaseModel], *, tag: str | None = None) -> type[msgspec.St
         for i, name in enumerate(names)
         for field in (model.model_fields[name],)
     ]
-    return msgspec.defstruct(
+    made = msgspec.defstruct(
         model.__name__,
         fields,
         module=model.__module__,
@@ -50,6 +83,7 @@ def derive(model: type[BaseModel], *, tag: str | None = None) -> type[msgspec.St
         tag_field="event_type" if tag else None,
         gc=False,  # holds no cycles: the collector need not visit millions of them
     )
+    return cast("StructClass[T]", made)
 
 
 def _annotation(field: FieldInfo) -> Any:

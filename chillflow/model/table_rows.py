@@ -6,14 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, cast
 
-import msgspec
-
-from chillflow.model.codec import CompleteTripStruct, encode_value
+from chillflow.model.codec import encode_value
 from chillflow.model.events import PaymentProcessedEvent
-from chillflow.model.measures import MEASURES
-from chillflow.model.trips import TRIP_FIELDS, CompleteTrip
+from chillflow.model.measures import MEASURES, WindowValues
+from chillflow.model.structs import Json, as_dict, as_tuple
+from chillflow.model.trips import TRIP_FIELDS, CompleteTrip, TripValues
 
 __all__ = [
     "COMPLETE_TRIP",
@@ -32,7 +31,7 @@ __all__ = [
     "window_row",
 ]
 
-Row: TypeAlias = tuple[Any, ...]
+Row: TypeAlias = tuple[object, ...]
 
 
 @dataclass(frozen=True)
@@ -50,10 +49,12 @@ class Table:
     """The columns that hold times."""
 
 
-_TRIP: dict[str, Any] = {"key": ("trip_key",), "guard": ("revision",), "times": ("pickup_ts", "dropoff_ts")}
-COMPLETE_TRIP = Table("stg", "complete_trip", (*CompleteTrip.model_fields, "source"), **_TRIP)
-INCOMPLETE_TRIP = Table(
-    "stg",
+def _trip_table(name: str, columns: tuple[str, ...]) -> Table:
+    return Table("stg", name, columns, key=("trip_key",), guard=("revision",), times=("pickup_ts", "dropoff_ts"))
+
+
+COMPLETE_TRIP = _trip_table("complete_trip", (*CompleteTrip.model_fields, "source"))
+INCOMPLETE_TRIP = _trip_table(
     "incomplete_trip",
     (
         "trip_key",
@@ -66,7 +67,6 @@ INCOMPLETE_TRIP = Table(
         "do_zone_id",
         "known",
     ),
-    **_TRIP,
 )
 ZONE_WINDOW = Table(
     "mart",
@@ -103,7 +103,7 @@ class UnfitError(ValueError):
     """A trip that its table cannot hold, and why."""
 
 
-class _Cents(dict[Any, Any]):
+class _Cents(dict[float | None, float | None]):
     """Amounts to the cent. The same come again and again: to look one up takes a quarter of the time of rounding it."""
 
     def __missing__(self, dollars: float | None) -> float | None:
@@ -115,15 +115,15 @@ class _Cents(dict[Any, Any]):
         return cents
 
 
-_to_the_cent: Callable[[float | None], float | None] = _Cents().__getitem__
+_to_the_cent = cast("Callable[[object], float | None]", _Cents().__getitem__)
 
 
-def to_table_row(trip: CompleteTripStruct, source: str) -> Row:
+def to_table_row(trip: TripValues, source: str) -> Row:
     """A trip as a row: money to the cent (half to even on the exact binary value), extra columns as JSON.
 
     Raises UnfitError, so that the sink never meets what the table cannot hold.
     """
-    values = msgspec.structs.astuple(trip)
+    values = as_tuple(trip)
     extra, key, flag = values[_EXTRA], trip.trip_key, trip.store_and_fwd_flag
     try:
         money = [*map(_to_the_cent, values[_MONEY:_EXTRA])]
@@ -141,9 +141,9 @@ def to_table_row(trip: CompleteTripStruct, source: str) -> Row:
     )
 
 
-def incomplete_row(trip: CompleteTripStruct, missing: tuple[str, ...], *, revision: int, is_completed: bool) -> Row:
+def incomplete_row(trip: TripValues, missing: tuple[str, ...], *, revision: int, is_completed: bool) -> Row:
     """What is known of an incomplete trip as a row of `stg.incomplete_trip`; `is_completed` once its events came."""
-    fields = msgspec.structs.asdict(trip)
+    fields = as_dict(trip)
     known = {name: fields[name] for name in TRIP_FIELDS if fields[name] is not None}
     return (
         trip.trip_key,
@@ -158,11 +158,11 @@ def incomplete_row(trip: CompleteTripStruct, missing: tuple[str, ...], *, revisi
     )
 
 
-window_row: Callable[[Any], Row] = attrgetter(*ZONE_WINDOW.columns)
+window_row: Callable[[WindowValues], Row] = attrgetter(*ZONE_WINDOW.columns)
 """A window (a ZoneWindow or its struct) as a row of `mart.zone_window`."""
 
 
-def refusal(trip: CompleteTripStruct) -> str | None:
+def refusal(trip: TripValues) -> str | None:
     """Why a table cannot hold the trip, or None."""
     if len(trip.trip_key.encode()) > _KEY_BYTES:
         return f"trip_key is longer than {_KEY_BYTES} bytes"
@@ -176,7 +176,7 @@ def refusal(trip: CompleteTripStruct) -> str | None:
     return None
 
 
-def _has_nul(value: Any) -> bool:
+def _has_nul(value: Json) -> bool:
     match value:
         case str():
             return "\0" in value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -107,7 +107,7 @@ class _Revision(msgspec.Struct):
 _decode_revision = msgspec.json.Decoder(_Revision).decode
 
 
-def identity(spec: TopicSpec, message: Message) -> tuple[Any, ...]:
+def identity(spec: TopicSpec, message: Message) -> tuple[object, ...]:
     """What tells this message from the others of its topic: equal for the same message made twice."""
     if "event_id" in spec.identity:
         raise ValueError(f"{spec.name} is not written exactly once")

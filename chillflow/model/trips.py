@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import (
     AfterValidator,
@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from chillflow.model.structs import parse_time
+from chillflow.model.structs import Json, parse_time
 from chillflow.settings import source_time_zone
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "CompleteTrip",
     "IncompleteTrip",
     "Int",
+    "TripValues",
     "UtcTime",
     "canonical_extra",
     "derived",
@@ -58,7 +59,7 @@ def _to_utc(value: datetime) -> datetime:
         raise ValueError("out of the range of times in UTC") from None
 
 
-def _parsed(value: Any) -> Any:
+def _parsed(value: object) -> object:
     return parse_time(value) if isinstance(value, str) else value
 
 
@@ -71,7 +72,7 @@ def _local(value: Any) -> Any:
     return value
 
 
-def canonical_extra(value: Any) -> Any:
+def canonical_extra(value: object) -> Json:
     """A value of an unknown column in the form that does not depend on its Parquet type.
 
     Null and missing are the same (at the top level None, below it left out of objects); a whole number is
@@ -106,7 +107,7 @@ def _as_number(value: float) -> float | None:
     return int(value) if value.is_integer() and -(2.0**63) <= value < 2.0**64 else value
 
 
-def _as_text(value: Any) -> str:
+def _as_text(value: object) -> str:
     match value:
         case bytes():
             return value.decode("utf-8", "backslashreplace")
@@ -123,7 +124,74 @@ LocalTime = Annotated[datetime, BeforeValidator(_local), AfterValidator(_to_utc)
 Int = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
 """What a column `integer` holds."""
 Float = Annotated[float, Field(allow_inf_nan=False)]
-Extra = Annotated[dict[str, Any] | None, BeforeValidator(canonical_extra)]
+Extra = Annotated[dict[str, Json] | None, BeforeValidator(canonical_extra)]
+
+
+class TripValues(Protocol):
+    """The values of a trip that code reads by name: a `CompleteTrip`, or its struct in `codec`.
+
+    The struct of an incomplete trip has None for all that is not known, the times and zones included.
+    """
+
+    @property
+    def trip_key(self) -> str:
+        """SHA-256 of the source row in hex, or any text that was given."""
+
+    @property
+    def pickup_ts(self) -> datetime:
+        """Aware."""
+
+    @property
+    def dropoff_ts(self) -> datetime:
+        """Aware; not always after the pickup."""
+
+    @property
+    def pu_zone_id(self) -> int:
+        """Pickup zone."""
+
+    @property
+    def do_zone_id(self) -> int:
+        """Drop-off zone."""
+
+    @property
+    def store_and_fwd_flag(self) -> str | None:
+        """`Y` or `N` in TLC's files."""
+
+    @property
+    def trip_distance(self) -> float | None:
+        """Miles."""
+
+    @property
+    def payment_type(self) -> int | None:
+        """1 is card, 2 is cash."""
+
+    @property
+    def fare_amount(self) -> float | None:
+        """Dollars."""
+
+    @property
+    def tip_amount(self) -> float | None:
+        """Dollars."""
+
+    @property
+    def total_amount(self) -> float | None:
+        """Dollars."""
+
+    @property
+    def extra_columns(self) -> dict[str, Json] | None:
+        """Columns this library does not know, by name."""
+
+    @property
+    def distance_km(self) -> float | None:
+        """Kilometres."""
+
+    @property
+    def duration_min(self) -> float | None:
+        """Minutes; None unless positive."""
+
+    @property
+    def revision(self) -> int:
+        """0 when loaded, from 1 when assembled."""
 
 
 class CompleteTrip(BaseModel):
@@ -172,7 +240,7 @@ class CompleteTrip(BaseModel):
             object.__setattr__(self, "trip_key", numbered_key(row_digest(self._key_values()), 0))
         return self
 
-    def _key_values(self) -> Iterable[tuple[str, Any]]:
+    def _key_values(self) -> Iterable[tuple[str, object]]:
         for name in TRIP_FIELDS:
             value = getattr(self, name)
             yield name, microseconds(value) if isinstance(value, datetime) else value
@@ -204,7 +272,7 @@ def milliseconds(time: datetime) -> int:
     return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
 
 
-def row_digest(values: Iterable[tuple[str, Any]]) -> bytes:
+def row_digest(values: Iterable[tuple[str, object]]) -> bytes:
     """SHA-256 of a source row in canonical form: `(field, value)` pairs, nulls left out, times in µs.
 
     `ascii()` of Python's own numbers and strings is the same in each version of Python, which the key of

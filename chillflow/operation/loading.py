@@ -9,7 +9,7 @@ from chillflow.connectors import open_database, open_log
 from chillflow.model.codec import CompleteTripStruct
 from chillflow.model.table_rows import COMPLETE_TRIP, Row, UnfitError, to_table_row
 from chillflow.model.topics import TopicNames, registry
-from chillflow.model.trips import derived
+from chillflow.model.trips import TripValues, derived
 from chillflow.production.parquet import ParquetTrips
 from chillflow.production.replay import RejectedRow, dead_letters
 from chillflow.production.splitting import ROW_FIELDS, TripRow
@@ -54,7 +54,7 @@ def load(settings: Settings, path: Path) -> tuple[int, int]:
     return loaded, len(rejected)
 
 
-def _trip(row: TripRow) -> CompleteTripStruct:
+def _trip(row: TripRow) -> TripValues:
     values = [*row[_FIRST:]]
     for position in (_PICKUP, _DROPOFF):
         values[position] = datetime.fromisoformat(values[position].replace("Z", "+00:00"))

@@ -60,7 +60,7 @@ class Ends:
 
     @property
     def rows(self) -> list[str]:
-        return sorted(row[0] for _, rows in self.tables for row in rows.get(COMPLETE_TRIP, ()))
+        return sorted(str(row[0]) for _, rows in self.tables for row in rows.get(COMPLETE_TRIP, ()))
 
     @property
     def account(self) -> dict[str, int]:

@@ -1,16 +1,40 @@
 """The five events: their ids, what they refuse, and their fast twins."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from pydantic import ValidationError
 
 from chillflow.model.codec import decode_value, encode
-from chillflow.model.events import EVENT_CLASSES, EVENT_TYPES, Event, TripEvent, event_adapter
+from chillflow.model.events import (
+    EVENT_CLASSES,
+    EVENT_TYPES,
+    DecodedEnd,
+    DecodedEvent,
+    DecodedPayment,
+    DecodedStart,
+    Event,
+    PaymentProcessedEvent,
+    TripEndedEvent,
+    TripEvent,
+    TripStartedEvent,
+    event_adapter,
+)
 from chillflow.model.structs import parse_time
-from tests.unit.vocabulary import BEGINNING, KEY, ONE_MINUTE_LATER, end_event, events, exit_event, five, start_event
+from tests.unit.vocabulary import (
+    BEGINNING,
+    KEY,
+    ONE_MINUTE_LATER,
+    end_event,
+    events,
+    exit_event,
+    five,
+    protocol_names,
+    start_event,
+)
 
 
 def test_the_types_are_those_of_the_wire() -> None:
@@ -51,7 +75,21 @@ def test_on_the_wire_the_fields_are_flat_in_their_order(event: Event) -> None:
 @pytest.mark.parametrize("cls", EVENT_CLASSES)
 def test_the_twin_has_the_fields_of_the_model(cls: type[TripEvent]) -> None:
     assert cls.struct.__struct_fields__ == tuple(name for name in cls.model_fields if name != "event_type")
-    assert cls.struct.__struct_config__.tag == cls.model_fields["event_type"].default
+    assert cast("type[msgspec.Struct]", cls.struct).__struct_config__.tag == cls.model_fields["event_type"].default
+
+
+@pytest.mark.parametrize(
+    ("protocol", "classes"),
+    [
+        (DecodedEvent, EVENT_CLASSES),
+        (DecodedStart, [TripStartedEvent]),
+        (DecodedPayment, [PaymentProcessedEvent]),
+        (DecodedEnd, [TripEndedEvent]),
+    ],
+)
+def test_the_struct_has_the_fields_of_its_protocol(protocol: type, classes: list[type[TripEvent]]) -> None:
+    for cls in classes:
+        assert protocol_names(protocol) <= {*cls.struct.__struct_fields__}
 
 
 @pytest.mark.parametrize(

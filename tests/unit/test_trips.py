@@ -15,6 +15,7 @@ from chillflow.model.codec import CompleteTripStruct, encode_value
 from chillflow.model.trips import (
     KM_PER_MILE,
     CompleteTrip,
+    TripValues,
     canonical_extra,
     derived,
     microseconds,
@@ -22,7 +23,7 @@ from chillflow.model.trips import (
     numbered_key,
     row_digest,
 )
-from tests.unit.vocabulary import BEGINNING, EXTRAS, ONE_MINUTE_LATER, TIMES, trip, trips
+from tests.unit.vocabulary import BEGINNING, EXTRAS, ONE_MINUTE_LATER, TIMES, protocol_names, trip, trips
 
 BARE = {"pickup_ts": BEGINNING, "dropoff_ts": ONE_MINUTE_LATER, "pu_zone_id": 1, "do_zone_id": 2}
 
@@ -126,6 +127,12 @@ def test_what_is_no_trip_is_refused(wrong: dict[str, Any]) -> None:
 def test_a_trip_cannot_be_changed() -> None:
     with pytest.raises(ValidationError):
         trip().pu_zone_id = 5  # type: ignore[misc]
+
+
+def test_a_trip_and_its_struct_have_the_values_that_code_reads() -> None:
+    one: TripValues = trip()  # checked by mypy
+    assert protocol_names(TripValues) <= {*CompleteTripStruct.__struct_fields__}
+    assert one.trip_key == "a-trip"
 
 
 @given(trips())

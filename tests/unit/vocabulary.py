@@ -11,8 +11,9 @@ from chillflow.keyed.batches import Record
 from chillflow.keyed.group import KeyedLogic, KeyGroup
 from chillflow.keyed.packing import deadline_of
 from chillflow.keyed.watermark import NO_WATERMARK
-from chillflow.model.codec import DecodedEvent, decode_all, decode_keyed, encode
+from chillflow.model.codec import decode_all, decode_keyed, encode
 from chillflow.model.events import (
+    DecodedEvent,
     Event,
     PaymentProcessedEvent,
     TripEndedEvent,
@@ -179,6 +180,17 @@ def records(events: Iterable[TripEvent], watermarks: int | Sequence[int] = NOW) 
 def without_revision(result: Any) -> dict[str, Any]:
     """What a result says of its trip."""
     return {name: getattr(result.trip, name) for name in result.trip.__struct_fields__ if name != "revision"}
+
+
+def protocol_names(protocol: type) -> set[str]:
+    """The names of the values that a protocol of our own declares, those of its bases included."""
+    own = [each for each in protocol.__mro__ if each.__module__.startswith("chillflow")]
+    return {
+        name
+        for each in own
+        for name in (*vars(each).get("__annotations__", ()), *vars(each))
+        if not name.startswith("_")
+    }
 
 
 _INTS = st.one_of(st.none(), st.integers(-(2**31), 2**31 - 1), st.integers(0, 9))
