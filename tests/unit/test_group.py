@@ -23,8 +23,7 @@ from chillflow.keyed.outcomes import DeadRecord, Outcome
 from chillflow.keyed.packing import PieceFormat, deadline_of
 from chillflow.keyed.watermark import NO_WATERMARK, WatermarkTracker
 from chillflow.model.codec import encode_value
-from chillflow.model.events import TripEvent
-from chillflow.model.structs import DecodedEvent
+from chillflow.model.events import DecodedEvent, TripEvent
 from chillflow.model.trips import CompleteTrip, milliseconds
 from chillflow.production.splitting import split
 from tests.unit.vocabulary import (
