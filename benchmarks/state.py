@@ -52,7 +52,7 @@ def rules() -> Assembly:
     return Assembly(settings.trip_timeout, settings.correction_horizon, settings.incomplete_horizon)
 
 
-def group(snapshot: Any = None) -> KeyGroup[Any, Any]:
+def group(snapshot: Any = None) -> KeyGroup[Any, Any, Any]:
     """A key group of trips, as in the dataflow."""
     assembly = rules()
     keyed = KeyedLogic(

@@ -108,7 +108,7 @@ def build(
         decode=decode_keyed,
         dump=assembly.dump,
         load=assembly.load,
-        forgets=assembly.forgets,
+        is_closed=assembly.forgets,
         shortcut=assembly.shortcut,
         decode_all=decode_all,
         close=assembly.close if run.close_all else None,

@@ -96,13 +96,15 @@ class TripState(msgspec.Struct, gc=False):
         return len(self.events) - self.events.count(None)
 
 
-_LATE = Outcome((("late", 1),), late=True)
-_DUPLICATE = Outcome((("duplicates", 1),), unchanged=True)
-_SUPERSEDED = Outcome((("superseded", 1),), unchanged=True)
-_TAKES_OVER = Outcome((("superseded", 1),))
-_OPENED = tuple(Outcome((("open_trips", 1), ("events_in_open", count))) for count in range(1 + len(EVENT_CLASSES)))
+_LATE: Outcome[Result] = Outcome((("late", 1),), late=True)
+_DUPLICATE: Outcome[Result] = Outcome((("duplicates", 1),), unchanged=True)
+_SUPERSEDED: Outcome[Result] = Outcome((("superseded", 1),), unchanged=True)
+_TAKES_OVER: Outcome[Result] = Outcome((("superseded", 1),))
+_OPENED: tuple[Outcome[Result], ...] = tuple(
+    Outcome((("open_trips", 1), ("events_in_open", count))) for count in range(1 + len(EVENT_CLASSES))
+)
 _NOT_IN = (LEFT_OUT, FIXED)
-_JOINED = tuple(Outcome(((f"events_in_{name}", 1),)) for name in _NAMES)
+_JOINED: tuple[Outcome[Result], ...] = tuple(Outcome(((f"events_in_{name}", 1),)) for name in _NAMES)
 _Started, _Exited, _Entered, _Paid, _Ended = cast("Sequence[Any]", STRUCTS)
 _utc = UTC
 
@@ -132,7 +134,7 @@ class Assembly:
 
     def assemble(
         self, state: TripState | None, event: DecodedEvent, watermark: int
-    ) -> tuple[TripState | None, Outcome]:
+    ) -> tuple[TripState | None, Outcome[Result]]:
         """Take in one event of a trip, read at stream time `watermark` (ms).
 
         A trip's time runs from its first event's watermark, or from that event's own time where the stream is
@@ -172,7 +174,7 @@ class Assembly:
         state.revision += 1
         return state, Outcome(_moved(INCOMPLETE, INCOMPLETE, state.size, joined), _incomplete(state))
 
-    def shortcut(self, stretch: Stretch[TripState], start: int) -> int:
+    def shortcut(self, stretch: Stretch[TripState, DecodedEvent, Result], start: int) -> int:
         """Take in the trips of our own producers in one loop, up to the first event that does not fit.
 
         They send both events of a pickup and then all three of a drop-off: so a key group takes 3 µs an event,
@@ -252,7 +254,7 @@ class Assembly:
         stretch.count(_moved(OPEN, COMPLETE, len(EVENT_CLASSES), len(EVENT_CLASSES) - PICKUP_EVENTS), completed)
         return at
 
-    def _completed(self, state: TripState, watermark: int, joined: int, was: Result | None = None) -> Outcome:
+    def _completed(self, state: TripState, watermark: int, joined: int, was: Result | None = None) -> Outcome[Result]:
         """Make the trip complete, or, if it is already, take in how it has changed.
 
         `joined` is how many new events it has; `was` is what it was if it was incomplete before.
@@ -294,11 +296,11 @@ class Assembly:
         state.counted = COUNTED
         return (*out, new) if out else (new,)
 
-    def expire(self, state: TripState) -> tuple[TripState | None, Outcome | None]:
+    def expire(self, state: TripState) -> tuple[TripState | None, Outcome[Result] | None]:
         """The deadline of a trip has passed: an open one becomes incomplete, a closed one is forgotten."""
         return self.close(state) if state.status == OPEN else (None, None)
 
-    def close(self, state: TripState) -> tuple[TripState | None, Outcome | None]:
+    def close(self, state: TripState) -> tuple[TripState | None, Outcome[Result] | None]:
         """Make an open trip an incomplete one, remembered whole so that it can still be completed."""
         if state.status != OPEN:
             return state, None

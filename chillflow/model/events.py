@@ -221,4 +221,5 @@ Event: TypeAlias = Annotated[
     TripStartedEvent | ZoneExitedEvent | ZoneEnteredEvent | PaymentProcessedEvent | TripEndedEvent,
     Field(discriminator="event_type"),
 ]
+"""An event of any of the five types."""
 event_adapter: TypeAdapter[Event] = TypeAdapter(Event)

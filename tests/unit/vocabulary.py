@@ -6,10 +6,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from chillflow.assembly.rules import Assembly, TripState
+from chillflow.assembly.rules import Assembly, Result, TripState
 from chillflow.keyed.batches import Record
-from chillflow.keyed.closed_states import due_of
 from chillflow.keyed.group import KeyedLogic, KeyGroup
+from chillflow.keyed.packing import deadline_of
 from chillflow.keyed.watermark import NO_WATERMARK
 from chillflow.model.codec import decode_all, decode_keyed, encode
 from chillflow.model.events import (
@@ -134,7 +134,7 @@ def assembly() -> Assembly:
     return Assembly(TIMEOUT, CORRECTION, INCOMPLETE)
 
 
-def keyed() -> KeyedLogic[TripState, DecodedEvent]:
+def keyed() -> KeyedLogic[TripState, DecodedEvent, Result]:
     """Assembly as a key group runs it."""
     rules = assembly()
     return KeyedLogic(
@@ -142,7 +142,7 @@ def keyed() -> KeyedLogic[TripState, DecodedEvent]:
     )
 
 
-def group(snapshot: Any = None) -> KeyGroup[TripState, DecodedEvent]:
+def group(snapshot: Any = None) -> KeyGroup[TripState, DecodedEvent, Result]:
     """A key group of trips."""
     return KeyGroup(keyed(), snapshot)
 
@@ -155,15 +155,15 @@ def messages(replayed: Iterable[Replayed]) -> list[Message]:
     return [*letters, *encode_events(events, "events")]
 
 
-def nothing(one: KeyGroup[Any, Any]) -> bool:
+def nothing(one: KeyGroup[Any, Any, Any]) -> bool:
     """Whether the group holds nothing but its time."""
-    return len(one) == 0 and {**one.snapshot(), "stamp": None} == {**group().snapshot(), "stamp": None}
+    return len(one) == 0 and {**one.snapshot(), "watermark": None} == {**group().snapshot(), "watermark": None}
 
 
-def deadlines(one: KeyGroup[Any, Any]) -> list[int]:
+def deadlines(one: KeyGroup[Any, Any, Any]) -> list[int]:
     """When its states end."""
     return sorted(
-        [*(due for due, _ in one._deadlines), *(due_of(state) for _, state in one._remembered.items(NO_WATERMARK))]
+        [*(due for due, _ in one._deadlines), *(deadline_of(state) for _, state in one._closed.items(NO_WATERMARK))]
     )
 
 
