@@ -1,24 +1,32 @@
-"""Postgres: trips and windows written by COPY and upsert, trips read by a server-side cursor."""
+"""Postgres: trips and windows written with COPY and upsert, trips read with a server-side cursor."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import ClassVar, NamedTuple, TypedDict, TypeVar
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.numeric import FloatLoader
 
-from chillflow.connectors.database import ASSEMBLED, SELECTED, Statement, Values, migrations, trip_row, typed
+from chillflow.connectors.database import (
+    ASSEMBLED,
+    READ_ROWS,
+    TRIP_COLUMNS,
+    Statement,
+    Values,
+    migrations,
+    typed,
+)
+from chillflow.connectors.retrying import Retrying
 from chillflow.errors import DatabaseError, DatabaseUnavailableError, MissingTableError, SettingsError
-from chillflow.model.table_rows import MONEY, TABLES, ZONE_WINDOW, Rows, Table
+from chillflow.model.table_rows import MONEY, TABLES, ZONE_WINDOW, Row, Rows, Table
 from chillflow.model.trips import DERIVED_FIELDS
 from chillflow.model.zones import zones
-from chillflow.production.splitting import TripRow
+from chillflow.telemetry.clocks import Clocks
 from chillflow.telemetry.logs import get_logger
 
 __all__ = ["PostgresDatabase", "PostgresReader"]
@@ -26,58 +34,65 @@ __all__ = ["PostgresDatabase", "PostgresReader"]
 _LOCK = 0x63686C66  # "chlf": one migration at a time
 _STATEMENT_TIMEOUT = timedelta(minutes=2)
 _SLEEP_TIMEOUT = timedelta(seconds=10)
-"""A writer that falls asleep in a transaction (SIGSTOP, a paused container) is let go of: others wait for its rows."""
-_LOST: dict[str, Any] = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}
-"""A connection that is gone without a word is known to be after 30 s, on both sides: the other one's session may
-hold locks for which the next waits."""
+"""The server drops a writer that sleeps in a transaction (SIGSTOP, a paused container): others wait for its locks."""
+
+
+class _Keepalives(TypedDict):
+    keepalives_idle: int
+    keepalives_interval: int
+    keepalives_count: int
+
+
+_LOST = _Keepalives(keepalives_idle=15, keepalives_interval=5, keepalives_count=3)
+"""Both sides detect a dead connection within 30 s: its session may hold locks that the next one waits for."""
 _log = get_logger("chillflow.postgres")
 
 T = TypeVar("T")
 
-
 _JSON = ("extra_columns", "missing", "known")
-"""Columns that are JSON in their tables."""
+"""JSON columns."""
 _TYPES = {
     **dict.fromkeys((*MONEY, "trip_distance", *DERIVED_FIELDS), "float8"),
     **dict.fromkeys(("trip_key", "service", "store_and_fwd_flag", "source", *_JSON), "text"),
     **dict.fromkeys(("completed", "final"), "bool"),
 }
-"""As what columns arrive, where not as times or int8. Rows are sent in binary form: 1.3 µs a trip, where text costs 9.
-So money arrives as a float, to be a number of the table's own when it goes there: exact below 10^13 dollars.
-"""
+"""Types in which columns are copied, where not as times or int8. Rows are sent in binary format: 1.3 µs a trip, where
+text takes 9. So money is copied as a float and cast to `numeric` by the insert: exact below 10^13 dollars."""
 
 
 class _Statements(NamedTuple):
-    """How rows go into a table."""
+    """The statements that write rows to a table."""
 
-    arrive: str
-    """Makes a table for them to arrive in."""
+    create: str
+    """Creates the temporary table for incoming rows."""
     copy: str
     types: list[str]
-    """As what they are copied."""
+    """Column types of the copy."""
     insert: str
-    """From there into the table."""
+    """Upserts from the temporary table."""
 
 
 def _statements(table: Table) -> _Statements:
-    """In the order of the key: two writers of the same rows cannot wait for each other in a circle."""
+    """Statements that lock rows in the order of the key, so that two writers of the same rows cannot deadlock."""
     key, names = ", ".join(table.key), ", ".join(table.columns)
-    arriving, target = f"incoming_{table.name}", f"{table.schema}.{table.name}"
+    incoming, target = f"incoming_{table.name}", f"{table.schema}.{table.name}"
     types = ["timestamptz" if name in table.times else _TYPES.get(name, "int8") for name in table.columns]
-    arrived = ", ".join(f"{name}::jsonb" if name in _JSON else name for name in table.columns)
+    selected = ", ".join(f"{name}::jsonb" if name in _JSON else name for name in table.columns)
     changed = ", ".join(f"{name} = excluded.{name}" for name in table.columns[len(table.key) :])
     there, newer = (", ".join(f"{row}.{name}" for name in table.guard) for row in (target, "excluded"))
     return _Statements(
-        f"create temporary table if not exists {arriving}"
+        f"create temporary table if not exists {incoming}"
         f" ({', '.join(map(' '.join, zip(table.columns, types, strict=True)))}) on commit delete rows",
-        f"copy {arriving} ({names}) from stdin (format binary)",
+        f"copy {incoming} ({names}) from stdin (format binary)",
         types,
-        f"insert into {target} ({names}) select {arrived} from {arriving} order by {key}"  # noqa: S608 - our own names
+        f"insert into {target} ({names}) select {selected} from {incoming} order by {key}"  # noqa: S608 - our own names
         f" on conflict ({key}) do update set {changed}, updated_at = now() where ({there}) < ({newer})",
     )
 
 
 _STATEMENTS = {table: _statements(table) for table in TABLES}
+_READ = [f"{name}::{_TYPES[name]}" if name in (*MONEY, "extra_columns") else name for name in TRIP_COLUMNS]
+"""Columns of a trip as they are read: numerics as floats, JSON as text."""
 _RETIRED = "from mart.zone_window where window_end <= %s"
 
 
@@ -122,7 +137,7 @@ class _PostgresSession:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Raise psycopg's errors as ours, in one line without the URL: it holds the password."""
+        """Raise psycopg's errors as ours, in one line without the URL, which holds the password."""
         try:
             yield
         except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
@@ -168,11 +183,13 @@ class PostgresDatabase(_PostgresSession):
         timeout: timedelta,
         outage_limit: timedelta = timedelta(minutes=2),
         on_delivery_error: Callable[[], None] = lambda: None,
+        clocks: Clocks = Clocks(),
     ) -> None:
-        """`on_delivery_error` is called at each error while writing that is tried again."""
+        """`on_delivery_error` is called for each error while writing that is retried."""
         super().__init__(url, timeout)
         self._outage_limit = outage_limit
-        self._note_error = on_delivery_error
+        self._on_delivery_error = on_delivery_error
+        self._clocks = clocks
 
     def migrate(self) -> list[str]:
         with self._errors(), self._connected().transaction():
@@ -228,29 +245,27 @@ class PostgresDatabase(_PostgresSession):
                 self._connected().execute(sql.SQL(f"select 1 from {table.schema}.{table.name} limit 1"))  # noqa: S608 - our own names
 
     def upsert(self, rows: Rows) -> None:
-        self._patiently(lambda: self._upsert(rows))
+        self._retried(lambda: self._upsert(rows))
 
     def retire_windows(self, before: datetime) -> int:
-        return self._patiently(lambda: self._retire_windows(before))
+        return self._retried(lambda: self._retire_windows(before))
 
-    def _patiently(self, write: Callable[[], T]) -> T:
-        """Write in one transaction. A server that goes away is waited for: written twice is written once."""
-        start = time.monotonic()
-        tries, pause = 0, 0.1
+    def _retried(self, write: Callable[[], T]) -> T:
+        """Write in one transaction, repeated while the server is away: the writes are idempotent."""
+        retrying = Retrying(pause=0.1, longest=5.0, clocks=self._clocks)
         while True:
             try:
                 done = write()
-                if tries:
-                    _log.warning("Postgres is back", seconds=round(time.monotonic() - start, 1), tries=tries)
+                if retrying.count:
+                    _log.warning("Postgres is back", seconds=round(retrying.seconds, 1), tries=retrying.count)
                 return done
             except DatabaseError as error:
-                if not self._is_lost() or time.monotonic() - start > self._outage_limit.total_seconds():
+                if not self._is_lost() or retrying.expired(self._outage_limit.total_seconds()):
                     raise
-                self._note_error()
+                self._on_delivery_error()
                 _log.warning("Postgres is away, trying again", error=str(error))
                 self._connection = None
-            time.sleep(pause)
-            tries, pause = tries + 1, min(2 * pause, 5.0)
+            retrying.pause()
 
     def _is_lost(self) -> bool:
         return self._connection is None or self._connection.closed
@@ -258,21 +273,21 @@ class PostgresDatabase(_PostgresSession):
     def _upsert(self, rows: Rows) -> None:
         with self._errors(), self._connected().transaction():
             connection = self._connected()
-            tables = sorted(rows, key=TABLES.index)  # the order of locks, as that of the keys
+            tables = sorted(rows, key=TABLES.index)  # locks in one order, as by key
             for table in tables:
                 statements = _STATEMENTS[table]
-                connection.execute(sql.SQL(statements.arrive))
+                connection.execute(sql.SQL(statements.create))
                 with connection.cursor() as cursor, cursor.copy(sql.SQL(statements.copy)) as copy:
                     copy.set_types(statements.types)
                     for row in rows[table]:
                         copy.write_row(row)
-            for table in tables:  # from here on there are locks, and the server does not wait for us within a statement
+            for table in tables:  # locks are held from here on, and only while the server executes
                 connection.execute(sql.SQL(_STATEMENTS[table].insert))
 
     def _retire_windows(self, before: datetime) -> int:
         with self._errors(), self._connected().transaction():
             connection = self._connected()
-            # locked in the order of the key first, as an upsert locks them
+            # lock in the order of the key first, as an upsert does
             connection.execute(
                 f"select count(*) from (select {_RETIRED} order by {', '.join(ZONE_WINDOW.key)} for update) as locked",  # noqa: S608 - our own names
                 [before],
@@ -281,8 +296,9 @@ class PostgresDatabase(_PostgresSession):
 
     def trips(
         self, *, trip_key: str | None, since: datetime | None, until: datetime | None, limit: int | None
-    ) -> Iterator[TripRow]:
-        names = sql.SQL(", ").join(map(sql.Identifier, SELECTED))
+    ) -> Iterator[list[Row]]:
+        names = sql.SQL(", ").join(map(sql.Identifier, TRIP_COLUMNS))
+        read = sql.SQL(", ").join(map(sql.SQL, _READ))
         query = sql.SQL(
             """
             select {} from (
@@ -290,16 +306,16 @@ class PostgresDatabase(_PostgresSession):
                 where (%(key)s::text is null or trip_key = %(key)s)
                   and (%(since)s::timestamptz is null or pickup_ts >= %(since)s)
                   and (%(until)s::timestamptz is null or pickup_ts < %(until)s)
-                order by pickup_ts, trip_key limit %(limit)s
+                {}
             ) as trip order by least(pickup_ts, dropoff_ts), trip_key
             """
-        ).format(names, names)
+        ).format(read, names, sql.SQL("" if limit is None else "order by pickup_ts, trip_key limit %(limit)s"))
         values = {"key": trip_key, "since": since, "until": until, "limit": limit}
         with self._errors(), self._connected().cursor("replay") as cursor:
             self._connected().execute("set local idle_in_transaction_session_timeout = 0")  # a replay may be slow
-            cursor.itersize = 10_000
-            for row in cursor.execute(query, values):
-                yield trip_row(row)
+            cursor.execute(query, values)
+            while rows := cursor.fetchmany(READ_ROWS):
+                yield rows
 
     def count(self) -> int:
         with self._errors():
@@ -309,7 +325,7 @@ class PostgresDatabase(_PostgresSession):
 
 
 def _checked(url: str) -> str:
-    """The URL, if it can be read. What is wrong with one that cannot is not shown: it may be the password."""
+    """The URL, if it can be parsed. The error of one that cannot is not shown: it may contain the password."""
     try:
         read = conninfo_to_dict(url)
         if "@" not in str(read.get("host", "")) and str(read.get("port", "0")).replace(",", "").isdigit():

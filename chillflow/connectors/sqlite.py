@@ -1,4 +1,4 @@
-"""SQLite in Postgres' place where there is no server: the same tables, named with a prefix for their schema."""
+"""SQLite instead of Postgres, without a server: the same tables, with the schema as a prefix of the name."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
-from chillflow.connectors.database import ASSEMBLED, SELECTED, Statement, Values, migrations, trip_row, typed
+from chillflow.connectors.database import (
+    ASSEMBLED,
+    READ_ROWS,
+    TRIP_COLUMNS,
+    Statement,
+    Values,
+    migrations,
+    typed,
+)
 from chillflow.errors import DatabaseError, MissingTableError
-from chillflow.model.codec import decode_value
 from chillflow.model.table_rows import TABLES, Row, Rows, Table
 from chillflow.model.zones import zones
-from chillflow.production.splitting import TripRow
 
 __all__ = ["SqliteDatabase", "SqliteReader"]
 
@@ -38,16 +44,16 @@ def _name(table: Table) -> str:
 
 _UPSERT = {table: _upsert(table) for table in TABLES}
 _TIMES = {table: tuple(map(table.columns.index, table.times)) for table in TABLES}
-"""Positions of the times in a row."""
+"""Positions of the time columns in a row."""
 _HOUR = re.compile(r"date_trunc\('hour', ([\w.]+) at time zone 'UTC'\) at time zone 'UTC'")
-"""The hour of a time, in Postgres."""
+"""The hour of a time in Postgres' SQL."""
 _SCHEMA = re.compile(r"\b(stg|mart|dim)\.")
 
 T = TypeVar("T")
 
 
 class _SqliteSession:
-    """One connection to a file, opened at the first use. Times are UTC text of fixed width: it sorts like they do."""
+    """One connection to a file, opened at the first use. Times are UTC text of fixed width, so they sort as text."""
 
     def __init__(self, path: Path, timeout: timedelta) -> None:
         """`timeout` is for waiting until another connection has written."""
@@ -126,7 +132,7 @@ class SqliteDatabase(_SqliteSession):
         return [step.name for step in missing]
 
     def applied(self) -> set[int]:
-        if not self._path.exists():  # to connect would make it
+        if not self._path.exists():  # connecting would create it
             return set()
         with self._errors():
             return self._applied(self._connected())
@@ -169,29 +175,27 @@ class SqliteDatabase(_SqliteSession):
 
     def trips(
         self, *, trip_key: str | None, since: datetime | None, until: datetime | None, limit: int | None
-    ) -> Iterator[TripRow]:
-        names = ", ".join(SELECTED)
+    ) -> Iterator[list[Row]]:
+        names = ", ".join(TRIP_COLUMNS)
+        oldest = "" if limit is None else "order by pickup_ts, trip_key limit :limit"
         query = f"""
             select {names} from (
                 select {names} from stg_complete_trip
                 where (:key is null or trip_key = :key)
                   and (:since is null or pickup_ts >= :since) and (:until is null or pickup_ts < :until)
-                order by pickup_ts, trip_key limit :limit
+                {oldest}
             ) order by min(pickup_ts, dropoff_ts), trip_key
         """  # noqa: S608 - our own names
         values = {
             "key": trip_key,
             "since": since and _text(since),
             "until": until and _text(until),
-            "limit": -1 if limit is None else limit,
+            "limit": limit,
         }
-        pickup, dropoff, extra = (SELECTED.index(name) for name in ("pickup_ts", "dropoff_ts", "extra_columns"))
         with self._errors():
-            for found in self._connected().execute(query, values):
-                row = list(found)
-                row[pickup], row[dropoff] = (datetime.fromisoformat(row[at]) for at in (pickup, dropoff))
-                row[extra] = row[extra] and decode_value(row[extra])
-                yield trip_row(row)
+            cursor = self._connected().execute(query, values)
+            while rows := cursor.fetchmany(READ_ROWS):
+                yield rows
 
     def count(self) -> int:
         with self._errors():
@@ -215,7 +219,7 @@ def _for_sqlite(statement: Statement) -> str:
 
 
 def _translated(script: str) -> Iterator[str]:
-    """The statements of a migration, with `schema.table` as `schema_table` and hours cut out of the text of times."""
+    """The statements of a migration, with `schema.table` as `schema_table` and hours cut from the text of times."""
     script = _HOUR.sub(r"(substr(\1, 1, 13) || ':00:00.000000+00:00')", script)
     for statement in _SCHEMA.sub(r"\1_", script).split(";\n"):
         if statement.strip() and "create schema" not in statement:
