@@ -25,7 +25,7 @@ from chillflow.model.events import (
 from chillflow.model.messages import Message
 from chillflow.model.trips import CompleteTrip, milliseconds
 from chillflow.production.replay import RejectedRow, Replayed, dead_letters
-from chillflow.production.splitting import Events, Leg, encode_events, split
+from chillflow.production.splitting import Events, PlacedEvent, encode_events, split
 
 BEGINNING = datetime(2024, 1, 1, 12, tzinfo=UTC)
 ONE_MINUTE_LATER = BEGINNING + timedelta(minutes=1)
@@ -151,7 +151,7 @@ def messages(replayed: Iterable[Replayed]) -> list[Message]:
     """The messages of replayed rows: dead letters to `dlq` first, then events to `events`."""
     items = [*replayed]
     letters = dead_letters([item for item in items if isinstance(item, RejectedRow)], "dlq")
-    events = Events.of([item for item in items if isinstance(item, Leg)])
+    events = Events.of([item for item in items if isinstance(item, PlacedEvent)])
     return [*letters, *encode_events(events, "events")]
 
 
