@@ -15,7 +15,7 @@ from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
 from chillflow import operators as cf_op
-from chillflow.assembly import account
+from chillflow.assembly import account, state_codec
 from chillflow.assembly.account import difference, read_account
 from chillflow.assembly.live_windows import live_windows
 from chillflow.assembly.results import Outputs
@@ -108,9 +108,9 @@ def build(
         assembly.assemble,
         assembly.expire,
         decode=decode_keyed,
-        dump=assembly.dump,
-        load=assembly.load,
-        forgets=assembly.forgets,
+        dump=state_codec.dump,
+        load=state_codec.load,
+        forgets=state_codec.forgets,
         shortcut=assembly.shortcut,
         decode_all=decode_all,
         close=assembly.close if run.close_all else None,

@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 
-from chillflow.assembly.rules import ACCOUNT, Assembly, Result, TripState
+from chillflow.assembly.rules import Assembly
+from chillflow.assembly.tallies import ACCOUNT
+from chillflow.assembly.trip_state import Result, TripState
 from chillflow.keyed.outcomes import Outcome
 from chillflow.keyed.watermark import NO_WATERMARK
 from chillflow.model.events import TripEvent

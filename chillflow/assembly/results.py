@@ -7,9 +7,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-import msgspec
-
-from chillflow.assembly.rules import Result
+from chillflow.assembly.trip_state import Result
 from chillflow.assembly.windows import Window, group_of_unit, to_time
 from chillflow.keyed.batches import Record
 from chillflow.keyed.outcomes import DeadRecord as DeadRecord
@@ -18,6 +16,7 @@ from chillflow.keyed.timed import made_of
 from chillflow.model.codec import encode_value, time_text
 from chillflow.model.measures import Change, ZoneWindowStruct
 from chillflow.model.messages import Message, dead_letter
+from chillflow.model.structs import as_dict
 from chillflow.model.table_rows import (
     COMPLETE_TRIP,
     INCOMPLETE_TRIP,
@@ -165,7 +164,7 @@ class Outputs:
 
     def _incomplete(self, result: Result) -> Message:
         trip = result.trip
-        fields = {name: value for name, value in msgspec.structs.asdict(trip).items() if value is not None}
+        fields = {name: value for name, value in as_dict(trip).items() if value is not None}
         times: Iterable[datetime] = (fields[name] for name in ("dropoff_ts", "pickup_ts") if name in fields)
         value = encode_value({**fields, "missing": result.missing})
         return Message(self._topics.incomplete, trip.trip_key.encode(), value, next(map(milliseconds, times), None))

@@ -15,18 +15,19 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from chillflow.assembly.account import difference
-from chillflow.assembly.rules import ACCOUNT, Result
+from chillflow.assembly.tallies import ACCOUNT
+from chillflow.assembly.trip_state import Result
 from chillflow.keyed.batches import Record
 from chillflow.keyed.outcomes import Decided
 from chillflow.keyed.watermark import NO_WATERMARK
 from chillflow.model.codec import encode
 from chillflow.model.events import EVENT_TYPES, TripEvent
+from chillflow.model.structs import as_dict
 from chillflow.model.trips import CompleteTrip, derived, milliseconds
 from chillflow.production.splitting import split
 from tests.unit.vocabulary import (
@@ -179,7 +180,7 @@ def said(key: str, revision: int, known: dict[str, TripEvent]) -> Said:
 
 def told(result: Result) -> Said:
     """The same of a result."""
-    fields = {name: value for name, value in msgspec.structs.asdict(result.trip).items() if value is not None}
+    fields = {name: value for name, value in as_dict(result.trip).items() if value is not None}
     return fields | {"missing": result.missing}
 
 

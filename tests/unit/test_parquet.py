@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from chillflow.assembly import state_codec
 from chillflow.assembly.rules import Assembly
 from chillflow.errors import InputError
 from chillflow.keyed.batches import Record
@@ -167,7 +168,9 @@ def assembled(path: Path) -> pl.DataFrame:
     """The trips of a file, split into events and put together again."""
     rules: Assembly = assembly()
     screen = Screen(datetime(2030, 1, 1, tzinfo=UTC), timedelta(hours=1), timedelta(days=8))
-    group = KeyGroup(KeyedLogic(rules.assemble, rules.expire, lambda key, value: decode(value), rules.dump, rules.load))
+    group = KeyGroup(
+        KeyedLogic(rules.assemble, rules.expire, lambda key, value: decode(value), state_codec.dump, state_codec.load)
+    )
     sent = messages(replay(ParquetTrips(path, NEW_YORK), screen, origin=str(path)))
     assert {message.topic for message in sent} == {"events"}
     timestamps = [message.timestamp or 0 for message in sent]

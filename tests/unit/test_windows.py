@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chillflow.assembly.rules import COMPLETE, COUNTED, FIXED, LEFT_OUT, Assembly
+from chillflow.assembly.rules import Assembly
+from chillflow.assembly.trip_state import COMPLETE, COUNTED, EXCLUDED, FIXED
 from chillflow.assembly.windows import ShardDay, Terms, WatermarkUpdate, Window, WindowClock, WindowShard, spread
 from chillflow.errors import RecoveryError
 from chillflow.keyed.batches import PartitionProgress
@@ -258,7 +259,7 @@ def test_a_trip_that_comes_too_late_for_its_window_is_left_out_and_counted() -> 
     on_time, late = DROPOFF + HORIZON, DROPOFF + HORIZON + 1
     state, _ = corrected(None, *five()[:4], watermark=NOW)
     state, outcome = corrected(state, end_event(), watermark=late)
-    assert (state.status, state.counted) == (COMPLETE, LEFT_OUT)
+    assert (state.status, state.counted) == (COMPLETE, EXCLUDED)
     assert ("left_out_trips", 1) in outcome.tally
     again = end_event(event_version=1, dropoff_ts=TEN_MINUTES_LATER + timedelta(days=1))
     state, outcome = corrected(state, again, watermark=late)  # corrected, it is in time
