@@ -1,13 +1,15 @@
-"""What is counted of trips in windows: additive figures, all integers, so that sums do not depend on order. Pure.
+"""The measures of windows: sums over trips, all integers, so that they do not depend on the order of trips. Pure.
 
-Means, the city, the busiest zones are views over them (`mart.*`).
+A measure is declared once, as a field of `ZoneWindow`: its name, what a trip adds to it, its unit and its description.
+All else here follows from the declarations. Means, the city and the busiest zones are views over them (`mart.*`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Protocol, TypeAlias
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,37 +18,30 @@ from chillflow.model.trips import Int, TripValues, UtcTime, milliseconds
 
 __all__ = [
     "MEASURES",
+    "MONEY_MEASURES",
     "Change",
+    "Measure",
     "WindowValues",
     "ZoneWindow",
     "ZoneWindowStruct",
+    "add_to",
     "change_of",
+    "dollars",
     "taken_out",
 ]
 
-MEASURES = (
-    "trips",
-    "timed_trips",
-    "card_trips",
-    "cash_trips",
-    "total_amount",
-    "fare_amount",
-    "tip_amount",
-    "distance_m",
-    "duration_s",
-)
-"""The figures of a window, in their order everywhere; money is in cents. Each begins at 0, is added to by a trip,
-and merged by addition."""
-
 Change: TypeAlias = tuple[int, ...]
-"""What a trip changes: its pickup zone, its drop-off in ms, then a number for each of MEASURES."""
+"""What a trip adds to the windows: its pickup zone, its drop-off in ms, then a number for each of MEASURES."""
 
-_CARD, _CASH = 1, 2  # TLC's payment types
-_DOLLARS = 10**8 - 0.005
-"""What `numeric(10, 2)` holds."""
-_KILOMETRES = 10**6
-_LAST = datetime.max.replace(tzinfo=UTC) - timedelta(days=2)
-"""A later window would end after the last time there is."""
+
+@dataclass(frozen=True)
+class Measure:
+    """Marks a field of `ZoneWindow` as a measure. A window begins at 0, and windows are merged by addition."""
+
+    value: str
+    """What a trip adds, as an expression over `trip` (`TripValues`) that gives an int."""
+    unit: Literal["plain", "cents"] = "plain"
+    """The unit of the sum; cents are published as dollars."""
 
 
 class ZoneWindow(BaseModel):
@@ -60,15 +55,21 @@ class ZoneWindow(BaseModel):
     window_start: UtcTime
     window_end: UtcTime
     window_minutes: int
-    trips: int
-    timed_trips: int = Field(description="trips whose drop-off is after their pickup")
-    card_trips: int
-    cash_trips: int
-    total_amount: float
-    fare_amount: float
-    tip_amount: float
-    distance_m: int = Field(description="of timed trips")
-    duration_s: int = Field(description="of timed trips")
+    trips: Annotated[int, Measure("1")]
+    timed_trips: Annotated[int, Measure("0 if trip.duration_min is None else 1")] = Field(
+        description="trips whose drop-off is after their pickup"
+    )
+    card_trips: Annotated[int, Measure("1 if trip.payment_type == CARD else 0")]
+    cash_trips: Annotated[int, Measure("1 if trip.payment_type == CASH else 0")]
+    total_amount: Annotated[float, Measure("cents(trip.total_amount or 0.0)", "cents")]
+    fare_amount: Annotated[float, Measure("cents(trip.fare_amount or 0.0)", "cents")]
+    tip_amount: Annotated[float, Measure("cents(trip.tip_amount or 0.0)", "cents")]
+    distance_m: Annotated[
+        int, Measure("0 if trip.duration_min is None else round((trip.distance_km or 0.0) * 1000)")
+    ] = Field(description="of timed trips")
+    duration_s: Annotated[int, Measure("0 if trip.duration_min is None else round(trip.duration_min * 60)")] = Field(
+        description="of timed trips"
+    )
     final: bool = Field(description="whether stream time has passed the end; a late trip still changes a final window")
     changes: int = Field(description="how many changes it has taken in: of two messages the one with more is newer")
 
@@ -94,48 +95,91 @@ class WindowValues(Protocol):
 
 
 ZoneWindowStruct: StructClass[WindowValues] = derive(ZoneWindow)
+_DECLARED = {
+    name: mark
+    for name, field in ZoneWindow.model_fields.items()
+    for mark in field.metadata
+    if isinstance(mark, Measure)
+}
+MEASURES = tuple(_DECLARED)
+"""The measures of a window in their order everywhere: in changes, in the state of windows and in `mart.zone_window`."""
+MONEY_MEASURES = tuple(name for name, measure in _DECLARED.items() if measure.unit == "cents")
+"""Those summed in cents and published in dollars."""
 
-
-def change_of(trip: TripValues) -> Change | None:
-    """What a trip (a CompleteTrip or its struct) adds to the windows of its zone.
-
-    None if its figures make no sense in a sum: money that no table could hold, a distance that is not of this earth.
-    """
-    total, fare, tip = trip.total_amount or 0.0, trip.fare_amount or 0.0, trip.tip_amount or 0.0
-    kilometres, minutes, kind = trip.distance_km or 0.0, trip.duration_min, trip.payment_type
-    if not (
-        -_DOLLARS < total < _DOLLARS
-        and -_DOLLARS < fare < _DOLLARS
-        and -_DOLLARS < tip < _DOLLARS
-        and kilometres < _KILOMETRES
-        and trip.dropoff_ts < _LAST
-    ):
-        return None
-    return (
-        trip.pu_zone_id,
-        milliseconds(trip.dropoff_ts),
-        1,
-        0 if minutes is None else 1,
-        1 if kind == _CARD else 0,
-        1 if kind == _CASH else 0,
-        _cents(total),
-        _cents(fare),
-        _cents(tip),
-        0 if minutes is None else round(kilometres * 1000),
-        0 if minutes is None else round(minutes * 60),
-    )
-
-
-def taken_out(change: Sequence[int]) -> Change:
-    """The change that undoes this one."""
-    return (change[0], change[1], *(-figure for figure in change[2:]))
+_DOLLARS = 10**8 - 0.005
+"""What `numeric(10, 2)` holds."""
+_KILOMETRES = 10**6
+_LAST = datetime.max.replace(tzinfo=UTC) - timedelta(days=2)
+"""A later window would end after the last time there is."""
 
 
 def _cents(dollars: float) -> int:
-    """To the cent as the tables round it: half to even on the exact binary value.
+    """Cents as the tables round them: half to even on the exact binary value. Raises OverflowError.
 
-    What is all but a whole number of cents, as fares are, is quickly rounded; the exact way takes four times as long.
+    Fares are all but whole cents and rounded at once; the exact way takes four times as long.
     """
+    if not -_DOLLARS < dollars < _DOLLARS:
+        raise OverflowError
     cents = dollars * 100
     nearest = round(cents)
     return nearest if -1e-4 < cents - nearest < 1e-4 else round(round(dollars, 2) * 100)
+
+
+_USED = {"CARD": 1, "CASH": 2, "cents": _cents, "milliseconds": milliseconds}
+"""What the generated code uses; 1 and 2 are TLC's payment types."""
+
+
+class Compiled(NamedTuple):
+    """Functions over all measures, as one would write them by hand."""
+
+    change: Callable[[TripValues], Change]
+    """The change of a trip. Raises OverflowError for money that no table can hold."""
+    add_to: Callable[[list[int], Change], None]
+    """Add a change to the sums of a window, the first items of the list."""
+    dollars: Callable[[Sequence[int]], tuple[float, ...]]
+    """The sums of a window as `ZoneWindow` has them, with dollars instead of cents."""
+
+
+def compiled(measures: Mapping[str, Measure]) -> Compiled:
+    """The functions for these measures.
+
+    Their code is generated, because loops over the measures take longer: a change 1.7 µs instead of 1.0, adding it to
+    a window 0.9 µs instead of 0.4, the dollars of a window 0.5 µs instead of 0.1.
+    """
+    names = "".join(f"{name}, " for name in measures)
+    source = f"""
+def change(trip):
+    return trip.pu_zone_id, milliseconds(trip.dropoff_ts), {", ".join(each.value for each in measures.values())}
+
+def add_to(sums, change):
+    _, _, {names} = change
+    {"; ".join(f"sums[{place}] += {name}" for place, name in enumerate(measures))}
+
+def dollars(sums):
+    {names} = sums
+    return {"".join(f"{name} / 100, " if each.unit == "cents" else f"{name}, " for name, each in measures.items())}
+"""
+    scope: dict[str, Callable[..., Any]] = {}
+    exec(source, _USED, scope)  # noqa: S102 - our own declarations
+    return Compiled(**scope)
+
+
+_change, add_to, dollars = compiled(_DECLARED)
+
+
+def change_of(trip: TripValues) -> Change | None:
+    """What a trip adds to the windows of its zone.
+
+    None if a value makes no sense in a sum: money that no table could hold, a distance that is not of this earth.
+    """
+    if trip.dropoff_ts >= _LAST or (trip.distance_km or 0.0) >= _KILOMETRES:
+        return None
+    try:
+        return _change(trip)
+    except OverflowError:
+        return None
+
+
+def taken_out(change: Change) -> Change:
+    """The change that undoes this one."""
+    return (change[0], change[1], *(-measure for measure in change[2:]))
