@@ -137,7 +137,7 @@ def test_windows(benchmark: BenchmarkFixture, results: list[Any]) -> None:
 
     def work(units: dict[str, WindowShard]) -> None:
         for day, some in spread(change for each in results if (change := change_of(each.trip))).items():
-            units.setdefault(day.unit, WindowShard(terms)).add(some)
+            units.setdefault(day.shard, WindowShard(terms)).add(some)
 
     timed(benchmark, work, dict)
 

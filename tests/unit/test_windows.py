@@ -47,7 +47,7 @@ def change(zone: int = 132, time: int = NOW, cents: int = 1830) -> Change:
 
 
 def shown(windows: list[Window]) -> dict[tuple[int, int, int], tuple[Any, ...]]:
-    return {(each.zone_id, each.length, each.start): (*each.figures, each.changes, each.final) for each in windows}
+    return {(each.zone_id, each.length, each.start): (*each.measures, each.changes, each.final) for each in windows}
 
 
 def test_a_trip_is_in_one_window_of_each_length() -> None:
@@ -96,7 +96,7 @@ def test_what_goes_in_can_be_taken_out_again(some: list[Any]) -> None:
     changes = [change for one in some if (change := change_of(one)) is not None]
     unit.add(changes)
     unit.add(map(taken_out, reversed(changes)))
-    assert all(not any(window.figures) for window in unit.take())
+    assert all(not any(window.measures) for window in unit.take())
 
 
 CHANGES = st.lists(
@@ -117,12 +117,12 @@ def test_units_hold_the_sums_in_any_order_through_any_restart(changes: list[Chan
     last: dict[tuple[int, int, int], tuple[Any, ...]] = {}
     for one in changes:
         for day, some in spread([one]).items():
-            unit = units.setdefault(day.unit, WindowShard(TERMS))
+            unit = units.setdefault(day.shard, WindowShard(TERMS))
             unit.add(some)
             if chance.random() < 0.3:
                 last |= shown(unit.take())
             if chance.random() < 0.3:
-                units[day.unit] = WindowShard(TERMS, pickle.loads(pickle.dumps(unit.snapshot())))
+                units[day.shard] = WindowShard(TERMS, pickle.loads(pickle.dumps(unit.snapshot())))
     for unit in units.values():
         last |= shown(unit.take())
     assert last == {key: (*(cell[name] for name in MEASURES), cell["changes"], False) for key, cell in expected.items()}
@@ -159,7 +159,7 @@ def test_a_window_is_forgotten_when_nothing_can_change_it_but_first_it_is_sent()
 
 def test_days_that_share_a_name_are_kept_apart() -> None:
     (first,), (second,) = spread([change()]), spread([change(time=NOW + 64 * DAY)])
-    assert first.unit == second.unit
+    assert first.shard == second.shard
     unit = WindowShard(TERMS)
     unit.add([change(), change(time=NOW + 64 * DAY)])
     assert len(unit.take()) == 4
@@ -174,31 +174,31 @@ def test_the_clock_goes_by_the_slowest_partition_and_tells_whom_it_concerns() ->
     clock = WindowClock(TERMS)
     for day in DAYS:
         clock.register(day)
-    clock.hear(PartitionProgress("0", MIDNIGHT + 2 * HOUR, False))
-    clock.hear(PartitionProgress("1", NO_WATERMARK, False))
-    assert clock.tell() == {}
-    clock.hear(PartitionProgress("1", MIDNIGHT + HOUR, False))
+    clock.receive(PartitionProgress("0", MIDNIGHT + 2 * HOUR, False))
+    clock.receive(PartitionProgress("1", NO_WATERMARK, False))
+    assert clock.updates() == {}
+    clock.receive(PartitionProgress("1", MIDNIGHT + HOUR, False))
     time = WatermarkUpdate(MIDNIGHT + HOUR, MIDNIGHT + HOUR)
-    assert clock.tell() == {"00/00": time, "00/01": time}
-    assert clock.tell() == {}
-    clock.hear(PartitionProgress("1", MIDNIGHT + HOUR + MINUTE, False))  # no window ends in between
-    assert clock.tell() == {}
+    assert clock.updates() == {"00/00": time, "00/01": time}
+    assert clock.updates() == {}
+    clock.receive(PartitionProgress("1", MIDNIGHT + HOUR + MINUTE, False))  # no window ends in between
+    assert clock.updates() == {}
 
 
 def test_a_silent_partition_keeps_no_window_from_being_final_but_from_being_forgotten() -> None:
     clock = WindowClock(TERMS)
     clock.register(DAYS[0])
-    clock.hear(PartitionProgress("0", MIDNIGHT + 100 * DAY, False))
-    clock.hear(PartitionProgress("1", MIDNIGHT, True))
-    assert clock.tell() == {"00/00": WatermarkUpdate(MIDNIGHT + 100 * DAY, MIDNIGHT)}
-    clock.hear(PartitionProgress("1", MIDNIGHT, False))
+    clock.receive(PartitionProgress("0", MIDNIGHT + 100 * DAY, False))
+    clock.receive(PartitionProgress("1", MIDNIGHT, True))
+    assert clock.updates() == {"00/00": WatermarkUpdate(MIDNIGHT + 100 * DAY, MIDNIGHT)}
+    clock.receive(PartitionProgress("1", MIDNIGHT, False))
     assert clock.now() == WatermarkUpdate(MIDNIGHT + 100 * DAY, MIDNIGHT)  # what was final stays so
-    clock.hear(PartitionProgress("1", MIDNIGHT + 99 * DAY, False))
-    assert clock.tell() == {"00/00": WatermarkUpdate(MIDNIGHT + 100 * DAY, MIDNIGHT + 99 * DAY)}
-    assert clock.snapshot()["told"] == {}
+    clock.receive(PartitionProgress("1", MIDNIGHT + 99 * DAY, False))
+    assert clock.updates() == {"00/00": WatermarkUpdate(MIDNIGHT + 100 * DAY, MIDNIGHT + 99 * DAY)}
+    assert clock.snapshot()["updated"] == {}
     both_silent = WindowClock(TERMS)
     for name, hours in ("0", 1), ("1", 2):
-        both_silent.hear(PartitionProgress(name, MIDNIGHT + hours * HOUR, True))
+        both_silent.receive(PartitionProgress(name, MIDNIGHT + hours * HOUR, True))
     assert both_silent.now().final == MIDNIGHT + 2 * HOUR
 
 
@@ -206,11 +206,11 @@ def test_the_clock_goes_on_from_its_snapshot() -> None:
     clock = WindowClock(TERMS)
     for day in DAYS:
         clock.register(day)
-    clock.hear(PartitionProgress("0", MIDNIGHT + 2 * HOUR, False))
-    clock.tell()
+    clock.receive(PartitionProgress("0", MIDNIGHT + 2 * HOUR, False))
+    clock.updates()
     again = WindowClock(TERMS, pickle.loads(pickle.dumps(clock.snapshot())))
     assert again.snapshot() == clock.snapshot()
-    assert again.tell() == {}
+    assert again.updates() == {}
 
 
 @pytest.mark.parametrize("make", [WindowShard, WindowClock])
