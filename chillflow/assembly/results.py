@@ -168,7 +168,7 @@ class Outputs:
         time: datetime | None = trip.dropoff_ts or trip.pickup_ts
         value = encode_value({**fields, "missing": result.missing})
         return Message(
-            self._topics.incomplete, trip.trip_key.encode(), value, next(map(milliseconds, filter(None, times)), None)
+            self._topics.incomplete, trip.trip_key.encode(), value, None if time is None else milliseconds(time)
         )
 
 

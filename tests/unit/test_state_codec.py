@@ -84,9 +84,7 @@ def states() -> list[TripState]:
     incomplete = [decode(encode(event)) for event in (exit_event(), payment_event())]
     return [
         TripState(None, OPEN, 0, [decode(encode(start_event())), None, None, None, None]),
-        TripState(
-            None, INCOMPLETE, 1, [None, decode(encode(exit_event())), None, decode(encode(payment_event())), None]
-        ),
+        TripState(None, INCOMPLETE, 1, [None, incomplete[0], None, incomplete[1], None]),
         complete,
     ]
 
