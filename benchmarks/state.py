@@ -40,7 +40,7 @@ def rules() -> Assembly:
     return Assembly(settings.trip_timeout, settings.correction_horizon, settings.incomplete_horizon)
 
 
-def group(snapshot: Any = None) -> KeyGroup[Any, Any]:
+def group(snapshot: Any = None) -> KeyGroup[Any, Any, Any]:
     """A key group of trips, as the dataflow has them."""
     assembly = rules()
     keyed = KeyedLogic(
@@ -49,9 +49,11 @@ def group(snapshot: Any = None) -> KeyGroup[Any, Any]:
         decode_keyed,
         state_codec.dump,
         state_codec.load,
-        state_codec.forgets,
+        state_codec.is_closed,
         assembly.shortcut,
         decode_all,
+        state_codec.SCHEMA,
+        state_codec.adapt,
     )
     return KeyGroup(keyed, snapshot, compress, decompress)
 

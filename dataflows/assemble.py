@@ -110,9 +110,11 @@ def build(
         decode=decode_keyed,
         dump=state_codec.dump,
         load=state_codec.load,
-        forgets=state_codec.forgets,
+        is_closed=state_codec.is_closed,
         shortcut=assembly.shortcut,
         decode_all=decode_all,
+        schema=state_codec.SCHEMA,
+        adapt=state_codec.adapt,
         close=assembly.close if run.close_all else None,
         on_snapshot=snapshot_bytes.labels("trips").inc,
     )

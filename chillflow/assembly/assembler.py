@@ -63,7 +63,7 @@ class TripAssembler:
         closed = [self._count(self._assembly.close(state)[1]) for state in self._states.values()]
         return [_incomplete(result) for result in closed if result]
 
-    def _count(self, outcome: Outcome | None) -> Result | None:
+    def _count(self, outcome: Outcome[Result] | None) -> Result | None:
         if outcome is None:
             return None
         for name, change in outcome.tally:

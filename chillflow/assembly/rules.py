@@ -45,12 +45,12 @@ from chillflow.model.trips import TripValues, derived, milliseconds
 
 __all__ = ["Assembly"]
 
-_LATE = Outcome((("late", 1),), late=True)
-_DUPLICATE = Outcome((("duplicates", 1),), unchanged=True)
-_SUPERSEDED = Outcome((("superseded", 1),), unchanged=True)
-_TAKES_OVER = Outcome((("superseded", 1),))
-_OPENED = Outcome(opened_tally(1))
-_JOINED = tuple(Outcome(joined_tally(status)) for status in (OPEN, INCOMPLETE, COMPLETE))
+_LATE: Outcome[Result] = Outcome((("late", 1),), late=True)
+_DUPLICATE: Outcome[Result] = Outcome((("duplicates", 1),), unchanged=True)
+_SUPERSEDED: Outcome[Result] = Outcome((("superseded", 1),), unchanged=True)
+_TAKES_OVER: Outcome[Result] = Outcome((("superseded", 1),))
+_OPENED: Outcome[Result] = Outcome(opened_tally(1))
+_JOINED: tuple[Outcome[Result], ...] = tuple(Outcome(joined_tally(status)) for status in (OPEN, INCOMPLETE, COMPLETE))
 _NOT_IN = (EXCLUDED, FIXED)
 _SHORTCUT_TYPES: tuple[Any, ...] = tuple(
     cls.struct for cls in (TripStartedEvent, ZoneExitedEvent, ZoneEnteredEvent, PaymentProcessedEvent, TripEndedEvent)
@@ -84,7 +84,7 @@ class Assembly:
 
     def assemble(
         self, state: TripState | None, event: DecodedEvent, watermark: int
-    ) -> tuple[TripState | None, Outcome]:
+    ) -> tuple[TripState | None, Outcome[Result]]:
         """Add one event, read at `watermark` (ms), to its trip.
 
         The timeout of a trip runs from the watermark at its first event, or from the event time if that is ahead: after
@@ -117,7 +117,7 @@ class Assembly:
 
     def _add_to_incomplete(
         self, state: TripState, kind: int, event: DecodedEvent, watermark: int, joined: int
-    ) -> tuple[TripState, Outcome]:
+    ) -> tuple[TripState, Outcome[Result]]:
         """Each event that counts makes a new revision of an incomplete trip."""
         was = incomplete_result(state)
         state.events[kind] = event
@@ -127,11 +127,11 @@ class Assembly:
         return state, Outcome(moved(INCOMPLETE, INCOMPLETE, state.size, joined), incomplete_result(state))
 
     @property
-    def shortcut(self) -> Callable[[Stretch[TripState], int], int] | None:
+    def shortcut(self) -> Callable[[Stretch[TripState, DecodedEvent, Result], int], int] | None:
         """The fast loop over runs of events; None if there are event types that it does not know."""
         return self._shortcut if _SHORTCUT_TYPES == STRUCTS else None
 
-    def _shortcut(self, stretch: Stretch[TripState], start: int) -> int:
+    def _shortcut(self, stretch: Stretch[TripState, DecodedEvent, Result], start: int) -> int:
         """Assemble events from `start` on in one loop; the position of the first event that does not fit.
 
         It takes trips as our own producers send them: both events of a pickup, then all three of a drop-off. So a key
@@ -210,7 +210,7 @@ class Assembly:
         stretch.count(moved(OPEN, COMPLETE, len(EVENT_CLASSES), len(EVENT_CLASSES) - PICKUP_EVENTS), completed)
         return at
 
-    def _completed(self, state: TripState, watermark: int, joined: int, was: Result | None = None) -> Outcome:
+    def _completed(self, state: TripState, watermark: int, joined: int, was: Result | None = None) -> Outcome[Result]:
         """Complete a trip, or make a new revision of a complete one.
 
         `joined` is the number of new events, `was` the last incomplete revision if there was one.
@@ -250,11 +250,11 @@ class Assembly:
         state.counted = COUNTED
         return (*out, new) if out else (new,)
 
-    def expire(self, state: TripState) -> tuple[TripState | None, Outcome | None]:
+    def expire(self, state: TripState) -> tuple[TripState | None, Outcome[Result] | None]:
         """End a trip whose deadline has passed: an open one becomes incomplete, a closed one is dropped."""
         return self.close(state) if state.status == OPEN else (None, None)
 
-    def close(self, state: TripState) -> tuple[TripState | None, Outcome | None]:
+    def close(self, state: TripState) -> tuple[TripState | None, Outcome[Result] | None]:
         """Make an open trip incomplete. Its state is kept, so late events can still complete it."""
         if state.status != OPEN:
             return state, None

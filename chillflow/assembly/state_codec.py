@@ -24,7 +24,7 @@ from chillflow.model.events import EVENT_CLASSES, EVENT_TYPES, PICKUP_EVENTS, SC
 from chillflow.model.structs import StructClass, as_tuple, fields_of
 from chillflow.model.trips import CompleteTrip, TripValues
 
-__all__ = ["SCHEMA", "adapt", "dump", "forgets", "load", "pack_complete"]
+__all__ = ["SCHEMA", "adapt", "dump", "is_closed", "load", "pack_complete"]
 
 VERSION = 1
 """Of the layout of the arrays; not of the fields in them."""
@@ -75,8 +75,8 @@ def pack_complete(counted: int, trip: TripValues, marks: Iterable[Mark | None]) 
     return _pack((COMPLETE, counted, as_tuple(trip), *marks))
 
 
-def forgets(data: bytes) -> bool:
-    """Whether a packed state expires without a result: so does every closed trip."""
+def is_closed(data: bytes) -> bool:
+    """Whether a packed trip is closed: it expires without a result."""
     return data[1] != OPEN  # the status: a small integer, after the head of the array
 
 

@@ -88,7 +88,7 @@ def test_results_that_are_left_in_place_are_left_as_they_are(pipeline: Pipeline,
 
     assert "warning" not in first.stderr + resumed.stderr
     (warning,) = (line for line in anew.stderr.splitlines() if line.startswith("warning: "))
-    assert f"there are results in {pipeline.complete}: a trip that stands there is not written again" in warning
+    assert f"there are results in {pipeline.complete}: a trip already written there is not written again" in warning
     assert anew.account["complete_trips"] == 300
     assert pipeline.topics.read(pipeline.complete) == before
 

@@ -49,13 +49,13 @@ class Stream:
     """A key group with an account that must balance after each step, and which forgets nothing of what it gave."""
 
     def __init__(self) -> None:
-        self.group: KeyGroup[Any, Any] = group()
+        self.group: KeyGroup[Any, Any, Any] = group()
         self.account = Counter(dict.fromkeys(ACCOUNT, 0))
         self.results: list[Result] = []
         self.late: list[Record] = []
         self.dead: list[str] = []
 
-    def take(self, decided: Decided) -> list[Result]:
+    def take(self, decided: Decided[Result]) -> list[Result]:
         self.account.update(decided.tally)
         self.results += decided.results
         self.late += decided.late

@@ -299,7 +299,7 @@ class AssemblyMachine(RuleBasedStateMachine):
             self.log.append(Entry(watermark))
             self._take(self.group.process([watermark]))
 
-    def _take(self, decided: Decided) -> None:
+    def _take(self, decided: Decided[Any]) -> None:
         self.account.update(decided.tally)
         for result in decided.results:
             self.results.setdefault(result.trip.trip_key, []).append(told(result))

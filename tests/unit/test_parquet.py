@@ -18,6 +18,7 @@ from chillflow.keyed.batches import Record
 from chillflow.keyed.group import KeyedLogic, KeyGroup
 from chillflow.keyed.watermark import NO_WATERMARK
 from chillflow.model.codec import decode
+from chillflow.model.structs import as_dict
 from chillflow.production import parquet
 from chillflow.production.parquet import ParquetTrips
 from chillflow.production.replay import RejectedRow, Screen, replay
@@ -178,10 +179,7 @@ def assembled(path: Path) -> pl.DataFrame:
     decided = group.process([[Record(NO_WATERMARK, 0, message.key, message.value, None) for message in sent]])
     assert decided.tally["events_in_complete"] == len(sent)
     assert decided.tally["open_trips"] == 0
-    trips = [result.trip for result in decided.results]
-    return pl.DataFrame(
-        [{name: getattr(trip, name) for name in trip.__struct_fields__} for trip in trips], infer_schema_length=None
-    )
+    return pl.DataFrame([as_dict(result.trip) for result in decided.results], infer_schema_length=None)
 
 
 def test_every_value_of_a_real_file_comes_through(real: tuple[Path, str, int]) -> None:

@@ -126,6 +126,7 @@ def test_what_is_sent_is_as_the_schema_says() -> None:
     assert opened is not None
     closed = assembly.close(opened)[1]
     assert closed is not None
+    assert closed.result is not None
     unit = WindowShard(Terms.of([timedelta(hours=1)], timedelta(0), DAY))
     unit.add(complete.changes)
     _, windows = outputs.windows(("00/04", unit.take()))

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chillflow.assembly.rules import Assembly
-from chillflow.assembly.state_codec import SCHEMA, VERSION, adapt, dump, forgets, load
+from chillflow.assembly.state_codec import SCHEMA, VERSION, adapt, dump, is_closed, load
 from chillflow.assembly.trip_building import complete_trip
 from chillflow.assembly.trip_state import COMPLETE, COUNTED, INCOMPLETE, OPEN, TripState
 from chillflow.errors import RecoveryError
@@ -50,7 +50,7 @@ def test_open_and_incomplete_states_survive(one: Event, two: Event, three: Event
     packed = dump(TripState(NOW, status, revision, held))
     assert load(packed) == TripState(None, status, revision, held)
     assert dump(load(packed)) == packed
-    assert forgets(packed) is (status != OPEN)
+    assert is_closed(packed) is (status != OPEN)
 
 
 @given(trips(), st.permutations(range(5)), st.integers(3, 5), st.integers(0, 2))

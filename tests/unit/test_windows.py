@@ -85,6 +85,7 @@ def test_a_trip_whose_figures_make_no_sense_is_left_out(fields: dict[str, Any]) 
     for event in records(odd):
         state, outcome = rules.assemble(state, decode_keyed(event.key or b"", event.value), NOW)
     assert outcome is not None
+    assert outcome.result is not None
     assert outcome.result.changes == ()
     assert ("left_out_trips", 1) in outcome.tally
 
@@ -246,6 +247,7 @@ def test_an_incomplete_trip_is_in_no_window_until_it_is_complete() -> None:
     state, _ = corrected(None, *five()[:4], watermark=NOW)
     state, outcome = assembly().expire(state)
     assert outcome is not None
+    assert outcome.result is not None
     assert outcome.result.changes == ()
     _, outcome = corrected(state, end_event(), watermark=NOW + DAY)
     assert len(outcome.result.changes) == 1

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from chillflow.assembly import state_codec
 from chillflow.assembly.rules import Assembly
-from chillflow.assembly.trip_state import TripState
+from chillflow.assembly.trip_state import Result, TripState
 from chillflow.keyed.batches import Record
-from chillflow.keyed.closed_states import due_of
 from chillflow.keyed.group import KeyedLogic, KeyGroup
+from chillflow.keyed.packing import deadline_of
 from chillflow.keyed.watermark import NO_WATERMARK
 from chillflow.model.codec import decode_all, decode_keyed, encode
 from chillflow.model.events import (
@@ -136,7 +136,7 @@ def assembly() -> Assembly:
     return Assembly(TIMEOUT, CORRECTION, INCOMPLETE)
 
 
-def keyed() -> KeyedLogic[TripState, DecodedEvent]:
+def keyed() -> KeyedLogic[TripState, DecodedEvent, Result]:
     """Assembly as a key group runs it."""
     rules = assembly()
     return KeyedLogic(
@@ -145,13 +145,15 @@ def keyed() -> KeyedLogic[TripState, DecodedEvent]:
         decode_keyed,
         state_codec.dump,
         state_codec.load,
-        state_codec.forgets,
+        state_codec.is_closed,
         rules.shortcut,
         decode_all,
+        state_codec.SCHEMA,
+        state_codec.adapt,
     )
 
 
-def group(snapshot: Any = None) -> KeyGroup[TripState, DecodedEvent]:
+def group(snapshot: Any = None) -> KeyGroup[TripState, DecodedEvent, Result]:
     """A key group of trips."""
     return KeyGroup(keyed(), snapshot)
 
@@ -164,15 +166,15 @@ def messages(replayed: Iterable[Replayed]) -> list[Message]:
     return [*letters, *encode_events(events, "events")]
 
 
-def nothing(one: KeyGroup[Any, Any]) -> bool:
+def nothing(one: KeyGroup[Any, Any, Any]) -> bool:
     """Whether the group holds nothing but its time."""
-    return len(one) == 0 and {**one.snapshot(), "stamp": None} == {**group().snapshot(), "stamp": None}
+    return len(one) == 0 and {**one.snapshot(), "watermark": None} == {**group().snapshot(), "watermark": None}
 
 
-def deadlines(one: KeyGroup[Any, Any]) -> list[int]:
+def deadlines(one: KeyGroup[Any, Any, Any]) -> list[int]:
     """When its states end."""
     return sorted(
-        [*(due for due, _ in one._deadlines), *(due_of(state) for _, state in one._remembered.items(NO_WATERMARK))]
+        [*(due for due, _ in one._deadlines), *(deadline_of(state) for _, state in one._closed.items(NO_WATERMARK))]
     )
 
 
