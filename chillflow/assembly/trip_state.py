@@ -68,7 +68,11 @@ class TripState(msgspec.Struct, gc=False):
     @property
     def is_complete(self) -> bool:
         """Whether all needed events are there."""
-        return None not in needed_events(self.events)
+        events = self.events
+        for kind in NEEDED:  # noqa: SIM110 - twice as fast as all()
+            if events[kind] is None:
+                return False
+        return True
 
     @property
     def latest(self) -> datetime:

@@ -47,7 +47,8 @@ _SLOTS = 64
 _SHARES = 16
 """Zones are divided into this many shares."""
 _NEVER = 2**62
-_CHANGES, _FINAL = len(MEASURES), len(MEASURES) + 1
+_CHANGES, _FINAL, _UNSENT = range(len(MEASURES), len(MEASURES) + 3)
+"""Positions in the cell of a window, after its measures."""
 
 
 class WatermarkUpdate(NamedTuple):
@@ -89,7 +90,7 @@ class ShardSnapshot(TypedDict):
     """The names of the sums in `cells`."""
     time: tuple[int, int]
     cells: bytes
-    """In MessagePack, for each window: zone, length, start, whether it is unsent, and its cell."""
+    """In MessagePack, for each window: zone, length, start and cell."""
 
 
 class ClockSnapshot(TypedDict):
@@ -145,8 +146,8 @@ class WindowShard:
         self._terms = terms
         self._time = WatermarkUpdate(NO_WATERMARK, NO_WATERMARK)
         self._cells: dict[tuple[int, int, int], list[int]] = {}
-        """By zone, length and start: the measures, the number of changes, whether final."""
-        self._unsent: dict[tuple[int, int, int], None] = {}
+        """By zone, length and start: the measures, the number of changes, whether final, whether in `_unsent`."""
+        self._unsent: list[tuple[int, int, int]] = []
         """Windows changed since `take`, in the order of their changes."""
         self._oldest = _NEVER
         """The earliest day with windows."""
@@ -154,15 +155,15 @@ class WindowShard:
             refuse_newer("windows", snapshot["version"], VERSION)
             _require_measures(snapshot["measures"])
             self._time = WatermarkUpdate(*snapshot["time"])
-            for zone, length, start, unsent, cell in _unpack(snapshot["cells"]):
+            for zone, length, start, cell in _unpack(snapshot["cells"]):
                 self._cells[zone, length, start] = cell
                 self._oldest = min(self._oldest, _day(start))
-                if unsent:
-                    self._unsent[zone, length, start] = None
+                if cell[_UNSENT]:
+                    self._unsent.append((zone, length, start))
 
     def snapshot(self) -> ShardSnapshot:
         """All windows."""
-        rows = [(*key, key in self._unsent, cell) for key, cell in self._cells.items()]
+        rows = [(*key, cell) for key, cell in self._cells.items()]
         return {
             "version": VERSION,
             "measures": MEASURES,
@@ -191,34 +192,41 @@ class WindowShard:
                 key = (zone, length, start)
                 cell = cells.get(key)
                 if cell is None:
-                    cells[key] = [*change[2:], 1, int(start + length <= settled)]
-                else:
-                    add_to(cell, change)
-                    cell[_CHANGES] += 1
-                unsent[key] = None
+                    cells[key] = [*change[2:], 1, int(start + length <= settled), 1]
+                    unsent.append(key)
+                    continue
+                add_to(cell, change)
+                cell[_CHANGES] += 1
+                if not cell[_UNSENT]:
+                    cell[_UNSENT] = 1
+                    unsent.append(key)
 
     def advance(self, time: WatermarkUpdate) -> None:
         """Advance the watermark: some windows become final, some are dropped."""
         self._time = WatermarkUpdate(*map(max, self._time, time))
-        settled = self._settled
-        for key, cell in self._cells.items():
-            if not cell[_FINAL] and key[1] + key[2] <= settled:
-                cell[_FINAL] = 1
-                self._unsent[key] = None
+        self._finish(self._settled)
         self._drop()
 
     def close(self) -> None:
         """Make all windows final at the end of a bounded log."""
+        self._finish(_NEVER)
+
+    def _finish(self, settled: int) -> None:
+        """Make the windows final that end by this time."""
         for key, cell in self._cells.items():
-            if not cell[_FINAL]:
+            if not cell[_FINAL] and key[1] + key[2] <= settled:
                 cell[_FINAL] = 1
-                self._unsent[key] = None
+                if not cell[_UNSENT]:
+                    cell[_UNSENT] = 1
+                    self._unsent.append(key)
 
     def take(self) -> list[Window]:
         """The windows that have changed since the last call."""
         taken = []
         for key in self._unsent:
-            *measures, changes, final = self._cells[key]
+            cell = self._cells[key]
+            cell[_UNSENT] = 0
+            *measures, changes, final, _ = cell
             taken.append(Window(*key, measures, changes, bool(final)))
         self._unsent.clear()
         self._drop()
@@ -329,4 +337,4 @@ def to_time(milliseconds: int) -> datetime:
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _pack = msgspec.msgpack.Encoder().encode
-_unpack = msgspec.msgpack.Decoder(list[tuple[int, int, int, bool, list[int]]]).decode
+_unpack = msgspec.msgpack.Decoder(list[tuple[int, int, int, list[int]]]).decode
