@@ -160,11 +160,8 @@ def test_an_event_type(copy: Copy, trips_file: Path, tmp_path: Path) -> None:
 
     assert copy.produce(file)["events"] == 6 * TRIPS
     (first, *_) = (event for event in values(pipeline, pipeline.topic) if event["event_type"] == "trip_rated")
-    (file,) = (
-        each
-        for each in (pipeline.folder / "topics" / pipeline.topic).glob("*.jsonl")
-        if first["event_id"] in each.read_text()
-    )
+    partitions = (pipeline.folder / "topics" / pipeline.topic).glob("*.jsonl")
+    (partition,) = (path for path in partitions if first["event_id"] in path.read_text())
     lines = partition.read_text().splitlines(keepends=True)
     partition.write_text("".join(line for line in lines if first["event_id"] not in line))
     account = copy.run("assemble", "--exit-at-end", "--close-all", "--json").account
