@@ -1,4 +1,4 @@
-# One image for the command line and for both dataflows. `docker run IMAGE --help` lists the commands; a dataflow:
+# One image for the command line and both dataflows. `docker run IMAGE --help` lists the commands. To run a dataflow:
 # docker run --entrypoint python IMAGE -m bytewax.run dataflows.produce
 FROM python:3.12-slim AS build
 WORKDIR /src
@@ -10,7 +10,7 @@ COPY stream stream
 RUN /opt/chillflow/bin/pip install --no-cache-dir --constraint constraints.txt '.[dashboard]'
 
 FROM python:3.12-slim
-# The folder is made here so that a volume mounted on it belongs to the user that writes to it.
+# Create the folder with its owner here, so that a volume mounted on it belongs to the user who writes to it.
 RUN useradd --uid 10001 --create-home chillflow \
     && install --directory --owner=chillflow --group=chillflow /var/lib/chillflow
 COPY --from=build /opt/chillflow /opt/chillflow

@@ -1,4 +1,4 @@
-# Everything a newcomer needs: `make demo` and `make test`. `make help` lists the rest.
+# Start with `make demo` and `make test`. `make help` lists the rest.
 PYTHON ?= $(shell for v in 3.12 3.11; do p=$$(command -v python$$v) && $$p -c '' 2>/dev/null && echo $$p && exit; done; echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-long chaos bench stream docs lint format check check-fast servers servers-stop clean
 
-help:  ## this list
+help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 $(VENV)/.runtime: pyproject.toml constraints.txt
@@ -18,55 +18,55 @@ $(VENV)/.runtime: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime
-	$(PIP) install --upgrade 'pip>=25.1'  # the first that knows dependency groups
+	$(PIP) install --upgrade 'pip>=25.1'  # the first with dependency groups
 	$(PIP) install --constraint constraints.txt --editable '.[dashboard]' --group dev
 	@touch $@
 
-install: $(VENV)/.dev  ## the environment with everything for development
+install: $(VENV)/.dev  ## create the development environment
 
-demo: $(VENV)/.runtime  ## generated trips through both dataflows, no server needed
+demo: $(VENV)/.runtime  ## run generated trips through both dataflows (no server needed)
 	$(BIN)/chillflow-stream demo
 
-test: $(VENV)/.dev  ## the tests, on a real Kafka and a real Postgres that it starts itself
+test: $(VENV)/.dev  ## run the tests, on a real Kafka and a real Postgres that it starts itself
 	$(PYTEST)
 
-test-long: $(VENV)/.dev  ## what need not run each time: kills and outages, whole months, the wheel under each Python
+test-long: $(VENV)/.dev  ## run the long tests: kills, outages, whole months, the wheel under each Python
 	$(PYTEST) --long
 
-chaos: $(VENV)/.dev  ## 100 kills on files, 100 on servers, 60 outages (half an hour)
+chaos: $(VENV)/.dev  ## run 100 kills on files, 100 on servers and 60 outages (half an hour)
 	CHILLFLOW_KILLS=100 CHILLFLOW_FAULTS=60 CHILLFLOW_OUTAGE_SECONDS=95 $(BIN)/python -m pytest --long -rP tests/chaos
 
-bench: $(VENV)/.dev  ## the whole job beside a loop by hand and Bytewax's own parts, and what else is measured
+bench: $(VENV)/.dev  ## measure the job against a hand-written loop and Bytewax's own parts; write benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks --write benchmarks/RESULTS.md
 	$(BIN)/python -m pytest -o addopts= --benchmark-columns=min,median,rounds benchmarks/test_steps.py
 
 stream:
 	@:
 
-docs: $(VENV)/.dev  ## the documentation as a site, in build/site
+docs: $(VENV)/.dev  ## build the documentation site in build/site
 	$(BIN)/python -m properdocs build --strict --site-dir build/site
 
-lint: $(VENV)/.dev  ## ruff and mypy
+lint: $(VENV)/.dev  ## run ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(VENV)/.dev  ## ruff's fixes and format
+format: $(VENV)/.dev  ## apply ruff's fixes and formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-check: lint  ## lint, and the tests with their coverage, which may not fall; CI runs it, and then test-long
+check: lint  ## lint, then test with a minimum coverage; CI runs this, then test-long
 	$(MAKE) test PYTEST_OPTIONS=--cov
 
-check-fast: lint  ## for between two edits: lint, and the tests that need no server
+check-fast: lint  ## lint, then run the tests that need no server: between edits
 	$(PYTEST) tests/unit tests/dataflows
 
-servers: $(VENV)/.dev  ## a real Kafka and a real Postgres for development, without Docker
+servers: $(VENV)/.dev  ## start a real Kafka and a real Postgres for development, without Docker
 	$(BIN)/python -m tests.servers start
 
-servers-stop: $(VENV)/.dev  ## stop them
+servers-stop: $(VENV)/.dev  ## stop these servers
 	$(BIN)/python -m tests.servers stop
 
-clean:  ## stop the servers, remove the environment and what runs left behind
+clean:  ## stop the servers; remove the environment and all generated files
 	-test ! -d .servers/run || $(BIN)/python -m tests.servers stop
 	rm -rf $(VENV) .chillflow .servers build dist

@@ -1,1 +1,1 @@
-"""Measurements: the whole job beside other ways to do it, its latency and recovery, and what its steps cost."""
+"""Benchmarks: the whole job against other implementations, its latency and recovery, and the cost of its steps."""

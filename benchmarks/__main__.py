@@ -1,9 +1,9 @@
-"""Measure, on a broker of its own.
+"""Run the benchmarks on a broker of their own.
 
     python -m benchmarks                       (make bench: 2.5 M events and a log of 20 M, half an hour)
     python -m benchmarks --trips 100000 --repeat 1 --only job
 
-Figures of one machine are ratios. Nothing else should use the machine meanwhile.
+Read the figures of one machine as ratios, and keep the machine otherwise idle.
 """
 
 from __future__ import annotations
@@ -33,29 +33,33 @@ PARTS = ("production", "job", "budget", "database", "partitions", "open", "state
 
 
 def main() -> None:
-    """Run the parts that are asked for."""
+    """Run the selected parts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trips", type=int, default=500_000, help="generated trips, five events each")
-    parser.add_argument("--repeat", type=int, default=3, help="rounds of the whole job")
+    parser.add_argument("--repeat", type=int, default=3, help="rounds of the job comparison")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--open", type=int, nargs="+", default=[1_000, 100_000, 1_000_000], help="trips that lie open")
-    parser.add_argument("--long", type=int, default=20_000_000, help="events of the long log")
-    parser.add_argument("--without-stock", action="store_true", help="leave out Bytewax's own parts: they are slow")
-    parser.add_argument("--peer", nargs="+", choices=PEERS, default=[], help="others to compare with (installed first)")
-    parser.add_argument("--write", type=Path, help=f"write the tables there, such as {RESULTS.name}")
+    parser.add_argument(
+        "--open", type=int, nargs="+", default=[1_000, 100_000, 1_000_000], help="numbers of open trips to measure with"
+    )
+    parser.add_argument("--long", type=int, default=20_000_000, help="events in the long log")
+    parser.add_argument("--without-stock", action="store_true", help="skip Bytewax's own parts, which are slow")
+    parser.add_argument(
+        "--peer", nargs="+", choices=PEERS, default=[], help="libraries to compare with (installed on first use)"
+    )
+    parser.add_argument("--write", type=Path, help=f"also write the tables to this file, such as {RESULTS.name}")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with KafkaServer(folder / "kafka") as kafka, PostgresServer(folder / "postgres") as postgres:
             tables = measure(chosen, folder, kafka.bootstrap_servers, postgres.url)
-    page = f"# What was measured\n\n{machine()}\n\n" + "\n".join(table.markdown() for table in tables)
+    page = f"# Benchmark results\n\n{machine()}\n\n" + "\n".join(table.markdown() for table in tables)
     if chosen.write:
         chosen.write.write_text(page)
     print(page)
 
 
 def measure(chosen: argparse.Namespace, folder: Path, servers: str, database: str) -> list[Table]:
-    """The parts, in their order."""
+    """The tables of the selected parts, in a fixed order."""
     file, topic = folder / "trips.parquet", f"bench-{uuid.uuid4().hex[:8]}"
     generate(file, chosen.trips)
     log = KafkaLog(servers, {}, load().kafka_timeout)

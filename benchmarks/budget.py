@@ -1,9 +1,9 @@
-"""Where the time of one event goes: the real dataflow in this process, with a stopwatch around its steps.
+"""CPU time of one event by step: the real dataflow in this process, with a stopwatch around its steps.
 
     python -m benchmarks --only budget
 
-What a step calls is taken off it, so the figures add up. They are CPU time of the thread that runs the flow: reading
-from the broker, compression and sending have threads of their own.
+A step excludes the time of the steps it calls, so the figures add up. They are CPU time of the thread that runs the
+flow: reading from the broker, compression and sending run in threads of their own.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import wraps
-from typing import Any
+from typing import ParamSpec, TypeVar
 from unittest.mock import patch
 
 from bytewax.recovery import RecoveryConfig, init_db_dir
@@ -32,10 +32,12 @@ from chillflow.running.run import Run
 from chillflow.settings import load
 from dataflows.assemble import from_settings
 
-STEPS: dict[str, list[tuple[Any, str]]] = {
+P = ParamSpec("P")
+T = TypeVar("T")
+STEPS: dict[str, list[tuple[object, str]]] = {
     "read: `consume`, its columns": [(KafkaReader, "columns")],
     "watermarks": [(source._SourcePartition, "next_batch"), (source._SourcePartition, "snapshot")],
-    "decode, assemble, put to rest": [(stateful_map._Group, "on_batch")],
+    "decode, assemble, pack": [(stateful_map._Group, "on_batch")],
     "encode trips": [(Outputs, "trips")],
     "windows": [
         (Outputs, "changes"),
@@ -60,7 +62,7 @@ REST = "Bytewax: channels, pickles, SQLite"
 
 
 def budget(bench: Bench) -> Table:
-    """One run in this process."""
+    """Measure one run in this process."""
     trips, windows = bench.outputs()
     folder = bench.folder / f"recovery-{trips}"
     folder.mkdir()
@@ -84,25 +86,25 @@ def budget(bench: Bench) -> Table:
         )
         thread, process = time.thread_time() - start, time.process_time() - cpu
     spent[REST] = thread - sum(spent.values())
-    spent["**the thread of the flow**"] = thread
-    spent["other threads: librdkafka's, the committers"] = process - thread
+    spent["**flow thread, total**"] = thread
+    spent["other threads: librdkafka, committers"] = process - thread
     rows = [[step, f"{seconds / bench.events * 1e6:.2f}"] for step, seconds in spent.items()]
-    return Table("Where the time of one event goes", ["", "CPU µs an event"], rows)
+    return Table("CPU time of one event by step", ["", "CPU µs per event"], rows)
 
 
 @contextmanager
 def stopwatches(spent: defaultdict[str, float]) -> Iterator[None]:
-    """Note what each step takes while the body runs."""
+    """Add the CPU seconds of each step to `spent` while the body runs."""
     inner: list[float] = []
-    """Of each step under way, the time of those that it has called."""
+    """Stack with an entry per running step: CPU seconds of the steps it called."""
 
-    def timed(step: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def timed(step: str, function: Callable[P, T]) -> Callable[P, T]:
         @wraps(function)
-        def run(*arguments: Any) -> Any:
+        def run(*arguments: P.args, **named: P.kwargs) -> T:
             start = time.thread_time()
             inner.append(0.0)
             try:
-                return function(*arguments)
+                return function(*arguments, **named)
             finally:
                 taken = time.thread_time() - start
                 spent[step] += taken - inner.pop()

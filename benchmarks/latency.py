@@ -1,4 +1,4 @@
-"""From the broker's acknowledgement of a trip's last event to the trip's arrival at a `read_committed` reader."""
+"""Latency from the broker's acknowledgement of a trip's last event to the trip at a `read_committed` reader."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from chillflow.settings import DEFAULT_TIME_ZONE
 
 
 def latency(bench: Bench, file: Path, topic: str, rate: int, seconds: int) -> Table:
-    """Send the trips of a file at a rate for so many seconds, to a pipeline that is up."""
+    """Measure a running pipeline while the trips of a file are sent at `rate` events/s for `seconds`."""
     trips, windows = bench.outputs()
     environment = {
         **{name: value for name, value in os.environ.items() if name != "DATABASE_URL"},
@@ -45,7 +45,7 @@ def latency(bench: Bench, file: Path, topic: str, rate: int, seconds: int) -> Ta
         )
         consumer.assign([TopicPartition(trips, number, 0) for number in range(bench.log.partitions(trips))])
         while not done.is_set():
-            message = consumer.poll(0.05)  # at once: `consume` would wait for more
+            message = consumer.poll(0.05)  # returns each message at once; `consume` would wait for more
             if message is not None and not message.error():
                 arrived[message.key() or b""] = time.monotonic()
         consumer.close()
@@ -66,24 +66,27 @@ def latency(bench: Bench, file: Path, topic: str, rate: int, seconds: int) -> Ta
         assembling.wait()
         done.set()
         reader.join()
-    after = start + until_first + 2  # once it has caught up with what was sent while it started
+    after = start + until_first + 2  # once it has caught up with the events sent while it started
     taken = sorted(arrived[key] - at for key, at in acknowledged.items() if at > after and key in arrived)
     cuts = statistics.quantiles(taken, n=100)
     row = [f"{rate:,}", f"{sent:,}", *(f"{cuts[at - 1] * 1000:,.0f}" for at in (50, 99)), f"{max(taken) * 1000:,.0f}"]
     return Table(
         "Latency",
-        ["events/s", "events", "p50, ms", "p99, ms", "longest, ms"],
+        ["events/s", "events", "p50, ms", "p99, ms", "max, ms"],
         [row],
         "From the broker's acknowledgement of a trip's last event to the trip's arrival at a `read_committed` reader on"
-        f" the same machine; one worker, recovery, windows and exactly-once on. From `chillflow-stream assemble` to its"
-        f" first trip there: {until_first:.1f} s.",
+        " the same machine; one worker, with recovery, windows and exactly-once. From starting `chillflow-stream"
+        f" assemble` to the first trip at that reader: {until_first:.1f} s.",
     )
 
 
 def _send(
     servers: str, topic: str, file: Path, rate: int, seconds: int, acknowledged: dict[bytes, float], skip: int = 0
 ) -> int:
-    """Send events in their order, at an even rate; how many."""
+    """Send events in order at an even rate; returns how many were sent.
+
+    `acknowledged` gets the time of the last acknowledgement by key.
+    """
     producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True, "linger.ms": 1})
     rows = (row for row in ParquetTrips(file, DEFAULT_TIME_ZONE) if not isinstance(row, RejectedRow))
     start, sent, number = time.monotonic(), 0, 0
@@ -94,7 +97,7 @@ def _send(
                 continue
 
             def note(error: object, delivered: object, key: bytes = message.key or b"") -> None:
-                acknowledged[key] = time.monotonic()  # the last one counts
+                acknowledged[key] = time.monotonic()
 
             producer.produce(topic, message.value, message.key, timestamp=message.timestamp or 0, on_delivery=note)
             sent += 1

@@ -1,4 +1,4 @@
-"""Whether an event costs the same after millions of them: one process over a long log, looked at on the way."""
+"""Cost of an event over a long log: one process, sampled as it goes, to show that the cost does not grow."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from chillflow.running.recovery import ACCOUNT_FILE
 from chillflow.synthetic.trip_generator import generate
 
 TRIPS_A_DAY = 16_700
-"""So 1 M events are 12 days, more than the longest horizon."""
+"""1 M events are 12 days at this rate, more than the longest horizon."""
 LOST = 0.02
-LOOKS = 10
+SAMPLES = 10
 
 
-class Seen(NamedTuple):
-    """What an assembly had come to when it was looked at."""
+class Progress(NamedTuple):
+    """How far an assembly had come, and what it had used, at one moment."""
 
     events: int
     open_trips: int
@@ -37,11 +37,11 @@ class Seen(NamedTuple):
     cpu: float
     """CPU seconds of the process so far."""
     at: float
-    """On the monotonic clock."""
+    """Monotonic time, seconds."""
 
 
 def long_log(bench: Bench, events: int) -> Table:
-    """Assemble a generated log of so many events, of which some are lost, from its beginning."""
+    """Assemble a generated log of about `events` events, some of them lost, from its beginning."""
     topic, trips = f"{bench.topic}-long", events // 5
     file, recovery = bench.folder / "long.parquet", bench.folder / "recovery-long"
     events_topic(bench.log, topic, 4)
@@ -59,7 +59,7 @@ def long_log(bench: Bench, events: int) -> Table:
     file.unlink()
     running = subprocess.Popen([COMMAND, "assemble"], env=environment, stderr=subprocess.DEVNULL)
     try:
-        seen = [*_looks(running.pid, produced, recovery)]
+        samples = [*_sampled(running.pid, produced, recovery)]
     finally:
         running.send_signal(signal.SIGTERM)
         running.wait()
@@ -73,26 +73,26 @@ def long_log(bench: Bench, events: int) -> Table:
             f"{(now.events - before.events) / (now.at - before.at):,.0f}",
             f"{(now.cpu - before.cpu) / (now.events - before.events) * 1e6:.1f}",
         ]
-        for before, now in pairwise(seen)
+        for before, now in pairwise(samples)
     ]
     note = (
-        f"{TRIPS_A_DAY:,} trips a day in 4 partitions, {LOST:.0%} of the events lost; one worker, recovery, windows and"
-        " exactly-once on. Rate and CPU time are of the stretch since the line before."
+        f"{TRIPS_A_DAY:,} trips a day in 4 partitions, {LOST:.0%} of the events lost; one worker, with recovery,"
+        " windows and exactly-once. Rate and CPU time cover the events since the row above."
     )
-    head = ["events", "days", "open trips", "memory, MB", "store, MB", "events/s", "CPU µs an event"]
+    head = ["events", "days", "open trips", "memory, MB", "store, MB", "events/s", "CPU µs per event"]
     return Table("A long log", head, rows, note)
 
 
-def _looks(process: int, events: int, recovery: Path) -> Iterator[Seen]:
-    """The process when it has begun, and at each tenth of so many events."""
-    marks = [1, *(events * number // LOOKS for number in range(1, LOOKS + 1))]
+def _sampled(process: int, events: int, recovery: Path) -> Iterator[Progress]:
+    """The progress of a process at its first epoch, and at each tenth of `events`."""
+    marks = [1, *(events * number // SAMPLES for number in range(1, SAMPLES + 1))]
     while marks:
         time.sleep(0.05)
         account = read_account(recovery / ACCOUNT_FILE)
         if account["events"] >= marks[0]:
             marks = [mark for mark in marks if mark > account["events"]]
             store = sum(path.stat().st_size for path in recovery.glob("part-*"))
-            yield Seen(
+            yield Progress(
                 account["events"], account["open_trips"], _memory(process), store, _cpu(process), time.monotonic()
             )
 

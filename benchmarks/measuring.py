@@ -1,4 +1,4 @@
-"""Runs of commands, what they took, and tables of it."""
+"""Measured runs of commands, and tables of results."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ COMMAND = str(Path(sys.executable).with_name("chillflow-stream"))
 
 
 class Run(NamedTuple):
-    """What a run took. CPU seconds are those of its own processes, without the broker."""
+    """Cost of one run. `cpu` is the CPU seconds of its own processes, without the broker's."""
 
     events: int
     seconds: float
     cpu: float
     memory: float
-    """The most resident memory of one of its processes, MB."""
+    """Peak resident memory of its largest process, MB."""
 
     @property
     def rate(self) -> float:
-        """Events a second, start-up and end included."""
+        """Events per second, including startup and shutdown."""
         return self.events / self.seconds
 
     @property
     def cpu_us(self) -> float:
-        """µs of CPU time an event."""
+        """CPU time per event, µs."""
         return self.cpu / self.events * 1e6
 
 
 @dataclass(frozen=True)
 class Table:
-    """Results as they are shown."""
+    """A table of results, formatted."""
 
     title: str
     head: Sequence[str]
@@ -49,39 +49,41 @@ class Table:
     note: str = ""
 
     def markdown(self) -> str:
-        """The table as a section of a page."""
+        """The table as a Markdown section."""
         lines = [self.head, ["---"] + ["---:"] * (len(self.head) - 1), *self.rows]
         body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         return f"## {self.title}\n\n{f'{self.note}{chr(10) * 2}' if self.note else ''}{body}\n"
 
 
 def environment_with(**names: str) -> dict[str, str]:
-    """Ours, with these names. Nothing is written to a database unless they say so."""
+    """This process's environment with these variables; without `DATABASE_URL`, unless it is among them."""
     return {name: value for name, value in os.environ.items() if name != "DATABASE_URL"} | names
 
 
 def measured(events: int, command: Sequence[str], environment: Mapping[str, str]) -> Run:
-    """Run a command to its end."""
+    """Run a command to its end. Raises SystemExit with the end of its stderr if it fails."""
     start = time.monotonic()
-    with tempfile.TemporaryFile("w+") as said:
-        process = subprocess.Popen(command, env=environment_with(**environment), stdout=subprocess.DEVNULL, stderr=said)
-        _, status, used = os.wait4(process.pid, 0)  # with what the processes used that it waited for
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            command, env=environment_with(**environment), stdout=subprocess.DEVNULL, stderr=errors
+        )
+        _, status, used = os.wait4(process.pid, 0)  # includes the children that it waited for
         seconds = time.monotonic() - start
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
-            said.seek(0)
-            raise SystemExit(f"{' '.join(command)}\n{said.read()[-2000:]}")
+            errors.seek(0)
+            raise SystemExit(f"{' '.join(command)}\n{errors.read()[-2000:]}")
     return Run(events, seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1e3)
 
 
 def spread(values: Sequence[float], form: str) -> str:
-    """The median, and from where to where they go."""
+    """The median, and the range if there are several values."""
     middle = format(statistics.median(values), form)
     return middle if len(values) == 1 else f"{middle} ({min(values):{form}} to {max(values):{form}})"
 
 
 def machine() -> str:
-    """When and where this was measured, and with what."""
+    """Date, machine and library versions."""
     names = ("bytewax", "confluent-kafka", "msgspec", "polars", "pyarrow")
     versions = ", ".join(f"{name} {version(name)}" for name in names)
     model = next(

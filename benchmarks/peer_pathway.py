@@ -1,15 +1,14 @@
-"""The same job in Pathway, by its own interpreter (see `peers`): joins, a window of an hour, no persistence.
+"""The same job in Pathway, run by its own interpreter (see `peers`): joins, one-hour windows, no persistence.
 
     python benchmarks/peer_pathway.py SERVERS TOPIC TRIPS_TOPIC WINDOWS_TOPIC TRIPS
 
-It reads what is there as one static table and ends, so each trip and each window is written once. The fields are
-written out: nothing of ours is installed where this runs.
+It reads the topic as one static table and exits, so each trip and each window is written once. The fields are spelled
+out because `chillflow` is not installed where this runs.
 """
 
 import logging
 import sys
 from datetime import timedelta
-from typing import Any
 
 import pathway as pw
 
@@ -34,10 +33,10 @@ PAID = ("payment_type", *AMOUNTS)
 
 
 def main(servers: str, topic: str, trips_topic: str, windows_topic: str) -> None:
-    """Run to the end of the topic."""
+    """Process the topic to its end."""
     logging.disable(logging.WARNING)
     settings = {"bootstrap.servers": servers, "group.id": f"pathway-{trips_topic}", "auto.offset.reset": "earliest"}
-    types: dict[str, Any] = {
+    types: dict[str, object] = {
         **dict.fromkeys(TEXTS, str | None),
         **dict.fromkeys(NUMBERS, int | None),
         **dict.fromkeys(("trip_distance", *AMOUNTS), float | None),

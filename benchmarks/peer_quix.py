@@ -1,8 +1,8 @@
-"""The same job in Quix Streams, by its own interpreter (see `peers`): its state store, its windows, at-least-once.
+"""The same job in Quix Streams, run by its own interpreter (see `peers`): its state store and windows, at-least-once.
 
     python benchmarks/peer_quix.py SERVERS TOPIC TRIPS_TOPIC WINDOWS_TOPIC TRIPS
 
-It ends when so many trips have come to its windows.
+It exits when TRIPS trips have reached its windows.
 """
 
 import sys
@@ -18,7 +18,7 @@ GRACE = timedelta(days=7)
 
 
 def assemble(event: dict[str, Any], state: Any) -> dict[str, Any] | None:
-    """The trip, when its start, its payment and its end are there."""
+    """The trip, once its start, payment and end have arrived."""
     events = state.get("events") or [None] * len(KINDS)
     before = all(events[kind] for kind in NEEDED)
     events[KINDS.index(event["event_type"])] = event
@@ -33,13 +33,13 @@ def assemble(event: dict[str, Any], state: Any) -> dict[str, Any] | None:
 
 
 def main(servers: str, topic: str, trips_topic: str, windows_topic: str, trips: int) -> None:
-    """Run until all trips have come to the windows."""
-    came = 0
+    """Run until `trips` trips have reached the windows."""
+    counted = 0
 
     def count(trip: dict[str, Any]) -> None:
-        nonlocal came
-        came += 1
-        if came == trips:
+        nonlocal counted
+        counted += 1
+        if counted == trips:
             app.stop()
 
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Others that do the same job, each with an interpreter of its own: their clients have other versions than ours."""
+"""Other libraries that do the same job, each in its own environment: they need other client versions than ours."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BUILD = Path(__file__).parents[1] / "build" / "peers"
 
 
 class Peer(NamedTuple):
-    """One of them."""
+    """A library to compare with: the script of the job, and what to install for it."""
 
     name: str
     requirement: str
@@ -21,13 +21,13 @@ class Peer(NamedTuple):
 
 
 PEERS = {
-    "quix": Peer("Quix Streams, at least once", "quixstreams==3.28.1", Path(__file__).with_name("peer_quix.py")),
+    "quix": Peer("Quix Streams, at-least-once", "quixstreams==3.28.1", Path(__file__).with_name("peer_quix.py")),
     "pathway": Peer("Pathway, no recovery", "pathway==0.33.0", Path(__file__).with_name("peer_pathway.py")),
 }
 
 
 def interpreter(peer: Peer) -> str:
-    """Its Python; installed at the first use."""
+    """Path of the Python in the peer's environment, which is installed on first use."""
     folder = _BUILD / peer.requirement
     python = folder / "bin" / "python"
     if not python.exists():

@@ -1,4 +1,4 @@
-"""The whole job side by side, on one broker and one topic: a loop by hand, ours, Bytewax's own parts."""
+"""The whole job on one broker and topic: a hand-written loop, ChillFlow, Bytewax's own parts, other libraries."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from hashlib import blake2b
 from itertools import count
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from benchmarks.measuring import COMMAND, Run, Table, measured, spread
 from benchmarks.peers import Peer, interpreter
-from chillflow.connectors.log import Log
+from chillflow.connectors.log import Log, LogRecord
 from chillflow.model.codec import decode_value
 from chillflow.model.measures import MEASURES
 from chillflow.model.topics import TopicSpec, registry
@@ -22,14 +21,14 @@ from chillflow.settings import load
 
 BYTEWAX = [sys.executable, "-m", "bytewax.run"]
 EPOCH = 2
-"""Seconds, the default of the command."""
+"""Epoch interval in seconds, the command's default."""
 _EPOCHS = (EPOCH, 3, 5)
-"""Those that are compared: what a snapshot costs is paid once in each."""
+"""Epoch intervals to compare: each epoch pays for one snapshot."""
 
 
 @dataclass(frozen=True)
 class Bench:
-    """The broker, and a topic of events on it."""
+    """A broker, and a topic of events on it."""
 
     log: Log
     servers: str
@@ -40,16 +39,16 @@ class Bench:
 
     @classmethod
     def on(cls, log: Log, servers: str, folder: Path, topic: str, trips: int) -> Bench:
-        """Make one."""
+        """A bench whose output topics are numbered from 0."""
         return cls(log, servers, folder, topic, trips, count())
 
     @property
     def events(self) -> int:
-        """How many events are in the topic."""
+        """Number of events in the topic."""
         return 5 * self.trips
 
     def outputs(self) -> tuple[str, str]:
-        """New topics for trips and for windows."""
+        """Names of two new topics: for trips and for windows."""
         number = next(self._numbers)
         names = f"{self.topic}-trips-{number}", f"{self.topic}-windows-{number}"
         partitions = self.log.partitions(self.topic)
@@ -57,7 +56,7 @@ class Bench:
         return names
 
     def ours(self, *, workers: int = 1, epoch: int = EPOCH, **environment: str) -> tuple[Run, tuple[str, str]]:
-        """The command, with recovery, windows and exactly-once on."""
+        """Run the command with recovery, windows and exactly-once."""
         trips, windows = self.outputs()
         names = {
             "KAFKA_BOOTSTRAP_SERVERS": self.servers,
@@ -73,13 +72,13 @@ class Bench:
         return measured(self.events, command, names), (trips, windows)
 
     def loop(self) -> tuple[Run, tuple[str, str]]:
-        """The loop written by hand."""
+        """Run the hand-written loop."""
         trips, windows = self.outputs()
         command = [sys.executable, "-m", "benchmarks.plain_loop", self.servers, self.topic, trips, windows]
         return measured(self.events, command, {}), (trips, windows)
 
     def stock(self, epoch: int | None) -> tuple[Run, tuple[str, str]]:
-        """Bytewax's own parts; without an epoch, without recovery."""
+        """Run Bytewax's own parts, with recovery only if `epoch` is set."""
         trips, windows = self.outputs()
         names = {
             "BENCH_SERVERS": self.servers,
@@ -96,7 +95,7 @@ class Bench:
         return measured(self.events, [*BYTEWAX, "benchmarks.stock_bytewax", *arguments], names), (trips, windows)
 
     def peer(self, peer: Peer) -> tuple[Run, tuple[str, str]]:
-        """Another library."""
+        """Run another library."""
         trips, windows = self.outputs()
         arguments = [self.servers, self.topic, trips, windows, str(self.trips)]
         return measured(self.events, [interpreter(peer), str(peer.script), *arguments], {}), (trips, windows)
@@ -107,12 +106,12 @@ Contender = Callable[[], tuple[Run, tuple[str, str]]]
 
 
 def compare(bench: Bench, repeat: int, *, stock: bool, peers: Sequence[Peer] = ()) -> Table:
-    """Run all contenders in turn, several times.
+    """Run all contenders in turn, `repeat` times, and check their outputs against the loop's.
 
-    A ratio is of two runs of one round. Contenders other than ours and the loop have one run: they take minutes.
+    A ratio compares two runs of the same round. Contenders other than ours and the loop run once, as they take minutes.
     """
     contenders: dict[str, Contender] = {
-        "loop by hand, no guarantee": bench.loop,
+        "hand-written loop, no guarantees": bench.loop,
         **{_OURS.format(epoch): partial(bench.ours, epoch=epoch) for epoch in _EPOCHS},
         "ChillFlow, 2 workers": partial(bench.ours, workers=2),
     }
@@ -125,27 +124,27 @@ def compare(bench: Bench, repeat: int, *, stock: bool, peers: Sequence[Peer] = (
     remarks = ""
     runs: dict[str, list[Run]] = {name: [] for name in contenders}
     first, *_ = contenders
-    expected: Mapping[str, Any] = {}
+    expected: Mapping[str, object] = {}
     for number in range(repeat):
         for name, run in contenders.items():
             if number and name in others:
                 continue
             taken, outputs = run()
             runs[name].append(taken)
-            print(f"  {name}: {taken.rate:,.0f} events/s, {taken.cpu_us:.1f} µs an event", file=sys.stderr)
-            if name in others:  # their trips have other fields
+            print(f"  {name}: {taken.rate:,.0f} events/s, {taken.cpu_us:.1f} µs per event", file=sys.stderr)
+            if name in others:  # their trips have other fields, so count only
                 found = len({record.key for record in records(bench.log, outputs[0])})
                 assert found == bench.trips, f"{name}: {found} trips of {bench.trips}"
                 if not name.startswith("Bytewax"):
                     share = 1 - counted_in(bench.log, outputs[1]) / bench.trips
-                    remarks += f" {name}: {share:.0%} of the trips are not in its windows."
+                    remarks += f" {name}: {share:.0%} of the trips are missing from its windows."
                 continue
             trips = trips_in(bench.log, outputs[0])
             assert len(trips) == bench.trips, f"{name}: {len(trips)} trips of {bench.trips}"
             result = {"trips": trips, "windows": windows_in(bench.log, outputs[1])}
             expected = expected or result
             for what, values in result.items():
-                assert values == expected[what], f"{name}: other {what} than the loop's"
+                assert values == expected[what], f"{name}: {what} differ from the loop's"
     rows = [
         [
             name,
@@ -157,19 +156,19 @@ def compare(bench: Bench, repeat: int, *, stock: bool, peers: Sequence[Peer] = (
     ]
     if stock:
         rates = {name: median(run.rate for run in some) for name, some in runs.items()}
-        times = [f"{rates[_OURS.format(each)] / rates[_STOCK.format(each)]:.1f} ({each} s)" for each in _EPOCHS]
-        remarks += f" ChillFlow is so many times as fast as Bytewax's own parts: {', '.join(times)}."
+        times = [f"{rates[_OURS.format(each)] / rates[_STOCK.format(each)]:.1f}× ({each} s)" for each in _EPOCHS]
+        remarks += f" Speed relative to Bytewax's own parts, by epoch interval: {', '.join(times)}."
     note = (
         f"{bench.events:,} events of {bench.trips:,} generated trips in {bench.log.partitions(bench.topic)} partitions,"
-        " read from the start; start-up and end are included. Ours with recovery, windows"
-        " of 15 min and 1 h, and exactly-once. The loop makes the same trips and windows: each output was compared."
+        " read from the start; startup and shutdown included. ChillFlow runs with recovery, windows of 15 min and 1 h,"
+        " and exactly-once. The loop makes the same trips and windows: every output was compared."
         f"{remarks}"
     )
-    return Table("The whole job", ["", "events/s", "of the loop", "CPU µs an event"], rows, note)
+    return Table("The whole job", ["", "events/s", "relative to the loop", "CPU µs per event"], rows, note)
 
 
-def records(log: Log, topic: str) -> Iterator[Any]:
-    """All records of a topic."""
+def records(log: Log, topic: str) -> Iterator[LogRecord]:
+    """All records of a topic, partition by partition."""
     for number in range(log.partitions(topic)):
         reader = log.reader(topic, number, None, group=None)
         while not reader.at_end:
@@ -177,34 +176,34 @@ def records(log: Log, topic: str) -> Iterator[Any]:
         reader.close()
 
 
-def trips_in(log: Log, topic: str) -> dict[bytes, bytes]:
-    """By key, a digest of each trip; one that stands twice is an error."""
-    found: dict[bytes, bytes] = {}
+def trips_in(log: Log, topic: str) -> dict[bytes | None, bytes]:
+    """A digest of each trip by key. Raises AssertionError if a trip was written twice."""
+    found: dict[bytes | None, bytes] = {}
     for record in records(log, topic):
-        assert record.key not in found, f"{topic}: {record.key} stands twice"
-        found[record.key] = blake2b(record.value, digest_size=8).digest()
+        assert record.key not in found, f"{topic}: {record.key!r} was written twice"
+        found[record.key] = blake2b(record.value or b"", digest_size=8).digest()
     return found
 
 
-def windows_in(log: Log, topic: str) -> dict[bytes, Sequence[float]]:
-    """By key, the figures of each window as it was last."""
+def windows_in(log: Log, topic: str) -> dict[bytes | None, Sequence[float]]:
+    """The measures of each window by key, from its last message."""
     return {
         record.key: [window[name] for name in MEASURES]
         for record in records(log, topic)
-        for window in [decode_value(record.value)]
+        for window in [decode_value(record.value or b"")]
     }
 
 
 def counted_in(log: Log, topic: str) -> int:
-    """How many trips a peer's windows of an hour have counted."""
-    last: dict[tuple[Any, int], int] = {}
+    """Number of trips counted in a peer's one-hour windows."""
+    last: dict[tuple[bytes | None, int], int] = {}
     for record in records(log, topic):
-        window = decode_value(record.value)
+        window = decode_value(record.value or b"")
         last[record.key, window["start"]] = window["value"]
     return sum(last.values())
 
 
 def events_topic(log: Log, name: str, partitions: int) -> None:
-    """Make the topic for the events."""
+    """Create a topic for events."""
     specs = registry(load(topic=name))
     log.ensure_topics([specs[name]], partitions, 1)

@@ -1,10 +1,10 @@
-"""What one would write by hand: a loop over a consumer, dicts of trips and windows, a producer. It guarantees nothing.
+"""The job written by hand: a loop over a consumer, dicts of trips and windows, a producer. It guarantees nothing.
 
     python -m benchmarks.plain_loop SERVERS TOPIC TRIPS_TOPIC WINDOWS_TOPIC
 
-No recovery and no exactly-once, no late or incomplete trips, no corrections, no bounded memory. It makes the same trips
-and windows of a topic that is in order, with our decoder, encoder and settings of the client, so that what is
-compared is the rest. It is the yardstick, so it is written to be fast.
+No recovery, no exactly-once, no late or incomplete trips, no corrections, no bounded memory. From a topic in order it
+makes the same trips and windows, with our decoder, encoder and client settings, so that only the rest is compared. It
+is the yardstick, so it is written to be fast.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ COMMON = {"fetch.queue.backoff.ms": 10, "queued.max.messages.kbytes": 32_768, "i
 LENGTHS = [length // timedelta(milliseconds=1) for length in load().window_lengths]
 
 
-def main(servers: str, topic: str, trips_topic: str, windows_topic: str) -> None:  # noqa: C901, PLR0915 - the yardstick: calls cost time
-    """Read the topic to its end and write what comes of it."""
+def main(servers: str, topic: str, trips_topic: str, windows_topic: str) -> None:  # noqa: C901, PLR0915 - the yardstick: function calls cost time
+    """Read the topic to its end and write its trips and windows."""
     consumer = Consumer(
         {
             "bootstrap.servers": servers,
@@ -57,8 +57,8 @@ def main(servers: str, topic: str, trips_topic: str, windows_topic: str) -> None
 
     def send_windows() -> None:
         for zone, length, start in changed:
-            *figures, changes = windows[zone, length, start]
-            message = window_message(windows_topic, described(Window(zone, length, start, figures, changes, False)))
+            *measures, changes = windows[zone, length, start]
+            message = window_message(windows_topic, described(Window(zone, length, start, measures, changes, False)))
             produce(windows_topic, message.value or b"", message.key or b"", message.timestamp or 0)
         changed.clear()
 

@@ -1,11 +1,12 @@
-"""How long after a kill there are new results: the state of a long log in the recovery store, kill -9 again and again.
+"""Time from a restart to the first new result, after repeated kill -9 with the state of a long log in the store.
 
     python -m benchmarks.recovery                              (1 M and 5 M events; `make servers` first)
     python -m benchmarks.recovery --events 1000000 --kills 10
 
 The log is generated, and assembled by the real command on the servers of the environment (`. .servers/run/env`) or
-on files. Then a replay goes on with the days that follow, and `assemble` is started and killed; from each start to the
-first new result that a `read_committed` reader sees is one measurement. Figures of one machine are ratios.
+on files. Then a replay continues with the following days, while `assemble` is started and killed. One measurement is
+the time from a start to the first new result that a `read_committed` reader sees. Read the figures of one machine as
+ratios.
 """
 
 from __future__ import annotations
@@ -34,33 +35,31 @@ from chillflow.synthetic.trip_generator import generate
 
 FIRST_DAY = date(2024, 1, 1)
 RATE = 500
-"""Events a second while it is killed: one trip in five of them ends, so there is a result each 10 ms."""
-
-
+"""Events per second during the kills: one event in five ends a trip, so there is a result every 10 ms."""
 SECONDS_A_KILL = 15
-"""For so long the replay lasts: more than it takes."""
+"""Length of the replay per kill: more than a restart takes."""
 
 
 class Recoveries(NamedTuple):
-    """What the starts after a kill have taken."""
+    """Restart times after a kill."""
 
     events: int
-    """In the log before the first."""
+    """Events in the log before the first kill."""
     store: int
-    """Bytes of the recovery store then."""
+    """Size of the recovery store before the first kill, bytes."""
     seconds: list[float]
 
 
 def main() -> None:
-    """Measure, and show a table."""
+    """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--events", type=int, nargs="+", default=[1_000_000, 5_000_000], help="length of the log, about"
+        "--events", type=int, nargs="+", default=[1_000_000, 5_000_000], help="approximate lengths of the log"
     )
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--workers", type=int, default=1)
     chosen = parser.parse_args()
-    print(f"{'events':>12} {'store, MB':>10} {'kills':>6} {'p50, s':>7} {'most, s':>8}")
+    print(f"{'events':>12} {'store, MB':>10} {'kills':>6} {'p50, s':>7} {'max, s':>8}")
     for events in chosen.events:
         with tempfile.TemporaryDirectory() as folder:
             seen = recoveries(events, chosen.kills, chosen.workers, Path(folder))
@@ -69,7 +68,7 @@ def main() -> None:
 
 
 def recoveries(events: int, kills: int, workers: int, folder: Path) -> Recoveries:
-    """Assemble a log of so many events, then kill."""
+    """Assemble a log of about `events` events, then kill and restart `kills` times."""
     mark, file = uuid.uuid4().hex[:8], folder / "trips.parquet"
     settings = load(
         recovery_dir=folder / "recovery",
@@ -103,12 +102,12 @@ def recoveries(events: int, kills: int, workers: int, folder: Path) -> Recoverie
 
 
 def restarts(command: list[str], kills: int, environment: Mapping[str, str], log: Log, topic: str) -> Iterator[float]:
-    """Seconds from each start to its first new result. The first start, which follows no kill, is not told of."""
+    """Seconds from each start to its first new result, except for the first start, which follows no kill."""
     readers = [
         log.reader(topic, number, log.end_offset(topic, number), group=None) for number in range(log.partitions(topic))
     ]
 
-    def news(within: float) -> bool:
+    def has_new_results(within: float) -> bool:
         deadline = time.monotonic() + within
         while time.monotonic() < deadline:
             if sum(len(reader.read(1_000)) for reader in readers):
@@ -119,12 +118,12 @@ def restarts(command: list[str], kills: int, environment: Mapping[str, str], log
     for number in range(kills + 1):
         start = time.monotonic()
         with started(command, environment):
-            if not news(within=120):
-                raise SystemExit("no new result within 2 minutes")
+            if not has_new_results(within=120):
+                raise SystemExit("no new result within 2 minutes of a start")
             if number:
                 yield time.monotonic() - start
-            time.sleep(0.5 + number % 7 / 7)  # anywhere in an epoch
-        while news(within=0.5):
+            time.sleep(0.5 + number % 7 / 7)  # kill at any point of an epoch
+        while has_new_results(within=0.5):
             pass
     for reader in readers:
         reader.close()
@@ -132,7 +131,7 @@ def restarts(command: list[str], kills: int, environment: Mapping[str, str], log
 
 @contextmanager
 def started(command: Sequence[object], environment: Mapping[str, str]) -> Iterator[None]:
-    """The command while the body runs; then it is killed."""
+    """Run the command while the body runs, then kill it."""
     running = subprocess.Popen([*map(str, command)], env=environment, stderr=subprocess.DEVNULL)
     try:
         yield

@@ -1,4 +1,4 @@
-"""What comes before and beside the whole job: production, partitions, open trips, the database."""
+"""Benchmarks around the whole job: production, partitions, open trips, the database."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from chillflow.synthetic.trip_generator import generate
 
 
 def produce(servers: str, topic: str, file: Path, trips: int) -> Run:
-    """The command that replays a file."""
+    """Run the command that replays a file."""
     names = {"KAFKA_BOOTSTRAP_SERVERS": servers, "CHILLFLOW_TOPIC": topic}
     return measured(5 * trips, [COMMAND, "produce-from-file", "--file", str(file)], names)
 
 
 def send(servers: str, topic: str, count: int) -> Run:
-    """`TripEventProducer.send_events`, of events that are there already."""
+    """Run `TripEventProducer.send_events` on `count` prepared events."""
     producer = TripEventProducer(load(kafka_bootstrap_servers=servers, topic=topic))
     trip = CompleteTrip.model_validate_json(
         '{"pickup_ts": "2024-01-01T12:00:00Z", "dropoff_ts": "2024-01-01T12:10:00Z", "pu_zone_id": 132,'
@@ -49,19 +49,19 @@ def send(servers: str, topic: str, count: int) -> Run:
 
 
 def production(servers: str, log: Log, folder: Path, file: Path, trips: int, topic: str) -> Table:
-    """How fast events come into a topic. The long file comes first: a broker that has just been started is slow."""
+    """Speed of production. The long file comes first, because a freshly started broker is slow."""
     month = folder / "month.parquet"
     generate(month, 6 * trips)
     for name in ("month", "sent"):
         events_topic(log, f"{topic}-{name}", 4)
     runs = {
-        "`produce-from-file`, six times as many": produce(servers, f"{topic}-month", month, 6 * trips),
+        "`produce-from-file`, a file six times as long": produce(servers, f"{topic}-month", month, 6 * trips),
         "`produce-from-file`": produce(servers, topic, file, trips),
     }
     log.remove_topics([f"{topic}-month"])
     runs["`TripEventProducer.send_events`"] = send(servers, f"{topic}-sent", 100_000)
     rows = [[name, f"{run.events:,}", f"{run.rate:,.0f}", f"{run.cpu_us:.1f}"] for name, run in runs.items()]
-    return Table("Production", ["", "events", "events/s", "CPU µs an event"], rows)
+    return Table("Production", ["", "events", "events/s", "CPU µs per event"], rows)
 
 
 def partitions(servers: str, log: Log, folder: Path, file: Path, trips: int, topic: str) -> Table:
@@ -73,11 +73,11 @@ def partitions(servers: str, log: Log, folder: Path, file: Path, trips: int, top
         produce(servers, name, file, trips)
         run, _ = Bench.on(log, servers, folder, name, trips).ours()
         rows.append([str(number), f"{run.rate:,.0f}", f"{run.cpu_us:.1f}"])
-    return Table("Partitions, one worker", ["partitions", "events/s", "CPU µs an event"], rows)
+    return Table("Partitions, one worker", ["partitions", "events/s", "CPU µs per event"], rows)
 
 
 def open_trips(servers: str, log: Log, folder: Path, topic: str, counts: list[int]) -> Table:
-    """Trips that lie open at the same time: each lasts so long that so many of them do."""
+    """The job with about `counts` trips open at a time: each trip lasts 20 hours."""
     rows = []
     for count in counts:
         trips, hours = max(200_000, 2 * count), 20
@@ -91,25 +91,27 @@ def open_trips(servers: str, log: Log, folder: Path, topic: str, counts: list[in
         produce(servers, name, file, trips)
         run, _ = Bench.on(log, servers, folder, name, trips).ours()
         rows.append([f"{count:,}", f"{run.events:,}", f"{run.rate:,.0f}", f"{run.cpu_us:.1f}", f"{run.memory:,.0f}"])
-    return Table("Open trips", ["open at a time, about", "events", "events/s", "CPU µs an event", "memory, MB"], rows)
+    return Table(
+        "Open trips", ["open at a time (approx.)", "events", "events/s", "CPU µs per event", "memory, MB"], rows
+    )
 
 
 def database(bench: Bench, url: str) -> Table:
-    """The job without and with Postgres, and what its sink takes of rows that are ready."""
+    """The job without and with Postgres, and the speed of the Postgres sink alone."""
     subprocess.run([COMMAND, "init-db"], env=environment_with(DATABASE_URL=url), check=True, capture_output=True)
     without, _ = bench.ours()
     within, _ = bench.ours(DATABASE_URL=url)
     rows = [
-        ["topics alone", f"{without.rate:,.0f}", "1.00", f"{without.cpu_us:.1f}"],
+        ["topics only", f"{without.rate:,.0f}", "1.00", f"{without.cpu_us:.1f}"],
         ["topics and Postgres", f"{within.rate:,.0f}", f"{within.rate / without.rate:.2f}", f"{within.cpu_us:.1f}"],
     ]
     print(f"  with Postgres: {within.rate / without.rate:.2f}", file=sys.stderr)
-    note = f"The Postgres sink alone, of rows that are ready: {_sink(url):,.0f} trips/s."
-    return Table("With a database", ["", "events/s", "of the first", "CPU µs an event"], rows, note)
+    note = f"The Postgres sink alone, on prepared rows: {_sink(url):,.0f} trips/s."
+    return Table("With a database", ["", "events/s", "relative to topics only", "CPU µs per event"], rows, note)
 
 
 def _sink(url: str) -> float:
-    """Trips a second: those that are in the table, upserted under other keys, 5,000 a transaction."""
+    """Trips per second that the sink upserts, 5,000 a transaction: rows of the table under new keys."""
     settings = load(database_url=url)
     database = PostgresDatabase(url, settings.kafka_timeout)
     columns = sql.SQL(", ").join(map(sql.Identifier, COMPLETE_TRIP.columns))

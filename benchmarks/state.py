@@ -1,4 +1,4 @@
-"""What the state of the assembly takes: bytes a trip."""
+"""Size of the assembly's state, in bytes per trip."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STEPS_TRIPS = 20_000
 
 
 def some_events(folder: Path) -> list[LogRecord]:
-    """The events of a day's trips as they stand in a log."""
+    """Events of one day of trips, as log records in order."""
     file = folder / "some.parquet"
     generate(file, STEPS_TRIPS, days=1)
     rows = (row for row in ParquetTrips(file, DEFAULT_TIME_ZONE) if not isinstance(row, RejectedRow))
@@ -35,13 +35,13 @@ def some_events(folder: Path) -> list[LogRecord]:
 
 
 def rules() -> Assembly:
-    """Assembly with the default horizons."""
+    """Assembly rules with the default horizons."""
     settings = Settings()
     return Assembly(settings.trip_timeout, settings.correction_horizon, settings.incomplete_horizon)
 
 
 def group(snapshot: Any = None) -> KeyGroup[Any, Any, Any]:
-    """A key group of trips, as the dataflow has them."""
+    """A key group of trips, as in the dataflow."""
     assembly = rules()
     keyed = KeyedLogic(
         assembly.assemble,
@@ -59,11 +59,11 @@ def group(snapshot: Any = None) -> KeyGroup[Any, Any, Any]:
 
 
 def sizes(folder: Path) -> Table:
-    """What a trip takes, in memory and in the recovery store."""
+    """Bytes per trip in memory and in the recovery store, for open and closed trips."""
     events = some_events(folder)
     rows = []
     firsts = list({each.key: each for each in reversed(events)}.values())
-    for name, some in (("open trip, of one event", firsts), ("remembered trip, of all five", events)):
+    for name, some in (("open trip, one event", firsts), ("closed trip, five events", events)):
         records = [Record(NO_WATERMARK, each.offset, each.key, each.value, None, each.timestamp) for each in some]
         tracemalloc.start()
         before, _ = tracemalloc.get_traced_memory()
@@ -71,8 +71,8 @@ def sizes(folder: Path) -> Table:
         one.process([records])
         live, _ = tracemalloc.get_traced_memory()
         one.snapshot()
-        held, _ = tracemalloc.get_traced_memory()
+        packed, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         stored = len(pickle.dumps(one.snapshot()))
-        rows.append([name, *(f"{size / len(one):,.0f}" for size in (live - before, held - before, stored))])
-    return Table("State, bytes a trip", ["", "touched in this epoch", "at rest", "in the snapshot"], rows)
+        rows.append([name, *(f"{size / len(one):,.0f}" for size in (live - before, packed - before, stored))])
+    return Table("State, bytes per trip", ["", "touched in this epoch", "packed", "in the snapshot"], rows)

@@ -1,7 +1,7 @@
-"""The same job in Bytewax's own parts: its Kafka source and sink, stateful_flat_map, fold_window.
+"""The same job in Bytewax's own parts: its Kafka source and sink, `stateful_flat_map`, `fold_window`.
 
-Its sink loses data silently, its windows drop what is late and say nothing before they close, its recovery store keeps
-a row for every trip.
+Its sink loses data silently, its windows drop late events and emit nothing before they close, and its recovery store
+keeps a row for every trip.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ALIGN = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 def assemble(events: list[Any] | None, event: Any) -> tuple[list[Any] | None, list[Any]]:
-    """Collect the events of a trip; the trip, when three of them are there."""
+    """Collect the events of a trip, and emit it once its start, payment and end have arrived."""
     events = events or [None] * 5
     before = events[0] and events[3] and events[4]
     events[EVENT_TYPES.index(event["event_type"])] = event
@@ -33,7 +33,7 @@ def assemble(events: list[Any] | None, event: Any) -> tuple[list[Any] | None, li
 
 
 def to_message(item: tuple[str, Any]) -> KafkaSinkMessage[Any, Any]:
-    """A trip for its topic."""
+    """A trip as a message."""
     key, (start, payment, end) = item
     trip = {"trip_key": key, **start, **payment, **end}
     return KafkaSinkMessage(key.encode(), encode_value(trip))
@@ -47,8 +47,8 @@ trips = op.stateful_flat_map("assemble", op.key_on("by_trip", events, lambda eve
 op.output("write", op.map("encode", trips, to_message), KafkaSink([SERVERS], TRIPS))
 
 
-def figures(item: tuple[str, Any]) -> tuple[str, tuple[datetime, list[int]]]:
-    """By zone, when a trip ended and what it adds to the windows."""
+def measures(item: tuple[str, Any]) -> tuple[str, tuple[datetime, list[int]]]:
+    """The zone of a trip, and its drop-off time with the measures that it adds to the windows."""
     _, (start, payment, end) = item
     pickup, dropoff = (
         datetime.fromisoformat(each.replace("Z", "+00:00")) for each in (start["pickup_ts"], end["dropoff_ts"])
@@ -61,11 +61,11 @@ def figures(item: tuple[str, Any]) -> tuple[str, tuple[datetime, list[int]]]:
 
 
 def add(one: list[int], other: list[int]) -> list[int]:
-    """Figures are merged by addition."""
+    """The sums of two lists of measures."""
     return [*map(operator.add, one, other)]
 
 
-zones = op.map("figures", trips, figures)
+zones = op.map("measures", trips, measures)
 for minutes in (15, 60):
     windows = w.fold_window(
         f"window_{minutes}",
@@ -75,7 +75,7 @@ for minutes in (15, 60):
         lambda: [0] * 9,
         lambda total, item: add(total, item[1]),
         add,
-        ordered=False,  # else it keeps a week of trips, and writes them all in each epoch: a tenth of the speed
+        ordered=False,  # ordered, it keeps a week of trips and writes them all in each epoch: a tenth of the speed
     )
     rows = op.map(
         f"encode_{minutes}",

@@ -1,11 +1,10 @@
-"""Where the microseconds of an event go, step by step.
+"""Micro-benchmarks of the steps of an event.
 
-It is run outside the test command:
+They are not part of `make test`:
 
-    python -m pytest -o addopts= benchmarks/test_steps.py      (also by make bench)
+    python -m pytest -o addopts= benchmarks/test_steps.py      (also run by make bench)
 
-Rounds are of 20,000 trips, but for `test_start`: a round's time in ms, divided by 100, is µs an event (by 20: µs a
-trip).
+A round is 20,000 trips (except in `test_start`), so its time in ms divided by 100 is µs per event, by 20 µs per trip.
 """
 
 from __future__ import annotations
@@ -38,13 +37,13 @@ ROUNDS = 9
 
 @pytest.fixture(scope="module")
 def events(tmp_path_factory: pytest.TempPathFactory) -> list[LogRecord]:
-    """A day of trips, in order."""
+    """Events of one day of trips, in order."""
     return some_events(tmp_path_factory.mktemp("events"))
 
 
 @pytest.fixture(scope="module")
 def records(events: list[LogRecord]) -> list[Record]:
-    """The same as a source hands them on."""
+    """The events as records, as a source emits them."""
     watermarks = WatermarkTracker(20).observe_all([each.timestamp for each in events])
     return [
         Record(watermark, each.offset, each.key, each.value, None, each.timestamp)
@@ -54,12 +53,12 @@ def records(events: list[LogRecord]) -> list[Record]:
 
 @pytest.fixture(scope="module")
 def results(records: list[Record]) -> list[Any]:
-    """What they come to."""
+    """The results of these records."""
     return group().process([records]).results
 
 
 def timed(benchmark: Any, work: Callable[..., object], prepare: Callable[[], Any] | None = None) -> None:
-    """The work, each time on what was prepared anew."""
+    """Time `work`, each round on a newly prepared argument."""
 
     def setup() -> tuple[tuple[Any, ...], dict[str, Any]]:
         return (prepare(),) if prepare else (), {}
@@ -68,7 +67,7 @@ def timed(benchmark: Any, work: Callable[..., object], prepare: Callable[[], Any
 
 
 def test_source(benchmark: BenchmarkFixture, events: list[LogRecord]) -> None:
-    """Stamps and key groups."""
+    """Watermarks and key groups."""
 
     def work() -> object:
         watermarks = WatermarkTracker(20).observe_all([each[1] for each in events])
@@ -88,17 +87,17 @@ def test_decode(benchmark: BenchmarkFixture, events: list[LogRecord]) -> None:
 
 
 def test_event_time_of_the_body(benchmark: BenchmarkFixture, events: list[LogRecord]) -> None:
-    """What `CHILLFLOW_EVENT_TIME=body` costs besides."""
+    """Additional cost of `CHILLFLOW_EVENT_TIME=body`."""
     timed(benchmark, lambda: [body_time(each.value) for each in events])
 
 
 def test_assemble(benchmark: BenchmarkFixture, records: list[Record]) -> None:
-    """A key group whole: decoding, states, results, and finished states put to rest."""
+    """A whole key group: decoding, states, results, and packing closed states."""
     timed(benchmark, lambda one: one.process([records]), group)
 
 
-def test_mapper(benchmark: BenchmarkFixture, records: list[Record]) -> None:
-    """Of it, the rules alone."""
+def test_rules(benchmark: BenchmarkFixture, records: list[Record]) -> None:
+    """The rules alone, without the key group."""
     decoded = [(each.key, decode_keyed(each.key or b"", each.value), each.watermark) for each in records]
     assembly = rules()
 
@@ -110,14 +109,14 @@ def test_mapper(benchmark: BenchmarkFixture, records: list[Record]) -> None:
 
 
 def test_snapshot(benchmark: BenchmarkFixture, records: list[Record]) -> None:
-    """All trips remembered, as the recovery store gets them."""
+    """A snapshot of closed trips, pickled as for the recovery store."""
     one = group()
     one.process([records])
     timed(benchmark, lambda: pickle.dumps(one.snapshot()))
 
 
 def test_restore(benchmark: BenchmarkFixture, records: list[Record]) -> None:
-    """A group made of its snapshot."""
+    """A key group restored from its snapshot."""
     one = group()
     one.process([records])
     snapshot = one.snapshot()
@@ -125,24 +124,24 @@ def test_restore(benchmark: BenchmarkFixture, records: list[Record]) -> None:
 
 
 def test_encode(benchmark: BenchmarkFixture, results: list[Any]) -> None:
-    """Trips as messages."""
+    """Encoding trips as messages."""
     outputs = Outputs(TopicNames.of(Settings()), 1)
     timed(benchmark, lambda: outputs.trips(("0000", results)))
 
 
 def test_windows(benchmark: BenchmarkFixture, results: list[Any]) -> None:
-    """What trips change, spread over units and taken into two windows each."""
+    """Adding the changes of trips to window shards, two windows each."""
     hour = timedelta(hours=1)
     terms = Terms.of([hour / 4, hour], timedelta(0), 24 * hour)
 
-    def work(units: dict[str, WindowShard]) -> None:
+    def work(shards: dict[str, WindowShard]) -> None:
         for day, some in spread(change for each in results if (change := change_of(each.trip))).items():
-            units.setdefault(day.shard, WindowShard(terms)).add(some)
+            shards.setdefault(day.shard, WindowShard(terms)).add(some)
 
     timed(benchmark, work, dict)
 
 
 @pytest.mark.parametrize("command", [["-I", "-c", "pass"], ["-m", "chillflow", "--help"]], ids=["python", "help"])
 def test_start(benchmark: BenchmarkFixture, command: list[str]) -> None:
-    """A bare interpreter, and `--help`: what a person waits for."""
+    """Startup time of a bare interpreter, and of `--help`."""
     timed(benchmark, lambda: subprocess.run([sys.executable, *command], stdout=subprocess.DEVNULL, check=True))

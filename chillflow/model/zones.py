@@ -1,4 +1,4 @@
-"""The 265 taxi zones of New York, as the package's own table."""
+"""The 265 taxi zones of New York, from a table in the package. Pure."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 
 class Zone(NamedTuple):
-    """A taxi zone as the Taxi and Limousine Commission (TLC) numbers them."""
+    """A taxi zone of the Taxi and Limousine Commission (TLC)."""
 
     zone_id: int
     """1 to 265, the value of a trip's `PULocationID` and `DOLocationID`."""
     borough: str
     """`Manhattan`, `Queens`, …; `EWR` for Newark Airport, `Unknown` for 264, `N/A` for 265."""
     name: str
-    """For people: `JFK Airport`; several zones may share one name."""
+    """Display name, as `JFK Airport`; several zones may share one."""
     lon: float | None
     """Longitude of the zone's centre in degrees (WGS 84); None for 57, 104, 105, 264 and 265."""
     lat: float | None
@@ -25,7 +25,7 @@ class Zone(NamedTuple):
 
 @cache
 def zones() -> tuple[Zone, ...]:
-    """All zones in the order of their ids, so that zone `n` is `zones()[n - 1]`."""
+    """All zones by id: zone `n` is `zones()[n - 1]`."""
     table = files(__package__).joinpath("zones.csv").read_text(encoding="utf-8")
     return tuple(
         Zone(int(row["zone_id"]), row["borough"], row["zone"], _degrees(row["lon"]), _degrees(row["lat"]))

@@ -1,4 +1,4 @@
-"""A pipeline on servers that want a password, with the roles of docs/security.md and the rights that it gives them."""
+"""A pipeline on servers that require passwords, with the roles and permissions of docs/security.md."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ OWNER, PRODUCER, ASSEMBLER, READER = ROLES = [
     f"chillflow-{what}" for what in ("owner", "producer", "assembler", "reader")
 ]
 PASSWORD = "Xyzzy/%s:7@q"
-"""Of a role, by its name: with characters that a URL must not hold as they are."""
+"""Password of a role, by its name. It contains characters that must be escaped in a URL."""
 
 
 @dataclass(frozen=True)
 class World:
-    """The pipeline, and by what else its servers can be reached."""
+    """The pipeline, and access to its servers."""
 
     pipeline: Pipeline
     kafka: SecuredKafkaServer
     rights: list[AclBinding]
-    """All that the page gives."""
+    """All permissions granted by the page."""
 
     def by(self, who: str, database: str | None = None) -> dict[str, Any]:
-        """The variables with which a command comes as this one, and to the database as one of its roles."""
+        """The variables that make a command use this principal, and this role of the database if one is given."""
         file = self.pipeline.folder / f"password-{who}"
         file.write_text(PASSWORD % who + "\n")
         by_password, _ = page.exports()
@@ -56,17 +56,17 @@ class World:
         return {**by_password, **given, **({"DATABASE_URL": self.url(database)} if database else {})}
 
     def url(self, role: str) -> str:
-        """Of the database, for a role of it."""
+        """The database URL of a role."""
         parts = urlsplit(self.pipeline.database)
         name = self.role(role)
         return parts._replace(netloc=f"{name}:{quote(PASSWORD % role, safe='')}@127.0.0.1:{parts.port}").geturl()
 
     def role(self, name: str) -> str:
-        """The database's role of this test: one server has all."""
+        """The role's name in this test: all tests share one server."""
         return f"{name}_{self.pipeline.topic.rpartition('-')[2]}".replace("-", "_")
 
     def grant(self, statements: str, by: str | None = None) -> None:
-        """Do what the page says, as a superuser or as a role."""
+        """Run SQL of the page as a superuser, or as a role."""
         database = urlsplit(self.pipeline.database).path[1:]
         statements = statements.replace("on database chillflow ", f"on database {database} ")
         for name in (OWNER, "chillflow-writer", READER):
@@ -77,7 +77,7 @@ class World:
             connection.execute(statements.encode())
 
     def empty_results(self) -> None:
-        """As if nothing had been written."""
+        """Delete all records of the topics that `assemble` reads back."""
         topics = KafkaTopics(self.kafka.bootstrap_servers)
         read_back = [name for name in self.results if name != self.pipeline.windows]
         ends = [TopicPartition(name, number, -1) for name in read_back for number in topics._partitions(name)]
@@ -101,9 +101,9 @@ def world(
     database_url: str,
     tmp_path: Path,
 ) -> Iterator[World]:
-    """With its topics and tables made by their owners, and the rights of the page given to the others.
+    """A pipeline whose owner has created topics and tables, with the permissions of the page granted to the others.
 
-    One test at a time has the broker: each says anew who may do what.
+    Tests use the broker one at a time, because each resets all permissions.
     """
     if isinstance(postgres_server, RunningPostgres):
         missing("a Postgres that asks for passwords", "unset CHILLFLOW_TEST_POSTGRES")
@@ -141,7 +141,7 @@ def _world(secured_kafka: SecuredKafkaServer, database_url: str, tmp_path: Path)
 
 
 def _add_users(kafka: SecuredKafkaServer) -> None:
-    """Make the roles users of the broker, once."""
+    """Create a broker user for each role, once."""
     there = kafka.folder / "users"
     if not there.exists():
         for name in ROLES:
@@ -157,7 +157,7 @@ def _of_this_test(command: str, mark: str) -> str:
 
 @pytest.fixture(scope="session")
 def days_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Trips of twelve days, longer than anything is remembered, and one row that is no trip."""
+    """Trips of twelve days, longer than any state is kept, and one row that is not a trip."""
     path = tmp_path_factory.mktemp("generated") / "days.parquet"
     generate(path, 600, days=12)
     trips = pl.read_parquet(path)

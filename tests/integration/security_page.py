@@ -1,4 +1,4 @@
-"""What docs/security.md tells people to do, as commands and statements that a test can do."""
+"""The commands and SQL statements of docs/security.md, for tests to run."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ def _blocks(language: str) -> list[str]:
 
 
 def acl_commands() -> list[str]:
-    """The commands that give the rights, each on one line."""
+    """The commands that grant permissions, each on one line."""
     lines = "\n".join(_blocks("sh")).replace("\\\n", "").splitlines()
     return [line for line in lines if line]
 
 
 def exports() -> list[dict[str, str]]:
-    """The variables of each way to the broker: by a password, by a certificate."""
+    """The variables for each way to authenticate to the broker: password, then certificate."""
     return [
         dict(word.split("=", 1) for word in shlex.split(block) if word != "export")
         for block in _blocks("bash")
@@ -29,5 +29,5 @@ def exports() -> list[dict[str, str]]:
 
 
 def statements() -> list[str]:
-    """For a superuser before `init-db`, for the owner after it."""
+    """SQL for a superuser before `init-db`, and SQL for the owner after it."""
     return _blocks("sql")

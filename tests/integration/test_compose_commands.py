@@ -1,4 +1,4 @@
-"""The containers of docker-compose.yml without Docker: their command lines, in their environment, on real servers."""
+"""The containers of docker-compose.yml without Docker: their commands in their environment, on real servers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ IN_IMAGE = dict(re.findall(r"(CHILLFLOW_\w+)=(\S+)", (ROOT / "Dockerfile").read_
 
 
 class Containers:
-    """Runs a service's command as its container would, with its servers and folders where they are here."""
+    """Runs a service's command as its container would, with this test's servers and folders."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
@@ -27,12 +27,12 @@ class Containers:
             "postgresql://chillflow:chillflow@postgres:5432/chillflow": pipeline.database,
             "/var/lib/chillflow": str(pipeline.folder / "volume"),
             "/data": str(pipeline.folder),
-            "9108": "0",  # several tests may run at once
+            "9108": "0",  # any free port: several tests may run at once
         }
         assert [*SERVICES["trip-assembler"]["volumes"]] == ["recovery:/var/lib/chillflow"]
 
     def environment(self, service: str) -> dict[str, Any]:
-        """Its environment and the image's; none of the test's."""
+        """The environment of the service and the image, without the test's own settings."""
         given = {**IN_IMAGE, **SERVICES[service]["environment"]}
         ours = dict.fromkeys(name for name in self._pipeline.environment if name.startswith("CHILLFLOW_"))
         return {**ours, **{name: self._placed(_default(value)) for name, value in given.items()}}
@@ -41,7 +41,7 @@ class Containers:
         return [self._placed(word) for word in SERVICES[service]["command"]]
 
     def probe(self, service: str) -> tuple[str, ...]:
-        """Its healthcheck, of our own command."""
+        """The arguments of the service's healthcheck, which runs our command."""
         kind, program, *arguments = SERVICES[service]["healthcheck"]["test"]
         assert (kind, program) == ("CMD", COMMAND.name)
         return tuple(arguments)
@@ -53,11 +53,13 @@ class Containers:
 
 
 def _default(value: str) -> str:
-    """A value of Compose where no variable is set."""
+    """A Compose value with the defaults of its unset variables."""
     return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value)
 
 
-def test_the_containers(own_kafka: KafkaServer, database_url: str, tmp_path: Path, trips_file: Path) -> None:
+def test_the_containers_run_the_pipeline(
+    own_kafka: KafkaServer, database_url: str, tmp_path: Path, trips_file: Path
+) -> None:
     pipeline = Pipeline(
         tmp_path, own_kafka.bootstrap_servers, database_url, BrokerTopics(KafkaTopics(own_kafka.bootstrap_servers))
     )
@@ -75,12 +77,12 @@ def test_the_containers(own_kafka: KafkaServer, database_url: str, tmp_path: Pat
             lambda: pipeline.query("select count(*) from stg.complete_trip where revision > 0") == [(300,)]
         )
         assembling.wait_for(lambda: pipeline.run(*containers.probe("trip-assembler"), code=None, **assembler).code == 0)
-        run("trip-event-producer")  # once more: `restart: on-failure`, or another `up`
+        run("trip-event-producer")  # again: `restart: on-failure`, or another `up`
         assembling.wait_for(lambda: len(pipeline.events()) == 3000)
         stopped = assembling.stop()
 
     grace = int(SERVICES["trip-assembler"]["stop_grace_period"].removesuffix("s"))
-    assert grace >= 20, "the limit that `stop` has kept"
+    assert grace >= 20, "time for `stop` to finish the epoch"
     assert stopped.code == 0
     assert (tmp_path / "volume" / "recovery" / "account.json").exists()
     assert len(pipeline.trips()) == 300

@@ -139,11 +139,15 @@ def test_a_place_where_no_recovery_store_can_be(here: Pipeline) -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
-        ("CHILLFLOW_PARTITIONS", "none", "wrong setting CHILLFLOW_PARTITIONS='none': "),
-        ("CHILLFLOW_PARTITIONS", "0", "wrong setting CHILLFLOW_PARTITIONS='0': "),
-        ("CHILLFLOW_TRIP_TIMEOUT", "soon", "wrong setting CHILLFLOW_TRIP_TIMEOUT='soon': "),
-        ("LOG_LEVEL", "LOUD", "wrong setting LOG_LEVEL='LOUD': "),
-        ("CHILLFLOW_SOURCE_TIME_ZONE", "America/Gotham", "wrong setting CHILLFLOW_SOURCE_TIME_ZONE='America/Gotham': "),
+        ("CHILLFLOW_PARTITIONS", "none", "invalid setting CHILLFLOW_PARTITIONS='none': "),
+        ("CHILLFLOW_PARTITIONS", "0", "invalid setting CHILLFLOW_PARTITIONS='0': "),
+        ("CHILLFLOW_TRIP_TIMEOUT", "soon", "invalid setting CHILLFLOW_TRIP_TIMEOUT='soon': "),
+        ("LOG_LEVEL", "LOUD", "invalid setting LOG_LEVEL='LOUD': "),
+        (
+            "CHILLFLOW_SOURCE_TIME_ZONE",
+            "America/Gotham",
+            "invalid setting CHILLFLOW_SOURCE_TIME_ZONE='America/Gotham': ",
+        ),
         ("DATABASE_URL", "mysql://x", "DATABASE_URL: unknown scheme 'mysql'"),
     ],
 )

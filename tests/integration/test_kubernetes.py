@@ -1,4 +1,4 @@
-"""The manifest of docs/kubernetes.md without Kubernetes: its scripts, as two processes on real servers."""
+"""The manifest of docs/kubernetes.md without Kubernetes: its scripts run as two processes on real servers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ POD: dict[str, Any] = SET["spec"]["template"]["spec"]
 NAMES = [f"{SET['metadata']['name']}-{number}" for number in range(SET["spec"]["replicas"])]
 
 
-def test_the_manifest_holds_together() -> None:
+def test_the_manifest_is_consistent() -> None:
     name = SET["metadata"]["name"]
     labels = SET["spec"]["template"]["metadata"]["labels"]
     assert SERVICE["metadata"]["name"] == SET["spec"]["serviceName"]
@@ -43,7 +43,7 @@ def test_the_manifest_holds_together() -> None:
 
 
 class Pods:
-    """The pods as processes of this machine, each with a folder for its volume and ports of its own."""
+    """The pods as local processes, each with a folder as its volume and its own ports."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
@@ -69,7 +69,7 @@ class Pods:
         return pods
 
     def are_ready(self) -> bool:
-        """Whether each answers its readiness probe."""
+        """Whether every pod passes its readiness probe."""
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         path = MAIN["readinessProbe"]["httpGet"]["path"]
         with suppress(OSError):
@@ -80,7 +80,7 @@ class Pods:
 
 
 @pytest.mark.timeout(400)
-def test_the_pods(on_servers: Pipeline, trips_file: Path) -> None:
+def test_pods_recover_after_one_is_killed_and_stop_together(on_servers: Pipeline, trips_file: Path) -> None:
     on_servers.run("init-db")
     on_servers.produce(trips_file, "--limit", 100)
     pods = Pods(on_servers)

@@ -1,4 +1,4 @@
-"""The whole pipeline with exactly the rights of docs/security.md: all of it works, and nothing without one of them."""
+"""The whole pipeline with exactly the permissions of docs/security.md, and again without each one of them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_it_runs_with_the_rights_of_the_page(world: World, days_file: Path) -> N
 
 
 def _send_some_of_each(world: World, file: Path) -> int:  # noqa: F811
-    """Events of which there come results of each kind; how many."""
+    """Send events that lead to results of every kind; returns how many were sent."""
     produced = [
         world.pipeline.produce(file, *more, **world.by(PRODUCER))
         for more in (["--duplicates", "0.05", "--drop", "0.02"], ["--limit", "50"])  # these are late
@@ -77,7 +77,7 @@ def _end(pipeline: Pipeline, partition: int) -> int:
     return max(each.offset for each in pipeline.events() if each.partition == partition) + 1
 
 
-def test_the_database_gives_no_more_than_the_page(world: World) -> None:  # noqa: F811
+def test_database_roles_have_no_further_permissions(world: World) -> None:  # noqa: F811
     forbidden = {
         WRITER: ["delete from stg.complete_trip", "create table stg.mine ()", "select * from dim.zone"],
         READER: [
@@ -108,7 +108,7 @@ def test_nothing_works_without_a_right_of_the_page(world: World, days_file: Path
     for number, right in enumerate(sorted(world.rights, key=_writes_last)):
         who = right.principal.removeprefix("User:")
         if who == OWNER:
-            continue  # does many things, of which one needs this and another that
+            continue  # runs several commands, each with other permissions
         world.kafka.forbid(right)
         store: dict[str, Any] = {"CHILLFLOW_RECOVERY_DIR": str(pipeline.folder / f"without-{number}")}
         if who == ASSEMBLER and right.operation == AclOperation.WRITE:
@@ -131,7 +131,7 @@ def test_nothing_works_without_a_right_of_the_page(world: World, days_file: Path
 
 
 def _writes_last(right: AclBinding) -> bool:
-    """What reads back finds something only before what was written is taken away."""
+    """Sort key: read permissions first, because tests of write permissions empty the topics to be read back."""
     return bool(right.operation == AclOperation.WRITE)
 
 
@@ -143,7 +143,7 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("who", COMMANDS)
-def test_who_is_not_let_in_is_told_why_at_once(world: World, trips_file: Path, who: str) -> None:  # noqa: F811
+def test_authentication_errors_are_reported_at_once(world: World, trips_file: Path, who: str) -> None:  # noqa: F811
     pipeline = world.pipeline
     (pipeline.folder / "trips.parquet").write_bytes(trips_file.read_bytes())
     by = world.by(who)
@@ -155,7 +155,7 @@ def test_who_is_not_let_in_is_told_why_at_once(world: World, trips_file: Path, w
                 pipeline.fail(*COMMANDS[who].split(), **{**by, "CHILLFLOW_KAFKA_TIMEOUT": "60s", **changes})
             )
         )
-        assert seconds < 30  # no time-out was waited for
+        assert seconds < 30  # it did not wait for the timeout
         return lines[0]
 
     (pipeline.folder / "wrong").write_text("not that")
@@ -170,7 +170,7 @@ def test_who_is_not_let_in_is_told_why_at_once(world: World, trips_file: Path, w
 
 
 @pytest.mark.parametrize("command", ["init-db", "produce-events", "assemble --exit-at-end"])
-def test_a_wrong_password_of_the_database(world: World, command: str) -> None:  # noqa: F811
+def test_a_wrong_database_password_is_reported(world: World, command: str) -> None:  # noqa: F811
     url = world.url(OWNER).replace("Xyzzy", "Plugh")
 
     line = world.pipeline.fail(*command.split(), **{**world.by(OWNER), "DATABASE_URL": url})
@@ -179,7 +179,7 @@ def test_a_wrong_password_of_the_database(world: World, command: str) -> None:  
     assert f'password authentication failed for user "{world.role(OWNER)}"' in line
 
 
-def test_a_certificate_in_place_of_a_password(world: World, trips_file: Path) -> None:  # noqa: F811
+def test_a_certificate_replaces_the_password(world: World, trips_file: Path) -> None:  # noqa: F811
     pipeline, certificates = world.pipeline, world.kafka.certificates
     world.kafka.certify("chillflow-producer")
     _, by_certificate = page.exports()
@@ -233,7 +233,7 @@ def test_a_right_is_taken_away_while_it_runs(
 
     assert ended.code == 1
     *before, line = ended.stderr.splitlines()
-    assert all("offsets not committed" in each for each in before)  # that may need the right, too
+    assert all("offsets not committed" in each for each in before)  # commits may need the permission, too
     assert line.startswith("error: ")
     assert re.search(NOT_ALLOWED, line)
     world.kafka.allow(right)

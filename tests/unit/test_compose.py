@@ -1,4 +1,4 @@
-"""docker-compose.yml and the Dockerfile hold together, as far as can be seen without Docker."""
+"""docker-compose.yml and the Dockerfile are consistent, as far as can be checked without Docker."""
 
 from __future__ import annotations
 
@@ -40,23 +40,23 @@ def test_the_services() -> None:
     assert set(OURS) == {"init", "trip-event-producer", "trip-assembler", "dashboard"}
 
 
-def test_who_waits_for_whom() -> None:
+def test_services_wait_for_their_dependencies() -> None:
     ready = {"kafka": "service_healthy", "init": "service_completed_successfully"}
     assert conditions("init") == {"postgres": "service_healthy"}
     assert conditions("trip-event-producer") == conditions("trip-assembler") == ready
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_what_is_waited_for_can_come_true(name: str) -> None:
+def test_every_dependency_condition_can_become_true(name: str) -> None:
     for needed, condition in conditions(name).items():
         if condition == "service_healthy":
             assert SERVICES[needed]["healthcheck"]["test"][0] == "CMD"
         else:
-            assert SERVICES[needed]["restart"] == "no", "a service that starts again is never completed"
+            assert SERVICES[needed]["restart"] == "no", "a service that restarts never completes"
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_its_command_line_is_one_of_ours(name: str) -> None:
+def test_the_command_of_a_service_exists(name: str) -> None:
     command, *arguments = OURS[name]["command"]
     parser = COMMANDS.commands[command]
     parser.make_context(command, arguments).close()
@@ -67,7 +67,7 @@ def test_its_command_line_is_one_of_ours(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_its_environment_are_settings(name: str) -> None:
+def test_the_environment_of_a_service_consists_of_settings(name: str) -> None:
     environment = OURS[name]["environment"]
     assert set(environment) <= VARIABLES
     host = environment["KAFKA_BOOTSTRAP_SERVERS"]
@@ -75,7 +75,7 @@ def test_its_environment_are_settings(name: str) -> None:
     assert "@postgres:5432/" + SERVICES["postgres"]["environment"]["POSTGRES_DB"] in environment["DATABASE_URL"]
 
 
-def test_the_dashboard_is_for_this_machine_and_needs_a_token() -> None:
+def test_the_dashboard_is_local_and_needs_a_token() -> None:
     service = SERVICES["dashboard"]
     assert service["profiles"] == ["dashboard"]
     assert service["ports"] == ["127.0.0.1:8050:8050"]
@@ -93,7 +93,7 @@ def test_images_are_pinned() -> None:
     assert {service["image"] for service in OURS.values()} == {f"chillflow-stream:{__version__}"}
 
 
-def test_what_runs_for_ever_starts_again() -> None:
+def test_long_running_services_restart() -> None:
     for name in ("kafka", "postgres", "trip-assembler", *MONITORING):
         assert SERVICES[name]["restart"] == "unless-stopped"
     assert SERVICES["trip-event-producer"]["restart"] == "on-failure"
@@ -107,7 +107,7 @@ def test_the_recovery_store_is_on_a_volume() -> None:
     assert re.search(rf"--owner=chillflow .*{folder}$", DOCKERFILE, re.MULTILINE)
 
 
-def test_prometheus_asks_where_the_assembler_is_served() -> None:
+def test_prometheus_scrapes_the_assembler() -> None:
     environment = SERVICES["trip-assembler"]["environment"]
     (job,) = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
     (target,) = job["static_configs"][0]["targets"]
@@ -117,7 +117,7 @@ def test_prometheus_asks_where_the_assembler_is_served() -> None:
 
 
 @pytest.mark.parametrize("name", MONITORING)
-def test_what_monitoring_mounts_is_there(name: str) -> None:
+def test_monitoring_mounts_existing_files(name: str) -> None:
     for mount in MONITORING[name]["volumes"]:
         source, _, place = mount.partition(":")
         assert (ROOT / source).exists() if source.startswith("./") else source in COMPOSE["volumes"]
@@ -126,7 +126,7 @@ def test_what_monitoring_mounts_is_there(name: str) -> None:
         assert port.startswith("127.0.0.1:")
 
 
-def test_grafana_finds_its_board() -> None:
+def test_grafana_finds_the_board() -> None:
     mounts = dict(mount.split(":")[:2] for mount in SERVICES["grafana"]["volumes"])
     (provider,) = yaml.safe_load((ROOT / "deploy/grafana/provisioning/dashboards/chillflow.yml").read_text())[
         "providers"
@@ -144,7 +144,7 @@ def test_the_image() -> None:
     assert 'ENTRYPOINT ["chillflow-stream"]' in last_stage
 
 
-def test_what_the_image_copies_is_there_and_not_ignored() -> None:
+def test_the_image_copies_existing_files_that_are_not_ignored() -> None:
     first_stage = DOCKERFILE.rpartition("FROM ")[0]
     sources = [name for line in re.findall(r"^COPY (.+) \S+$", first_stage, re.MULTILINE) for name in line.split()]
     assert {"chillflow", "dataflows", "stream", "constraints.txt"} <= set(sources)

@@ -1,4 +1,4 @@
-"""What is in deploy/: the alert rules do what they say, and nothing asks for a metric that is not there."""
+"""deploy/: alert rules fire as described, and queries use only metrics and labels that exist."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SERIES = {
 
 
 def check(query: str) -> None:
-    """Its metrics are there, and have the labels that it names."""
+    """Assert that the metrics of a query exist and have the labels it uses."""
     named = re.findall(r"\b(chillflow_\w+)(?:{([^}]*)})?", query)
     assert named or re.search(r"\b(up|process_\w+){", query), query
     for name, selected in named:
@@ -47,12 +47,12 @@ def check(query: str) -> None:
 
 
 @pytest.mark.parametrize(("title", "query"), QUERIES, ids=lambda value: value[:40])
-def test_each_query_of_the_board_has_its_metric(title: str, query: str) -> None:
+def test_board_queries_use_existing_metrics(title: str, query: str) -> None:
     check(query)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
-def test_each_rule_has_its_metric_and_says_what_is_wrong(rule: dict[str, Any]) -> None:
+def test_alert_rules_use_existing_metrics_and_labels(rule: dict[str, Any]) -> None:
     check(rule["expr"])
     assert rule["labels"]["severity"] in ("warning", "critical")
     known = {label for labels in LABELS.values() for label in labels}
@@ -60,12 +60,12 @@ def test_each_rule_has_its_metric_and_says_what_is_wrong(rule: dict[str, Any]) -
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
-def test_each_rule_is_seen_to_fire(rule: dict[str, Any]) -> None:
+def test_every_alert_rule_has_a_test_in_which_it_fires(rule: dict[str, Any]) -> None:
     expected = {
         case["alertname"] for test in RULE_TESTS for case in test.get("alert_rule_test", ()) if case["exp_alerts"]
     }
-    asked = " ".join(case["expr"] for test in RULE_TESTS for case in test.get("promql_expr_test", ()))
-    assert rule["alert"] in expected or f'alertname="{rule["alert"]}"' in asked
+    queried = " ".join(case["expr"] for test in RULE_TESTS for case in test.get("promql_expr_test", ()))
+    assert rule["alert"] in expected or f'alertname="{rule["alert"]}"' in queried
 
 
 @pytest.mark.parametrize(
@@ -76,14 +76,14 @@ def test_each_rule_is_seen_to_fire(rule: dict[str, Any]) -> None:
         "test rules alerts_test.yml",
     ],
 )
-def test_promtool_is_content(promtool: str, arguments: str) -> None:
+def test_promtool_accepts_the_files(promtool: str, arguments: str) -> None:
     done = subprocess.run(
         [promtool, *arguments.split()], cwd=DEPLOY / "prometheus", capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_board_is_on_the_data_source_that_is_provisioned() -> None:
+def test_the_board_uses_the_provisioned_data_source() -> None:
     (source,) = yaml.safe_load((DEPLOY / "grafana/provisioning/datasources/prometheus.yml").read_text())["datasources"]
     assert {panel["datasource"]["uid"] for panel in BOARD["panels"]} == {source["uid"]}
     assert len({panel["id"] for panel in BOARD["panels"]}) == len(BOARD["panels"])
