@@ -71,6 +71,7 @@ class RecordColumns:
 WatermarkAdvance: TypeAlias = int
 """A watermark without records (ms): how far the partition of a quiet group has progressed."""
 GroupRecords: TypeAlias = Sequence[Record] | RecordColumns | WatermarkAdvance
+"""Records of one group in the order of the log, or a watermark without records."""
 GroupBatch: TypeAlias = tuple[str, GroupRecords]
 """The name of a key group, `<partition>/<number>`, and records or a watermark for it."""
 
@@ -93,6 +94,7 @@ CLOCK = "clock"
 ClockBatch: TypeAlias = tuple[str, PartitionProgress]
 """CLOCK, and the progress of one partition."""
 SourceItem: TypeAlias = GroupBatch | ClockBatch
+"""An item of a source. `is_progress` distinguishes the two."""
 
 
 def is_progress(item: SourceItem) -> TypeGuard[ClockBatch]:

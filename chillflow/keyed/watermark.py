@@ -22,8 +22,8 @@ class WatermarkTracker:
     >>> tracker = WatermarkTracker(rank=2)
     >>> tracker.observe(5) == NO_WATERMARK
     True
-    >>> [tracker.observe(t) for t in (9, 7, 100)]
-    [5, 7, 9]
+    >>> tracker.observe(9), tracker.observe(7), tracker.observe(100)
+    (5, 7, 9)
     """
 
     def __init__(self, rank: int, largest: Sequence[int] = ()) -> None:
