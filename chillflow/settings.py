@@ -13,7 +13,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
@@ -32,7 +31,6 @@ __all__ = [
     "load",
     "load_arguments",
     "parse_duration",
-    "source_time_zone",
     "to_environment",
 ]
 
@@ -288,16 +286,6 @@ def _secrets() -> dict[str, str]:
         if not found[name]:
             raise SettingsError(f"{name}{_FILE}: {path} is empty")
     return found
-
-
-@lru_cache(maxsize=8)
-def _zone(name: str) -> ZoneInfo:
-    return ZoneInfo(_known_zone(name))
-
-
-def source_time_zone() -> ZoneInfo:
-    """The zone of times that carry none, from `CHILLFLOW_SOURCE_TIME_ZONE`."""
-    return _zone(os.environ.get("CHILLFLOW_SOURCE_TIME_ZONE", DEFAULT_TIME_ZONE))
 
 
 def to_environment(settings: Settings, arguments: RunArguments | None = None) -> dict[str, str]:

@@ -217,11 +217,7 @@ Event: TypeAlias = Annotated[
     TripStartedEvent | ZoneExitedEvent | ZoneEnteredEvent | PaymentProcessedEvent | TripEndedEvent,
     Field(discriminator="event_type"),
 ]
-<<<<<<< HEAD
 """All types of events, in the order in which a trip is split: those at the pickup first."""
-=======
-"""An event of any of the five types."""
->>>>>>> h-keyed
 event_adapter: TypeAdapter[Event] = TypeAdapter(Event)
 
 EVENT_CLASSES: tuple[type[TripEvent], ...] = get_args(get_args(Event)[0])

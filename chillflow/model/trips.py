@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Protocol
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
@@ -18,11 +19,12 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidationInfo,
     model_validator,
 )
 
 from chillflow.model.structs import Json, parse_time
-from chillflow.settings import source_time_zone
+from chillflow.settings import DEFAULT_TIME_ZONE
 
 __all__ = [
     "DERIVED_FIELDS",
@@ -63,12 +65,12 @@ def _parsed(value: object) -> object:
     return parse_time(value) if isinstance(value, str) else value
 
 
-def _local(value: Any) -> Any:
-    """Times without an offset are wall time of the source; of an ambiguous hour, the first."""
+def _local(value: Any, info: ValidationInfo) -> Any:
+    """A time with its offset; without one it is wall time, and the first of the two in an ambiguous hour."""
     if isinstance(value, str):
         value = datetime.fromisoformat(value.replace("Z", "+00:00"))
     if isinstance(value, datetime) and value.tzinfo is None:
-        return value.replace(tzinfo=source_time_zone())
+        return value.replace(tzinfo=ZoneInfo((info.context or {}).get("time_zone", DEFAULT_TIME_ZONE)))
     return value
 
 
@@ -120,7 +122,7 @@ def _as_text(value: object) -> str:
 UtcTime = Annotated[datetime, BeforeValidator(_parsed), AfterValidator(_to_utc)]
 """An aware time, made UTC; RFC 3339 on the wire."""
 LocalTime = Annotated[datetime, BeforeValidator(_local), AfterValidator(_to_utc)]
-"""An aware time; a naive one is read in the source time zone."""
+"""An aware time; a naive one is read in the `time_zone` of the validation context, by default New York's."""
 Int = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
 """An int that fits a column of type `integer`."""
 Float = Annotated[float, Field(allow_inf_nan=False)]
@@ -198,8 +200,9 @@ class CompleteTrip(BaseModel):
     """A trip with everything known of it: one TLC row, or what assembly made of its events.
 
     Only the two times and the two zones are required; `trip_key` is computed from the other fields if not given.
-    Times without an offset are read in the source time zone (New York). Distances are miles, as TLC publishes them,
-    and money is dollars. Assembly sets the last fields.
+    Times without an offset are New York wall time; for another zone use
+    `CompleteTrip.model_validate(values, context={"time_zone": "Europe/Berlin"})`. Distances are miles, as TLC publishes
+    them, and money is dollars. Assembly sets the last fields.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

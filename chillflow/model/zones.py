@@ -35,3 +35,17 @@ def zones() -> tuple[Zone, ...]:
 
 def _degrees(text: str) -> float | None:
     return float(text) if text else None
+
+
+# fmt: off
+CONGESTION_ZONES = frozenset({
+    4, 12, 13, 45, 48, 50, 68, 79, 87, 88, 90, 100, 107, 113, 114, 125, 137, 144, 148, 158, 161, 162, 163,
+    164, 170, 186, 209, 211, 224, 229, 230, 231, 232, 233, 234, 246, 249, 261,
+})
+"""Manhattan south of 60th Street, where the congestion toll of 2025 is due."""
+
+SURCHARGE_ZONES = CONGESTION_ZONES | {43, 140, 141, 142, 143, 236, 237, 238, 239, 262, 263}
+"""Manhattan south of 96th Street, where taxis charge the congestion surcharge."""
+# fmt: on
+
+MANHATTAN = frozenset(zone.zone_id for zone in zones() if zone.borough == "Manhattan")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from heapq import merge
 from typing import Any, NamedTuple
 
-from chillflow.connectors.log import Log, LogRecord, PartitionReader
+from chillflow.connectors.log import Log, LogRecord, PartitionReader, records_until_end
 from chillflow.model.codec import decode_value
 
 __all__ = ["Following", "Shown", "matches"]
@@ -39,29 +39,28 @@ class Following:
             elif isinstance(since, int):
                 position = log.offset_at(topic, number, since)
             self._readers.append(log.reader(topic, number, position, group=None))
-        self._waiting: list[deque[LogRecord]] = [deque() for _ in self._readers]
 
     def messages(self, *, stop_at_end: bool, on_end: Callable[[], None]) -> Iterator[Shown]:
-        """The messages; `on_end` is called when for the first time there are no more."""
-        told = False
+        """The messages; `on_end` is called at the end of what there was, before waiting for more."""
+        yield from self._merged(records_until_end(reader, limit=_BATCH) for reader in self._readers)
+        if stop_at_end:
+            return
+        on_end()
         while True:
-            behind = False
-            for reader, waiting in zip(self._readers, self._waiting, strict=True):
-                if not waiting:
-                    waiting.extend(reader.read(_BATCH))
-                behind = behind or not (waiting or reader.at_end)
-            ready = [number for number, waiting in enumerate(self._waiting) if waiting]
-            if ready and (not behind or told):
-                number = min(ready, key=lambda each: self._waiting[each][0].timestamp or 0)
-                record = self._waiting[number].popleft()
-                yield Shown(self._topic, number, record, _value(record))
-            elif behind or told:
+            new = [[reader.read(_BATCH)] for reader in self._readers]
+            yield from self._merged(new)
+            if not any(records for (records,) in new):
                 time.sleep(_IDLE_SECONDS)
-            elif stop_at_end:
-                return
-            else:
-                on_end()
-                told = True
+
+    def _merged(self, partitions: Iterable[Iterable[list[LogRecord]]]) -> Iterator[Shown]:
+        """Messages of all partitions by timestamp; within a partition they keep their order."""
+        shown = [self._shown(number, batches) for number, batches in enumerate(partitions)]
+        return merge(*shown, key=lambda message: message.record.timestamp or 0)
+
+    def _shown(self, partition: int, batches: Iterable[list[LogRecord]]) -> Iterator[Shown]:
+        for records in batches:
+            for record in records:
+                yield Shown(self._topic, partition, record, _value(record))
 
     def close(self) -> None:
         """Let the readers go."""

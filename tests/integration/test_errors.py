@@ -127,7 +127,7 @@ def test_a_file_that_is_no_database(here: Pipeline) -> None:
 
 
 def test_a_place_where_no_topic_can_be(here: Pipeline) -> None:
-    assert here.fail("create-topic", KAFKA_BOOTSTRAP_SERVERS="file:/dev/null/topics").startswith("cannot make ")
+    assert here.fail("create-topic", KAFKA_BOOTSTRAP_SERVERS="file:/dev/null/topics").startswith("cannot create ")
 
 
 def test_a_place_where_no_recovery_store_can_be(here: Pipeline) -> None:

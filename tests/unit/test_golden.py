@@ -23,7 +23,7 @@ from chillflow.keyed.watermark import WatermarkTracker
 from chillflow.model.messages import Message
 from chillflow.model.topics import registry
 from chillflow.settings import load
-from tests.unit.test_exactly_once_sink import fresh, result, standing
+from tests.unit.test_exactly_once_sink import fresh, result, written
 from tests.unit.test_group import visits
 from tests.unit.vocabulary import DAY, HOUR, MINUTE, NOW
 
@@ -106,7 +106,7 @@ def test_a_sink_resumes(snapshot: Any, tmp_path: Path) -> None:
     part.snapshot()
     part.close()
     expected = Counter((each.topic, each.key, each.value, each.headers or None) for each in map(result, range(40)))
-    assert standing(log) == expected
+    assert written(log) == expected
 
 
 # The key group: a closed state, a packed open one and one that is not packed

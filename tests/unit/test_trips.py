@@ -96,9 +96,15 @@ def test_times_without_an_offset_are_wall_time_of_new_york(given_time: Any, utc:
     assert one.pickup_ts.tzinfo is UTC
 
 
-def test_another_source_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_validation_context_gives_another_time_zone() -> None:
+    values = {**BARE, "pickup_ts": "2024-01-01T13:00:00", "dropoff_ts": datetime(2024, 1, 1, 13, 1)}  # noqa: DTZ001
+    one = CompleteTrip.model_validate(values, context={"time_zone": "Europe/Berlin"})
+    assert (one.pickup_ts, one.dropoff_ts) == (BEGINNING, ONE_MINUTE_LATER)
+
+
+def test_the_environment_does_not_change_how_a_trip_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHILLFLOW_SOURCE_TIME_ZONE", "Europe/Berlin")
-    assert CompleteTrip(**{**BARE, "pickup_ts": "2024-01-01T13:00:00"}).pickup_ts == BEGINNING
+    assert CompleteTrip(**{**BARE, "pickup_ts": "2024-01-01T07:00:00"}).pickup_ts == BEGINNING
 
 
 @pytest.mark.parametrize(
