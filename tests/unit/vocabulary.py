@@ -6,7 +6,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from chillflow.assembly.rules import Assembly, Result, TripState
+from chillflow.assembly import state_codec
+from chillflow.assembly.rules import Assembly
+from chillflow.assembly.trip_state import Result, TripState
 from chillflow.keyed.batches import Record
 from chillflow.keyed.group import KeyedLogic, KeyGroup
 from chillflow.keyed.packing import deadline_of
@@ -138,7 +140,16 @@ def keyed() -> KeyedLogic[TripState, DecodedEvent, Result]:
     """Assembly as a key group runs it."""
     rules = assembly()
     return KeyedLogic(
-        rules.assemble, rules.expire, decode_keyed, rules.dump, rules.load, rules.forgets, rules.shortcut, decode_all
+        rules.assemble,
+        rules.expire,
+        decode_keyed,
+        state_codec.dump,
+        state_codec.load,
+        state_codec.is_closed,
+        rules.shortcut,
+        decode_all,
+        state_codec.SCHEMA,
+        state_codec.adapt,
     )
 
 
