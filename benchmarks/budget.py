@@ -27,7 +27,7 @@ from chillflow.connectors import sink, source
 from chillflow.connectors.kafka import KafkaReader, KafkaWriter
 from chillflow.keyed import stateful_map
 from chillflow.running import runner
-from chillflow.running.owning import owned_process
+from chillflow.running.process_tuning import tuned_process
 from chillflow.running.run import Run
 from chillflow.settings import load
 from dataflows.assemble import from_settings
@@ -75,7 +75,7 @@ def budget(bench: Bench) -> Table:
         windows_topic=windows,
     ).model_copy(update={"database_url": None})
     spent: defaultdict[str, float] = defaultdict(float)
-    with owned_process(), stopwatches(spent):
+    with tuned_process(), stopwatches(spent):
         start, cpu = time.thread_time(), time.process_time()
         run = Run(exit_at_end=True)
         runner.run_flow(

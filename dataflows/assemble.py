@@ -31,7 +31,6 @@ from chillflow.model.codec import decode_all, decode_keyed
 from chillflow.model.events import EVENT_TYPES
 from chillflow.model.topics import TopicNames, registry
 from chillflow.running.bytewax_run import BytewaxRun
-from chillflow.running.recovery import are_placed
 from chillflow.running.run import Run
 from chillflow.settings import Settings
 from chillflow.telemetry import Telemetry
@@ -62,7 +61,6 @@ def from_settings(settings: Settings, run: Run, log: Log | None = None) -> Dataf
         durable=partial(_show_account, telemetry, account_file) if account_file else lambda: None,
         exit_at_end=run.exit_at_end,
         ended=run.ended,
-        placed=account_file is None or are_placed(account_file.parent),
         draining=run.drain.requested,
         drained=run.drained,
         telemetry=telemetry,

@@ -7,6 +7,7 @@ May import: errors, settings, telemetry, keyed, model.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from chillflow.connectors.database import Database
@@ -31,7 +32,7 @@ def open_log(settings: Settings, telemetry: Telemetry | None = None) -> Log:
         return FileLog(Path(address.removeprefix("file:")))
     from chillflow.connectors.kafka import KafkaLog
 
-    noted = telemetry.delivery_error_in_topics if telemetry else _ignored
+    noted = partial(telemetry.delivery_error, "topics") if telemetry else _ignored
     return KafkaLog(address, settings.kafka_properties, settings.kafka_timeout, settings.outage_limit, noted)
 
 
@@ -65,7 +66,7 @@ def open_database(settings: Settings, telemetry: Telemetry | None = None) -> Dat
     if url.startswith(("postgresql://", "postgres://")):
         from chillflow.connectors.postgres import PostgresDatabase
 
-        noted = telemetry.delivery_error_in_table if telemetry else _ignored
+        noted = partial(telemetry.delivery_error, "table") if telemetry else _ignored
         return PostgresDatabase(url, settings.kafka_timeout, settings.outage_limit, noted)
     scheme, there, _ = url.partition("://")
     what = f"unknown scheme {scheme!r}" if there else "no scheme"  # then all of it may be a secret

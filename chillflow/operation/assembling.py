@@ -11,12 +11,13 @@ from chillflow.assembly.account import read_account
 from chillflow.connectors import open_log
 from chillflow.connectors.log import Log
 from chillflow.operation.launcher import run_workers
-from chillflow.running.cluster_pages import monitored_cluster
-from chillflow.running.owning import owned_process
-from chillflow.running.process_pages import monitored
+from chillflow.running.cluster_endpoints import monitored_cluster
+from chillflow.running.process_endpoints import monitored
+from chillflow.running.process_tuning import tuned_process
 from chillflow.running.recovery import ACCOUNT_FILE, is_new, recovery_store
 from chillflow.running.run import Run
 from chillflow.running.runner import run_flow
+from chillflow.running.wiring import monitoring, pipeline_identity
 from chillflow.settings import Settings
 from dataflows.assemble import from_settings, pipeline_name
 
@@ -54,19 +55,22 @@ def assemble(
     flow = from_settings(settings, run, log)
     partitions = log.partitions(settings.topic)
     is_first = is_new(settings.recovery_dir)
-    with recovery_store(settings, partitions, log.topic_id(settings.topic)) as store, ExitStack() as stack:
+    identity = pipeline_identity(settings, partitions, log.topic_id(settings.topic))
+    with recovery_store(settings.recovery_dir, identity) as store, ExitStack() as stack:
         if is_first and (topics := _with_results(log, settings)):
             warn(
                 f"the recovery store is new, but there are results in {' and '.join(topics)}: a trip already written"
                 " there is not written again, even if it differs now (`chillflow-stream reset` starts from scratch)"
             )
         if workers == 1:
-            stack.enter_context(monitored(settings, run.telemetry, settings.recovery_dir, partitions=partitions))
+            served = monitoring(settings)
+            stack.enter_context(monitored(served, run.telemetry, settings.recovery_dir, partitions=partitions))
         else:
-            stack.enter_context(monitored_cluster(settings, workers, partitions))
+            host, port = settings.metrics_host, settings.metrics_port
+            stack.enter_context(monitored_cluster(settings.recovery_dir, workers, partitions, host=host, port=port))
         log.fence(pipeline_name(settings), partitions, keep=workers == 1)
         if workers == 1:
-            stack.enter_context(owned_process())
+            stack.enter_context(tuned_process())
             run_flow(
                 flow,
                 epoch_interval=settings.epoch_interval,

@@ -14,6 +14,7 @@ from chillflow.model.topics import registry
 from chillflow.operation import checks, store_view
 from chillflow.operation.checks import Finding, Sample
 from chillflow.running.recovery import check_identity
+from chillflow.running.wiring import pipeline_identity
 from chillflow.settings import Settings
 
 __all__ = ["examine"]
@@ -86,7 +87,7 @@ def _recovery(settings: Settings, events: Description | None) -> Finding:
     folder = settings.recovery_dir
     try:
         if events is not None:
-            check_identity(folder, settings, events.partitions)
+            check_identity(folder, pipeline_identity(settings, events.partitions))
         return checks.recovery(store_view.look(folder), folder, datetime.now(UTC), settings)
     except ChillFlowError as error:
         return Finding("recovery", "wrong", str(error))

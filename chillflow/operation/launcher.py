@@ -36,7 +36,7 @@ def run_workers(settings: Settings, count: int, partitions: int, *, exit_at_end:
 
 
 def _run_workers(settings: Settings, drain: Drain, count: int, partitions: int, environment: Mapping[str, str]) -> None:
-    drained = drained_folder(settings)
+    drained = drained_folder(settings.recovery_dir)
     shutil.rmtree(drained, ignore_errors=True)
     drained.mkdir()
     addresses = ";".join(f"127.0.0.1:{port}" for port in _free_ports(count))

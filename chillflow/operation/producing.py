@@ -17,7 +17,7 @@ from chillflow.production.disorder import Disorder, DisorderStats
 from chillflow.production.parquet import ParquetTrips
 from chillflow.production.replay import ReplayStats
 from chillflow.production.replay_source import Pace
-from chillflow.running.owning import owned_process
+from chillflow.running.process_tuning import tuned_process
 from chillflow.running.runner import run_flow
 from chillflow.running.stopping import Drain
 from chillflow.settings import Settings
@@ -80,7 +80,7 @@ def produce(
     total = trips.total if isinstance(trips, ParquetTrips) else None
     if limit is not None:
         total = min(total, limit) if total is not None else limit
-    with progress(total) as show, owned_process():
+    with progress(total) as show, tuned_process():
         source = source_of(settings, trips, drain, limit=limit, pace=order.pace, disorder=order.disorder, progress=show)
         run_flow(build(source, sink, settings), epoch_interval=settings.epoch_interval, drain=drain)
     stats = source.stats

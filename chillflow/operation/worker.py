@@ -10,12 +10,13 @@ from datetime import timedelta
 from bytewax.recovery import RecoveryConfig
 
 from chillflow.errors import ChillFlowError
-from chillflow.running.cluster_pages import worker_file, worker_settings
-from chillflow.running.owning import owned_process
-from chillflow.running.process_pages import monitored
+from chillflow.running.cluster_endpoints import worker_file
+from chillflow.running.process_endpoints import monitored
+from chillflow.running.process_tuning import tuned_process
 from chillflow.running.recovery import ACCOUNT_FILE, drained_folder, locked
 from chillflow.running.run import Run
 from chillflow.running.runner import LostWorkerError, run_flow
+from chillflow.running.wiring import monitoring
 from chillflow.settings import load, load_arguments
 from chillflow.telemetry import logs
 from dataflows.assemble import from_settings
@@ -28,7 +29,7 @@ def main(number: int, addresses: list[str]) -> int:
         exit_at_end=arguments.exit_at_end,
         close_all=arguments.close_all,
         account_file=settings.recovery_dir / ACCOUNT_FILE,
-        drained=drained_folder(settings),
+        drained=drained_folder(settings.recovery_dir),
     )
     logs.configure(settings.log_level, settings.log_format)
     threading.Thread(target=_die_with_launcher, daemon=True).start()
@@ -36,14 +37,14 @@ def main(number: int, addresses: list[str]) -> int:
         with (
             locked(settings.recovery_dir / f"lock-{number}"),
             monitored(
-                worker_settings(settings),
+                monitoring(settings, host="127.0.0.1", port=0),  # for the launcher alone
                 run.telemetry,
                 settings.recovery_dir,
                 number=number,
                 partitions=0,
                 file=worker_file(number),
             ),
-            owned_process(),
+            tuned_process(),
         ):
             run_flow(
                 from_settings(settings, run),

@@ -1,5 +1,5 @@
 """Running a dataflow in this process: signals, the recovery directory, metrics and health over HTTP.
 
-Holds: everything a run needs around its dataflow. It is handed the dataflow and does not know which one it is.
+Holds: everything a run needs around its dataflow, which it receives and does not know.
 May import: errors, settings, telemetry, keyed, connectors.
 """

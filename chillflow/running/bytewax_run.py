@@ -1,4 +1,4 @@
-"""What `python -m bytewax.run` leaves to the dataflow: its settings, logs, and where it recovers from."""
+"""The run around a dataflow under `python -m bytewax.run`: settings, logs, recovery directory, endpoints."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from typing import NamedTuple
 
 from chillflow.connectors import open_log
 from chillflow.running import recovery, run_record
-from chillflow.running.cluster_pages import worker_file
-from chillflow.running.process_pages import monitored
+from chillflow.running.cluster_endpoints import worker_file
+from chillflow.running.process_endpoints import monitored
 from chillflow.running.recovery import ACCOUNT_FILE, locked
 from chillflow.running.run import Run
 from chillflow.running.stopping import Drain, drain_limit
+from chillflow.running.wiring import monitoring, pipeline_identity
 from chillflow.settings import load, load_arguments
 from chillflow.telemetry import Telemetry
 from chillflow.telemetry.logs import configure, get_logger
@@ -26,22 +27,22 @@ __all__ = ["BytewaxRun"]
 
 
 class BytewaxRun:
-    """A run that Bytewax begins by asking a module for its `flow`: it lasts as long as the process.
+    """A run that starts when Bytewax asks a module for its `flow`, and lasts as long as the process.
 
-    Its settings are those of the environment, its logs as they say, and signals drain it.
+    Settings come from the environment, and signals drain the run.
     """
 
     def __init__(self) -> None:
         self.settings, self.arguments = load(), load_arguments()
         self.telemetry, self.drain = Telemetry(), Drain()
-        self._held = ExitStack()
-        # Let go when the process ends, before the threads of the server do: it would wait for them for ever.
-        atexit.register(self._held.close)
+        self._resources = ExitStack()
+        # At exit, because the interpreter first joins the server's threads, which would never end.
+        atexit.register(self._resources.close)
         configure(self.settings.log_level, self.settings.log_format)
-        self._held.enter_context(self.drain.on_signals(drain_limit(self.settings.epoch_interval)))
+        self._resources.enter_context(self.drain.on_signals(drain_limit(self.settings.epoch_interval)))
 
     def run(self) -> Run:
-        """The run, with its recovery directory locked. Raises RecoveryError if another process holds it."""
+        """The run, with its recovery directory locked. Raises RecoveryError if another process holds the lock."""
         return Run(
             self.telemetry,
             self.drain,
@@ -51,41 +52,49 @@ class BytewaxRun:
         )
 
     def _account_file(self) -> Path | None:
-        """Where the account is kept: in the recovery directory, which is locked for the life of this process.
+        """The account's file in the recovery directory, which is locked for the life of this process.
 
-        Without one, None and a warning. Raises RecoveryError if another process of the same number holds it.
+        Without a recovery directory: None and a warning.
         """
-        folder, number, _ = self._given
+        folder, number, _ = self._options
         if folder is None:
             get_logger().warning("no recovery: a restart reads the topic from the beginning (add -r DIR -s 1 -b 0)")
             return None
-        self._held.enter_context(locked(folder / (f"lock-{number}" if number else "lock")))
+        self._resources.enter_context(locked(folder / (f"lock-{number}" if number else "lock")))
         return folder / ACCOUNT_FILE
 
     def bind(self) -> None:
-        """Refuse a recovery directory that belongs to another pipeline."""
-        if self._given.folder is not None:
+        """Bind the recovery directory to this pipeline. Raises RecoveryError if it belongs to another one."""
+        if self._options.folder is not None:
             topic, log = self.settings.topic, open_log(self.settings)
-            recovery.bind(self._given.folder, self.settings, log.partitions(topic), log.topic_id(topic))
+            identity = pipeline_identity(self.settings, log.partitions(topic), log.topic_id(topic))
+            recovery.bind(self._options.folder, identity)
 
     def serve(self) -> None:
-        """Serve metrics and health for the life of this process: process N on the port of the settings + N.
+        """Serve metrics and health for the life of this process, process N at `metrics_port` + N.
 
-        Without a recovery directory there are no durable epochs to tell of, and no place to keep the address.
+        Nothing is served without a recovery directory: there are no durable epochs, and no place for the address.
         """
-        settings, (folder, number, processes) = self.settings, self._given
+        settings, (folder, number, processes) = self.settings, self._options
         if folder is None:
             return
-        if settings.metrics_port:
-            settings = settings.model_copy(update={"metrics_port": settings.metrics_port + number})
-        partitions = open_log(settings).partitions(settings.topic) if processes == 1 else 1  # of several, who knows
+        port = settings.metrics_port and settings.metrics_port + number
+        # How many of the partitions a process of several gets is not known here.
+        partitions = open_log(settings).partitions(settings.topic) if processes == 1 else 1
         file = worker_file(number) if number else run_record.FILE
-        self._held.enter_context(
-            monitored(settings, self.telemetry, folder, number=number, partitions=partitions, file=file)
+        self._resources.enter_context(
+            monitored(
+                monitoring(settings, port=port),
+                self.telemetry,
+                folder,
+                number=number,
+                partitions=partitions,
+                file=file,
+            )
         )
 
     @cached_property
-    def _given(self) -> _BytewaxOptions:
+    def _options(self) -> _BytewaxOptions:
         parser = argparse.ArgumentParser(add_help=False)
         parser.add_argument("-r", "--recovery-directory", default=os.environ.get("BYTEWAX_RECOVERY_DIRECTORY"))
         parser.add_argument("-i", "--process-id", default=os.environ.get("BYTEWAX_PROCESS_ID"))
@@ -96,7 +105,7 @@ class BytewaxRun:
 
 
 class _BytewaxOptions(NamedTuple):
-    """What Bytewax was given: the recovery directory, the number of this process, and of how many."""
+    """Options of `bytewax.run`: the recovery directory, the number of this process, and how many there are."""
 
     folder: Path | None
     number: int

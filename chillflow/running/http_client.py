@@ -1,4 +1,4 @@
-"""Asking a server of ours."""
+"""HTTP client for the endpoints of `assemble`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a prox
 
 
 def get(url: str, timeout: float = 8.0) -> tuple[int, str]:
-    """Status and text of a page. Raises ChillFlowError if nobody answers."""
+    """Status and body of a GET. Raises ChillFlowError if there is no answer."""
     try:
         with _direct.open(url, timeout=timeout) as response:
             return response.status, response.read().decode()

@@ -1,4 +1,4 @@
-"""A small HTTP server of pages, in a thread that ends with the process."""
+"""A small HTTP server in a daemon thread."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import ClassVar, NamedTuple, NotRequired, TypeAlias, TypedDict
 from urllib.parse import urlsplit
 
 from prometheus_client import exposition
@@ -17,34 +17,49 @@ from prometheus_client.registry import Collector
 from chillflow.errors import SettingsError
 from chillflow.telemetry.logs import get_logger
 
-__all__ = ["METRICS", "Page", "Pages", "Server", "json_page", "metrics_page"]
+__all__ = ["LIVE", "METRICS", "READY", "Readiness", "Response", "Routes", "Server", "json_response", "metrics_response"]
 
 METRICS, LIVE, READY = "/metrics", "/livez", "/readyz"
 _POLL = 0.1
-"""How often the thread looks whether it is to end, seconds."""
+"""Seconds between checks whether the server should stop."""
 
 
-class Page(NamedTuple):
-    """An answer."""
+class Response(NamedTuple):
+    """An HTTP response."""
 
     status: int
     content_type: str
     body: bytes
 
 
-Pages: TypeAlias = Mapping[str, Callable[[str], Page]]
-"""What is served, by path: functions of the header `Accept`."""
+Routes: TypeAlias = Mapping[str, Callable[[str], Response]]
+"""Path to a function of the `Accept` header."""
+
+
+class Readiness(TypedDict):
+    """The body of /readyz."""
+
+    ready: NotRequired[bool]
+    """Absent, like the fields below, where a worker gave no answer."""
+    problems: list[str]
+    checks: NotRequired[dict[str, str]]
+    """By check, "ok" or the problem; of a process."""
+    workers: NotRequired[dict[str, Readiness]]
+    """By number of the worker; of a cluster."""
+    partitions: list[int]
+    """The partitions that are read."""
+    pid: NotRequired[int]
 
 
 class Server:
-    """Serves the pages until it is closed. Raises SettingsError if it cannot listen there."""
+    """Serves the routes until it is closed. Raises SettingsError if it cannot listen there."""
 
-    def __init__(self, host: str, port: int, pages: Pages) -> None:
+    def __init__(self, host: str, port: int, routes: Routes) -> None:
         class Listener(ThreadingHTTPServer):
             address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
 
         class Handler(_Handler):
-            served = pages
+            served = routes
 
         try:
             self._server = Listener((host, port), Handler)
@@ -57,7 +72,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where it can be reached from this machine."""
+        """The server's URL on this machine."""
         host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self._host, self._host)  # noqa: S104 - looked up
         return f"http://{f'[{host}]' if ':' in host else host}:{self._server.server_address[1]}"
 
@@ -68,30 +83,30 @@ class Server:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    served: ClassVar[Pages]
+    served: ClassVar[Routes]
     timeout = 10
-    """A client that says nothing is let go."""
+    """Seconds until a silent client is disconnected."""
     server_version = "chillflow-stream"
     sys_version = ""
 
     def do_GET(self) -> None:
-        ask = self.served.get(urlsplit(self.path).path)
-        if ask is None:
-            page = Page(404, "text/plain", f"there are {', '.join(self.served)}\n".encode())
+        respond = self.served.get(urlsplit(self.path).path)
+        if respond is None:
+            response = Response(404, "text/plain", f"there are {', '.join(self.served)}\n".encode())
         else:
             try:
-                page = ask(self.headers.get("Accept", ""))
+                response = respond(self.headers.get("Accept", ""))
             except Exception as error:
-                get_logger().exception("a page of monitoring could not be made", path=self.path)
-                page = Page(500, "text/plain", f"{error}\n".encode())
-        self.send_response(page.status)
-        self.send_header("Content-Type", page.content_type)
-        self.send_header("Content-Length", str(len(page.body)))
+                get_logger().exception("a monitoring request failed", path=self.path)
+                response = Response(500, "text/plain", f"{error}\n".encode())
+        self.send_response(response.status)
+        self.send_header("Content-Type", response.content_type)
+        self.send_header("Content-Length", str(len(response.body)))
         self.end_headers()
-        self.wfile.write(page.body)
+        self.wfile.write(response.body)
 
-    def log_message(self, format: str, *args: Any) -> None:
-        """A request is no event worth a line."""
+    def log_message(self, format: str, *args: object) -> None:
+        """Log no requests."""
 
 
 class _MetricFamilies(Collector):
@@ -102,12 +117,12 @@ class _MetricFamilies(Collector):
         return self._families
 
 
-def metrics_page(accept: str, families: Iterable[Metric]) -> Page:
-    """Metrics in the format that the client takes."""
+def metrics_response(accept: str, families: Iterable[Metric]) -> Response:
+    """Metrics in the exposition format that the client accepts."""
     encode, content_type = exposition.choose_encoder(accept)
-    return Page(200, content_type, encode(_MetricFamilies(families)))
+    return Response(200, content_type, encode(_MetricFamilies(families)))
 
 
-def json_page(ok: bool, body: Mapping[str, Any]) -> Page:
-    """A state of health: 200 if all is well, 503 if not."""
-    return Page(200 if ok else 503, "application/json", json.dumps(body, indent=2).encode() + b"\n")
+def json_response(ok: bool, body: Mapping[str, object]) -> Response:
+    """A health response: 200 if `ok`, else 503."""
+    return Response(200 if ok else 503, "application/json", json.dumps(body, indent=2).encode() + b"\n")

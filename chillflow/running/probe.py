@@ -1,12 +1,12 @@
-"""Questions to a server that may hang."""
+"""Queries of a server that may hang."""
 
 from __future__ import annotations
 
+import concurrent.futures
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as NoAnswer
 from typing import Generic, TypeVar
 
 from chillflow.errors import ChillFlowError
@@ -16,8 +16,15 @@ __all__ = ["Probe"]
 T = TypeVar("T")
 
 
+def _wait(future: Future[T], seconds: float) -> bool:
+    return bool(concurrent.futures.wait([future], seconds).done)
+
+
 class Probe(Generic[T]):
-    """Asks in a thread of its own, not again before `rest` is over; the answer is waited for `patience` long."""
+    """Calls `ask` in a thread of its own, at most once per `rest` seconds, and waits up to `patience` seconds for it.
+
+    `wait` waits for a future for so many seconds and returns whether it is done.
+    """
 
     def __init__(
         self,
@@ -26,29 +33,41 @@ class Probe(Generic[T]):
         rest: float = 5.0,
         patience: float = 3.0,
         clock: Callable[[], float] = time.monotonic,
+        wait: Callable[[Future[T], float], bool] = _wait,
     ) -> None:
         self._ask = ask
         self._rest = rest
         self._patience = patience
         self._clock = clock
+        self._wait = wait
         self._lock = threading.Lock()
         self._future: Future[T] | None = None
         self._asked = 0.0
 
     def answer(self) -> T:
-        """The last answer, or a new one if that is old. Raises ChillFlowError, also when it takes too long."""
+        """The last answer, or a new one once that is `rest` seconds old.
+
+        Raises what `ask` raised, and ChillFlowError when there is no answer in time.
+        """
         with self._lock:
             if self._future is None or (self._future.done() and self._clock() - self._asked > self._rest):
                 self._future, self._asked = Future(), self._clock()
                 threading.Thread(target=self._work, args=(self._future,), daemon=True).start()
             future, until = self._future, self._asked + self._patience
+        if not self._wait(future, max(0.0, until - self._clock())):
+            raise ChillFlowError(f"no answer within {self._patience:g} s")
+        return future.result()
+
+    def problem(self) -> str | None:
+        """The error of `answer`, or None."""
         try:
-            return future.result(max(0.0, until - self._clock()))
-        except NoAnswer:
-            raise ChillFlowError(f"no answer within {self._patience:g} s") from None
+            self.answer()
+        except ChillFlowError as error:
+            return str(error)
+        return None
 
     def _work(self, future: Future[T]) -> None:
         try:
             future.set_result(self._ask())
-        except Exception as error:  # for whoever asked
+        except Exception as error:  # raised by `answer`
             future.set_exception(error)

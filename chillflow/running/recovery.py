@@ -1,25 +1,25 @@
-"""The recovery directory: made at the first start, locked, and bound to the pipeline that made it."""
+"""The recovery directory: created at the first start, locked during a run, and bound to one pipeline."""
 
 from __future__ import annotations
 
 import fcntl
-import json
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
+import msgspec
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
 from chillflow.errors import RecoveryError
-from chillflow.keyed import group as keygroup
-from chillflow.settings import Settings
+from chillflow.keyed.versions import refuse_newer
 
 __all__ = [
     "ACCOUNT_FILE",
     "LOCK_FILE",
-    "are_placed",
+    "VERSION",
+    "PipelineIdentity",
     "bind",
     "check_identity",
     "drained_folder",
@@ -30,6 +30,8 @@ __all__ = [
     "remove_store",
 ]
 
+VERSION = 1
+"""Version of `pipeline.json`, and so of the store as a whole."""
 ACCOUNT_FILE = "account.json"
 LOCK_FILE = "lock"
 _IDENTITY_FILE = "pipeline.json"
@@ -42,37 +44,62 @@ _FILES = (
     "worker-*.json",
     f"{_DRAINED}/*",
     "account.tmp",
+    "pipeline.*.tmp",
     "monitoring.tmp",
     "worker-*.tmp",
 )
-"""What is in the directory beside the locks."""
+"""The files of the directory, except the locks."""
 _PARTITIONS = 4
-"""SQLite files of the store, fixed when it is made: more than this many processes write no faster."""
+"""SQLite files of the store, fixed at its creation: beyond this many processes, writing gets no faster."""
+
+
+class PipelineIdentity(msgspec.Struct, frozen=True):
+    """The facts that positions, key groups and windows in a store depend on: fixed once the store exists.
+
+    Positions and key groups of one topic mean nothing for another, nor does a key group where the number of partitions
+    has moved its keys.
+    """
+
+    topic: str
+    partitions: int
+    key_groups: int
+    stream_time_rank: int
+    windows: list[int]
+    """Lengths in minutes, the shortest first."""
+    topic_id: str | None = None
+    """Distinguishes the topic from an earlier one of its name; None if unknown."""
+
+
+class _IdentityFile(PipelineIdentity, frozen=True, kw_only=True):
+    version: int
+
+
+class _Versioned(msgspec.Struct):
+    version: int
 
 
 @contextmanager
-def recovery_store(settings: Settings, partitions: int, topic_id: str | None) -> Iterator[RecoveryConfig]:
-    """The store of the assembly of a topic with so many partitions, held by this process alone.
+def recovery_store(folder: Path, identity: PipelineIdentity) -> Iterator[RecoveryConfig]:
+    """The recovery store of this pipeline in `folder`, created if missing and locked while the body runs.
 
-    Raises RecoveryError if another instance holds it, or it was made by a pipeline of another shape.
+    Raises RecoveryError if another instance holds it or it belongs to a different pipeline.
     """
-    folder = settings.recovery_dir
-    _make(folder)
+    _create(folder)
     with locked(folder / LOCK_FILE):
-        bind(folder, settings, partitions, topic_id)
+        bind(folder, identity)
         if is_new(folder):
             init_db_dir(folder, _PARTITIONS)
         yield RecoveryConfig(str(folder), timedelta(0))
 
 
-def drained_folder(settings: Settings) -> Path:
-    """Where the processes of a cluster put a file for each partition that is drained."""
-    return settings.recovery_dir / _DRAINED
+def drained_folder(folder: Path) -> Path:
+    """The folder in which the processes of a cluster put a file for each partition they have drained."""
+    return folder / _DRAINED
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file while the body runs; the system lets it go with the process."""
+    """Hold a lock file while the body runs; the system releases it if the process dies."""
     try:
         file = path.open("w")
     except OSError as error:
@@ -89,12 +116,11 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextmanager
 def last_hold(folder: Path) -> Iterator[None]:
-    """Hold a recovery directory against all instances while the body removes what belongs to it.
+    """Hold every lock of a recovery directory while the body removes its content, then remove the directory.
 
-    At its end the directory goes too, unless there is something else in it. Raises RecoveryError if an instance
-    holds it.
+    A directory with foreign files is kept. Raises RecoveryError if an instance runs on it.
     """
-    _make(folder)
+    _create(folder)
     with ExitStack() as stack:
         for lock in {folder / LOCK_FILE, *folder.glob(f"{LOCK_FILE}-*")}:
             stack.enter_context(locked(lock))
@@ -105,13 +131,13 @@ def last_hold(folder: Path) -> Iterator[None]:
 
 
 def remove_store(folder: Path) -> None:
-    """Remove the recovery store and what is kept beside it."""
+    """Remove the recovery store and the files beside it."""
     _remove(folder, *_FILES)
     with suppress(OSError):
         (folder / _DRAINED).rmdir()
 
 
-def _make(folder: Path) -> None:
+def _create(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -124,59 +150,39 @@ def _remove(folder: Path, *patterns: str) -> None:
 
 
 def is_new(folder: Path) -> bool:
-    """Whether no recovery store has been made there yet."""
+    """Whether the directory holds no recovery store yet."""
     return not any(folder.glob("part-*.sqlite3"))
 
 
-def are_placed(folder: Path) -> bool:
-    """Whether the key groups of the store there have names that Bytewax spreads evenly, as all but old ones have."""
-    found = _found(folder)
-    return bool(found.get("placed", not found))
+def bind(folder: Path, identity: PipelineIdentity) -> None:
+    """Record in the directory the pipeline it belongs to. Raises RecoveryError if it belongs to a different one."""
+    check_identity(folder, identity)
+    found = _IdentityFile(**msgspec.structs.asdict(identity), version=VERSION)
+    scratch = folder / f"pipeline.{os.getpid()}.tmp"  # the processes of a cluster under `bytewax.run` all bind
+    scratch.write_bytes(msgspec.json.encode(found))
+    scratch.replace(folder / _IDENTITY_FILE)
 
 
-def _found(folder: Path) -> dict[str, Any]:
-    """What is kept of the pipeline that made the store; nothing where there is none."""
+def check_identity(folder: Path, identity: PipelineIdentity) -> None:
+    """Raise RecoveryError if the store in the directory belongs to a different pipeline or a newer release."""
     path = folder / _IDENTITY_FILE
+    if not path.exists():
+        return
     try:
-        found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    except ValueError as error:
+        content = path.read_bytes()
+        refuse_newer(_IDENTITY_FILE, msgspec.json.decode(content, type=_Versioned).version, VERSION)
+        found = msgspec.json.decode(content, type=_IdentityFile)
+    except msgspec.MsgspecError as error:
         raise RecoveryError(f"{path} cannot be read: {error}") from error
-    return found
-
-
-def bind(folder: Path, settings: Settings, partitions: int, topic_id: str | None) -> None:
-    """Keep in the directory what its store is for. Raises RecoveryError if it is for something else."""
-    identity = check_identity(folder, settings, partitions, topic_id)
-    (folder / _IDENTITY_FILE).write_text(json.dumps(identity))
-
-
-def check_identity(folder: Path, settings: Settings, partitions: int, topic_id: str | None = None) -> dict[str, Any]:
-    """Raise RecoveryError if the store there was made by a pipeline of another shape; the shape of this one.
-
-    Positions and key groups of one topic mean nothing for another, nor where a key is in another partition.
-    """
-    identity: dict[str, Any] = {
-        "topic": settings.topic,
-        "partitions": partitions,
-        "key_groups": settings.key_groups,
-        "stream_time_rank": settings.stream_time_rank,
-        "windows": [length // timedelta(minutes=1) for length in settings.window_lengths],
-    }
-    found = _found(folder)
-    if found.get("version", 0) > keygroup.VERSION:
+    if found.topic_id and identity.topic_id and found.topic_id != identity.topic_id:
         raise RecoveryError(
-            f"the recovery store in {folder} is of a newer release (version {found['version']}, this one knows"
-            f" {keygroup.VERSION}): use that, or another CHILLFLOW_RECOVERY_DIR"
+            f"topic {identity.topic!r} was recreated after the recovery store in {folder} was made: the events of the"
+            " old topic are lost, start from scratch (see docs/operations.md)"
         )
-    if topic_id is not None and found.setdefault("topic_id", topic_id) != topic_id:
-        raise RecoveryError(
-            f"topic {settings.topic!r} has been made anew since the recovery store in {folder} was: what it held is"
-            " lost to this store, begin anew (see docs/operations.md)"
-        )
-    for name, value in identity.items():
-        if found.get(name, value) != value:
+    for name in ("topic", "partitions", "key_groups", "stream_time_rank", "windows"):
+        was, now = getattr(found, name), getattr(identity, name)
+        if was != now:
             raise RecoveryError(
-                f"the recovery store in {folder} was made with {name}={found.get(name)}, not {value}:"
+                f"the recovery store in {folder} was made with {name}={was}, not {now}:"
                 " use that, or another CHILLFLOW_RECOVERY_DIR"
             )
-    return {**identity, "topic_id": topic_id, "version": keygroup.VERSION, "placed": are_placed(folder)}

@@ -1,4 +1,4 @@
-"""What belongs to one run of the assembly in one process."""
+"""One run of the assembly in one process."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ __all__ = ["Run"]
 
 @dataclass(frozen=True)
 class Run:
-    """One run: what it reports to, what stops it, and how far it goes. Two runs in one process share nothing."""
+    """One run: where it reports, what stops it, and where it ends. Two runs in one process share nothing."""
 
     telemetry: Telemetry = field(default_factory=Telemetry)
     drain: Drain = field(default_factory=Drain)
     exit_at_end: bool = False
-    """Whether to stop where each partition ended at the start."""
+    """Whether to stop where each partition ended at the start of the run."""
     close_all: bool = False
-    """Whether the open trips are closed at that end."""
+    """Whether open trips are closed at that end."""
     account_file: Path | None = None
     """Where the account is kept; None without a recovery directory."""
     drained: Path | None = None
-    """Where a process of a cluster reports the partitions it has drained."""
+    """Folder where a process of a cluster reports the partitions it has drained."""
     ended: list[Callable[[], None]] | None = None
-    """Receives what is to be called once the flow has ended (see `LogSource`)."""
+    """Receives the callbacks to make once the flow has ended (see `LogSource`)."""

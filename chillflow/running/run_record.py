@@ -1,8 +1,10 @@
-"""`monitoring.json` in the recovery directory: where a run is served, how often there was one, how the last ended."""
+"""`monitoring.json` in the recovery directory: the address of the run, the number of starts, the last error."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -20,18 +22,18 @@ class LastError(msgspec.Struct):
 
 
 class RunRecord(msgspec.Struct):
-    """What is kept."""
+    """The content of the file."""
 
     starts: int = 0
     """Starts of `assemble` on this recovery directory."""
     pid: int | None = None
     url: str | None = None
-    """Where the run of now is served. A run that was killed leaves its own behind."""
+    """Address of the current run. A run that was killed leaves its own behind."""
     last_error: LastError | None = None
 
 
 def read(path: Path) -> RunRecord:
-    """What the file says; an empty record if there is none."""
+    """The record in the file; an empty one if there is none."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=RunRecord)
     except (OSError, msgspec.MsgspecError):
@@ -39,19 +41,19 @@ def read(path: Path) -> RunRecord:
 
 
 def started(path: Path, pid: int, url: str) -> RunRecord:
-    """Keep that a run has started."""
+    """Record the start of a run."""
     record = read(path)
     record.starts += 1
     record.pid, record.url = pid, url
     return _written(path, record)
 
 
-def stopped(path: Path, error: Exception | None) -> None:
-    """Keep that the run has ended, and by which error."""
+def stopped(path: Path, error: Exception | None, clock: Callable[[], datetime] = partial(datetime.now, UTC)) -> None:
+    """Record the end of a run, and the error that ended it."""
     record = read(path)
     record.pid = record.url = None
     if error is not None:
-        record.last_error = LastError(datetime.now(UTC), str(error))
+        record.last_error = LastError(clock(), str(error))
     _written(path, record)
 
 

@@ -1,4 +1,4 @@
-"""Runs a dataflow in this process, with its first error as ours."""
+"""Runs a dataflow in this process and raises its first error as ours."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def run_flow(
     addresses: list[str] | None = None,
     failures: Sequence[ChillFlowError] = (),
 ) -> None:
-    """Run the flow to its end, or until a signal asks `drain`, which its sources look at.
+    """Run the flow to its end, or until its sources have drained: a signal requests that through `drain`.
 
-    Raises the ChillFlowError that stopped it: where Bytewax has lost it, the first of `failures`.
+    Raises the ChillFlowError that stopped the flow: the first of `failures` where Bytewax has lost it.
     """
-    limit = drain_limit(epoch_interval) if addresses is None else None  # of a cluster, the launcher has a limit
+    limit = drain_limit(epoch_interval) if addresses is None else None  # in a cluster the launcher has the limit
     with drain.on_signals(limit):
         try:
             cli_main(
@@ -44,16 +44,16 @@ def run_flow(
         except BaseException as error:
             if addresses is None or type(error).__name__ != "PanicException":  # PyO3's, which cannot be imported
                 raise
-            lost = LostWorkerError(f"the connection to another worker is lost ({error})")
+            lost = LostWorkerError(f"lost the connection to another worker ({error})")
             raise next(iter(failures), lost) from error
 
 
 class LostWorkerError(ChillFlowError):
-    """A process of the cluster has gone, and with it this one's part in the dataflow."""
+    """Another process of the cluster is gone, and the dataflow of this one cannot go on."""
 
 
 def _ours(error: BaseException) -> Exception:
-    """The error of ours that Bytewax has wrapped in its own, or else the first cause."""
+    """The ChillFlowError that Bytewax has wrapped in its own, else the root cause."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ChillFlowError):

@@ -1,7 +1,7 @@
-"""Stopping in good order: a signal asks a run to drain, which its sources see; a second signal stops at once.
+"""Graceful shutdown: the first signal asks a run to drain, which its sources check; the second exits at once.
 
-Signals are heard by a thread. Python's own handlers run in the main thread, and only between two calls: one that
-waits for a server would keep them waiting, too.
+A thread receives the signals. Python's own handlers run in the main thread between two bytecodes, so a call that waits
+for a server would delay them.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def drain_limit(epoch_interval: timedelta) -> float:
-    """Seconds that a drain may take: 10, or more where an epoch takes long, for it lasts for up to two."""
+    """Seconds a drain may take: 10, more with long epochs, because a drain lasts up to two of them."""
     return max(_LIMIT, _LIMIT / 2 + 2 * epoch_interval.total_seconds())
 
 
 def too_long(seconds: float) -> str:
-    """The error of a drain that takes longer than its limit."""
+    """The error of a drain that exceeds its limit."""
     return (
-        f"what was under way did not end within {seconds:g} s of being asked to stop (is a server away?);"
-        " the next start does it again"
+        f"the run did not drain within {seconds:g} s (is a server unreachable?);"
+        " the next start repeats what was not finished"
     )
 
 
 class Drain:
-    """Whether one run is asked to stop."""
+    """The request to one run to stop."""
 
     def __init__(self) -> None:
         self._requested = threading.Event()
@@ -44,11 +44,11 @@ class Drain:
         self._alarm: threading.Timer | None = None
 
     def requested(self) -> bool:
-        """Whether the run is to stop."""
+        """Whether the run should stop."""
         return self._requested.is_set()
 
     def request(self) -> None:
-        """Ask the run to stop. From then on the limit of `on_signals` counts."""
+        """Ask the run to stop, and start the time limit of `on_signals`."""
         with self._lock:
             self._requested.set()
             if self._limit is not None and self._alarm is None:
@@ -58,20 +58,20 @@ class Drain:
 
     @contextmanager
     def on_signals(self, limit: float | None = None) -> Iterator[None]:
-        """Take SIGTERM and SIGINT as requests while the body runs; handlers of before are put back at its end.
+        """Treat SIGTERM and SIGINT as requests while the body runs; restore the previous handlers at its end.
 
-        A second signal ends the process at once, and so does a drain that takes longer than `limit` seconds: with an
-        error, and exit code 1. Only the main thread hears signals: in another one nothing changes.
+        A second signal exits at once. A drain that takes longer than `limit` seconds exits with an error and code 1.
+        Does nothing outside the main thread: no other one receives signals.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        listener, heard = socket.socketpair()
-        heard.setblocking(False)
+        receiver, wakeup = socket.socketpair()
+        wakeup.setblocking(False)
         self._limit = limit
-        wakeup = signal.set_wakeup_fd(heard.fileno())  # where Python writes the number of each signal at once
+        before_fd = signal.set_wakeup_fd(wakeup.fileno())  # Python writes each signal's number here at once
         before = [(each, signal.signal(each, lambda number, frame: None)) for each in _SIGNALS]
-        thread = threading.Thread(target=self._listen, args=(listener,), daemon=True)
+        thread = threading.Thread(target=self._listen, args=(receiver,), daemon=True)
         thread.start()
         try:
             yield
@@ -82,16 +82,16 @@ class Drain:
                     self._alarm.cancel()
             for each, handler in before:
                 signal.signal(each, handler)
-            signal.set_wakeup_fd(wakeup)
-            heard.close()
+            signal.set_wakeup_fd(before_fd)
+            wakeup.close()
             thread.join()
-            listener.close()
+            receiver.close()
 
-    def _listen(self, listener: socket.socket) -> None:
-        while heard := listener.recv(1):
-            if heard[0] in _SIGNALS:
+    def _listen(self, receiver: socket.socket) -> None:
+        while received := receiver.recv(1):
+            if received[0] in _SIGNALS:
                 if self._requested.is_set():
-                    os._exit(128 + heard[0])  # asked twice: nothing is worth waiting for
+                    os._exit(128 + received[0])  # a second signal: wait for nothing
                 self.request()
 
 

@@ -1,36 +1,46 @@
-"""The first error of a source or a sink, kept because Bytewax may lose it.
+"""Errors of sources and sinks, kept because Bytewax may lose them.
 
-In a cluster an error is a panic of the worker's thread, which poisons the queues to the other workers. The thread
-that sends from them may see that before the error has come through, and all that is raised is "Send thread panic".
+In a cluster an error panics the worker's thread, which poisons the queues to the other workers. The sending thread may
+notice that before the error surfaces, and then Bytewax raises only "Send thread panic".
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from chillflow.errors import ChillFlowError
+from chillflow.telemetry.telemetry import Telemetry
 
 __all__ = ["keeps_failures"]
 
-T = TypeVar("T")
+
+class _Reporting(Protocol):
+    @property
+    def telemetry(self) -> Telemetry: ...
+
+
+C = TypeVar("C", bound=type[_Reporting])
+S = TypeVar("S", bound=_Reporting)
+P = ParamSpec("P")
+R = TypeVar("R")
 _METHODS = ("build_part", "next_batch", "write_batch", "snapshot")
 
 
-def keeps_failures(cls: type[T]) -> type[T]:
-    """Keep each error that comes out of the methods by which Bytewax uses this class in `self.telemetry.failures`."""
+def keeps_failures(cls: C) -> C:
+    """Append each ChillFlowError raised by the methods that Bytewax calls to `self.telemetry.failures`."""
     for name in _METHODS:
         if name in vars(cls):
             setattr(cls, name, _keeping(vars(cls)[name]))
     return cls
 
 
-def _keeping(method: Callable[..., Any]) -> Callable[..., Any]:
+def _keeping(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
     @wraps(method)
-    def call(self: Any, *arguments: Any) -> Any:
+    def call(self: S, /, *arguments: P.args, **options: P.kwargs) -> R:
         try:
-            return method(self, *arguments)
+            return method(self, *arguments, **options)
         except ChillFlowError as error:
             self.telemetry.failures.append(error)
             raise

@@ -1,4 +1,4 @@
-"""A histogram of batches: many observations of one value cost as much as one."""
+"""A histogram that takes many observations of one value at the cost of one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["BatchHistogram"]
 
 
 class BatchHistogram(Collector):
-    """Like the client's Histogram without labels, which takes one observation at a time (0.7 µs each)."""
+    """Like the client's Histogram without labels, which takes single observations only (0.7 µs each)."""
 
     def __init__(
         self,
@@ -35,13 +35,13 @@ class BatchHistogram(Collector):
             registry.register(self)
 
     def observe(self, value: float, times: int) -> None:
-        """Take in the value so many times."""
+        """Add `times` observations of this value."""
         with self._lock:
             self._counts[bisect_left(self._bounds, value)] += times
             self._sum += value * times
 
     def collect(self) -> Iterator[Metric]:
-        """The family, for the registry."""
+        """The metric family, for the registry."""
         with self._lock:
             counts, total = [*accumulate(self._counts)], self._sum
         names = [*map(str, self._bounds[:-1]), "+Inf"]

@@ -1,4 +1,4 @@
-"""Logs on stderr: lines for people or JSON for machines. stdout is for data."""
+"""Logs on stderr, as text or JSON. stdout is for data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["configure", "get_logger", "report_repeats"]
 
 
 def configure(level: str, form: Literal["text", "json"]) -> None:
-    """Send structlog's and the standard library's records to stderr in one form."""
+    """Send the records of structlog and the standard library to stderr in one format."""
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -43,14 +43,14 @@ def configure(level: str, form: Literal["text", "json"]) -> None:
 
 
 def report_repeats() -> None:
-    """Say which warnings were not shown: before the line of an error, which is to be the last."""
+    """Log the warnings held back so far: called before the line of an error, which should be the last."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, CountingHandler):
             handler.report()
 
 
 class _Stderr:
-    """stderr as it is at the time of each line: the runner puts another in its place for a while."""
+    """`sys.stderr` at the time of each line: `tuned_process` replaces it for a while."""
 
     def write(self, text: str) -> int:
         return sys.stderr.write(text)
@@ -60,6 +60,6 @@ class _Stderr:
 
 
 def get_logger(name: str = "chillflow") -> structlog.stdlib.BoundLogger:
-    """The logger of a module."""
+    """The structlog logger of this name."""
     logger: structlog.stdlib.BoundLogger = structlog.get_logger(name)
     return logger

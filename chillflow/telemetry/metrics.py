@@ -1,14 +1,14 @@
-"""Every metric of `assemble`, in one place: docs/metrics.md is made of it (`python docs/make_metrics.py`).
+"""Every metric of `assemble`, in one place: docs/metrics.md is generated from it (`python docs/make_metrics.py`).
 
-A metric is told something once a batch or once an epoch, never once an event. Each run has its own; the label `worker`
-is put on when they are asked for.
+Metrics are updated once per batch or epoch, never per event. Each run has its own; the label `worker` is added when
+they are collected.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import Metric
@@ -22,11 +22,12 @@ __all__ = ["Described", "Metrics"]
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _RECORDS = tuple(float(10**power * step) for power in range(6) for step in (1, 3))
 
-T = TypeVar("T", Counter, Gauge, Histogram, BatchHistogram)
+T = TypeVar("T", Counter, Gauge)
+H = TypeVar("H", Histogram, BatchHistogram)
 
 
 class Described(NamedTuple):
-    """One metric, as its page shows it."""
+    """A metric as docs/metrics.md shows it."""
 
     name: str
     kind: str
@@ -41,40 +42,39 @@ class Metrics:
         self.described: list[Described] = []
         self.registry = CollectorRegistry()
         self.lock = threading.Lock()
-        """Held while metrics are collected, and by who sets some that belong together."""
+        """Held while metrics are collected, and while several that belong together are set."""
         self._shown: set[Collector] = set()
         ProcessCollector(registry=self.registry)
 
-        # What is read
+        # Reading
 
         self.read = self._metric(
             Counter,
             "chillflow_read_events_total",
-            "Messages read from the topic of the events by this process. What is read again after a crash counts"
-            " again.",
+            "Messages this process has read from the events topic. Messages read again after a crash count again.",
             "partition",
         )
         self.events = self._metric(
             Counter,
             "chillflow_events_total",
-            "Events decoded by this process, by type. What is read again after a crash counts again.",
+            "Events this process has decoded, by type. Events read again after a crash count again.",
             "event_type",
         )
         self.in_flight = self._metric(
-            Gauge, "chillflow_events_in_flight", "Messages read that are not part of a durable epoch yet.", "partition"
+            Gauge, "chillflow_events_in_flight", "Messages read but not yet part of a durable epoch.", "partition"
         )
         self.lag_offsets = self._metric(
             Gauge,
             "chillflow_consumer_lag_offsets",
-            "From what has been read to the end of the partition, in offsets; on `file:` offsets are bytes."
-            " Absent while the broker does not say where the end is.",
+            "Lag behind the end of the partition, in offsets; on `file:` offsets are bytes. Absent while the end is"
+            " unknown.",
             "partition",
         )
         self.lag_seconds = self._metric(
             Gauge,
             "chillflow_consumer_lag_seconds",
-            "Event time from the stream time of the partition to its newest message; 0 at the end."
-            " Absent while there is no stream time yet.",
+            "Lag in event time: from the partition's watermark to its newest message; 0 at the end. Absent while there"
+            " is no watermark yet.",
             "partition",
         )
 
@@ -83,27 +83,27 @@ class Metrics:
         self.account_read = self._metric(
             Counter,
             "chillflow_account_read_events_total",
-            "Events read in the life of the recovery store, as of the last durable epoch.",
+            "Events read since the recovery store was created, as of the last durable epoch.",
             hidden=True,
         )
         self.account_events = self._metric(
             Gauge,
             "chillflow_account_events",
-            "What became of them: events in trips by what the trip is now, and those in none. As of the last durable"
+            "Those events by outcome: the current state of their trip, or why they are in none. As of the last durable"
             " epoch.",
             "outcome",
         )
         self.account_trips = self._metric(
             Gauge,
             "chillflow_account_trips",
-            "Trips by what they are now: complete, incomplete or open; those complete ones besides that are left out"
-            " of the windows. As of the last durable epoch.",
+            "Trips by current state: complete, incomplete or open; `left_out` are the complete ones excluded from"
+            " windows. As of the last durable epoch.",
             "state",
         )
         self.account_difference = self._metric(
             Gauge,
             "chillflow_account_difference_events",
-            "Events read less events accounted for, as of the last durable epoch. Anything but 0 is a bug.",
+            "Events read minus events accounted for, as of the last durable epoch. Anything but 0 is a bug.",
             hidden=True,
         )
 
@@ -112,60 +112,54 @@ class Metrics:
         self.written = self._metric(
             Counter,
             "chillflow_written_messages_total",
-            "Messages that stand in a result topic, written by this process. One that stands already is not written"
-            " again.",
+            "Messages this process has written to a result topic. Those already written are skipped and not counted.",
             "topic",
         )
         self.dead_letters = self._metric(
             Counter,
             "chillflow_dead_letters_total",
-            "Dead letters written by this process, by stage and kind of reason; the full reason is in the letter's"
+            "Dead letters this process has written, by stage and kind of reason; the full reason is in the message's"
             " header.",
             "stage",
             "reason",
         )
-        self.latency = self._metric(
+        self.latency = self._histogram(
             BatchHistogram,
             "chillflow_trip_latency_seconds",
-            "From reading the last event of a trip, or the message that let it time out, to the commit of the"
-            " transaction that holds its result.",
-            buckets=_SECONDS,
+            "From reading the last event of a trip, or the message that made it time out, to the commit of the"
+            " transaction with its result.",
         )
-        self.sink_records = self._metric(
+        self.sink_records = self._histogram(
             Histogram,
             "chillflow_sink_batch_records",
-            "Messages a transaction (sink `topics`) or rows a transaction (sink `table`).",
+            "Messages per transaction (sink `topics`) or rows per transaction (sink `table`).",
             "sink",
             buckets=_RECORDS,
         )
-        self.sink_seconds = self._metric(
+        self.sink_seconds = self._histogram(
             Histogram,
             "chillflow_sink_write_seconds",
-            "How long such a transaction took to be delivered and committed; of `table` it is the time in the"
-            " database.",
+            "Time to deliver and commit such a transaction; for `table`, the time in the database.",
             "sink",
-            buckets=_SECONDS,
         )
         self.delivery_errors = self._metric(
             Counter,
             "chillflow_delivery_errors_total",
-            "Errors while delivering: those that were tried again, those that the Kafka client told of, and the last.",
+            "Delivery errors: those retried, those reported by the Kafka client, and the one that ended the run.",
             "sink",
         )
 
         # Epochs and recovery
 
-        self.epoch_seconds = self._metric(
+        self.epoch_seconds = self._histogram(
             Histogram,
             "chillflow_epoch_duration_seconds",
             "From one durable epoch to the next.",
-            buckets=_SECONDS,
         )
-        self.epoch_commit_seconds = self._metric(
+        self.epoch_commit_seconds = self._histogram(
             Histogram,
             "chillflow_epoch_commit_seconds",
-            "From the snapshot of the sources to the epoch being durable on all workers. Nothing is read meanwhile.",
-            buckets=_SECONDS,
+            "From the snapshot of the sources until the epoch is durable on all workers. Nothing is read meanwhile.",
         )
         self.last_epoch = self._metric(
             Gauge,
@@ -176,26 +170,26 @@ class Metrics:
         self.snapshot_bytes = self._metric(
             Counter,
             "chillflow_snapshot_bytes_total",
-            "Bytes of trips and of windows in snapshots, before they are pickled. Those that are kept together with"
-            " one that an epoch has touched are written again with it.",
+            "Bytes of trips and of windows in snapshots, before pickling. A state is written again with every state"
+            " packed together with it that changes.",
             "of",
         )
         self.store_bytes = self._metric(
             Gauge,
             "chillflow_recovery_store_bytes",
-            "Size of the recovery store's files; of worker 0 alone.",
+            "Size of the recovery store's files; from worker 0 only.",
             hidden=True,
         )
         self.starts = self._metric(
             Counter,
             "chillflow_starts_total",
-            "Starts of `assemble` on this recovery directory, counted over all of them; of worker 0 alone.",
+            "Starts of `assemble` on this recovery directory, across restarts; from worker 0 only.",
             hidden=True,
         )
 
         # Health
 
-        self.worker_up = self._metric(Gauge, "chillflow_worker_up", "1 if the worker has answered, 0 if not.")
+        self.worker_up = self._metric(Gauge, "chillflow_worker_up", "1 if the worker answers, 0 if not.")
         self.check_ok = self._metric(
             Gauge,
             "chillflow_check_ok",
@@ -203,22 +197,27 @@ class Metrics:
             "check",
         )
 
-        # A series that comes into being with a value of 1 is no increase to Prometheus.
+        # Prometheus sees no increase in a series that appears with a value.
         for stage, reason in REASONS:
             self.dead_letters.labels(stage, reason)
         for sink in ("topics", "table"):
             self.delivery_errors.labels(sink)
 
-    def _metric(self, kind: type[T], name: str, meaning: str, *labels: str, hidden: bool = False, **options: Any) -> T:
-        self.described.append(
-            Described(name, kind.__name__.removeprefix("Batch").lower(), ("worker", *labels), meaning)
-        )
-        return kind(name, meaning, labels, registry=None if hidden else self.registry, **options)
+    def _metric(self, kind: type[T], name: str, meaning: str, *labels: str, hidden: bool = False) -> T:
+        """A metric; a hidden one is not collected until `show`."""
+        self.described.append(Described(name, kind.__name__.lower(), ("worker", *labels), meaning))
+        return kind(name, meaning, labels, registry=None if hidden else self.registry)
+
+    def _histogram(
+        self, kind: type[H], name: str, meaning: str, *labels: str, buckets: Sequence[float] = _SECONDS
+    ) -> H:
+        self.described.append(Described(name, "histogram", ("worker", *labels), meaning))
+        return kind(name, meaning, labels, registry=self.registry, buckets=buckets)
 
     def show(self, *metrics: Collector) -> None:
-        """Begin to show metrics without labels of which nothing is known at first, or in one process of a cluster only.
+        """Collect these hidden metrics from now on.
 
-        The client would show them as 0.
+        They have no labels, so the client would show 0 while their value is unknown, or in processes that have none.
         """
         for metric in metrics:
             if metric not in self._shown:
@@ -226,13 +225,13 @@ class Metrics:
                 self.registry.register(metric)
 
     def families(self, worker: str) -> Iterator[Metric]:
-        """All metrics as they are now, with the label `worker`."""
+        """The current metrics, with the label `worker`."""
         with self.lock:
             collected = [*self.registry.collect()]
         for family in collected:
             family.samples = [
                 sample._replace(labels={"worker": worker, **sample.labels})
                 for sample in family.samples
-                if not sample.name.endswith("_created")  # Prometheus finds out by itself
+                if not sample.name.endswith("_created")  # Prometheus detects restarts without it
             ]
             yield family

@@ -1,4 +1,4 @@
-"""How far the sources of a run have come: told by them, asked by the threads that serve it."""
+"""Progress of a run: reported by its sources, queried by the threads that serve its metrics and health."""
 
 from __future__ import annotations
 
@@ -11,30 +11,36 @@ __all__ = ["Epochs", "Reading"]
 
 
 class Epochs:
-    """The epochs of a run, as its sources see them.
+    """The epochs of a run, as its sources observe them.
 
-    All partitions have their snapshot taken before any of them reads on, and none reads on before the epoch is
-    durable on all workers. So the first snapshot ends an epoch, and the first that reads on tells that it stands.
+    Every partition is snapshotted before any of them reads on, and none reads on before the epoch is durable on all
+    workers. So the first snapshot ends an epoch, and the first read after it proves the epoch durable.
     """
 
-    def __init__(self, metrics: Metrics, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._metrics = metrics
         self._clock = clock
+        self._monotonic = monotonic
         self._ended: float | None = None
         self._durable: float | None = None
         self.last: float | None = None
         """When an epoch was last known to be durable, seconds since 1970."""
 
     def snapshot(self) -> None:
-        """A snapshot of a partition is taken."""
+        """Report the snapshot of a partition."""
         if self._ended is None:
-            self._ended = time.monotonic()
+            self._ended = self._monotonic()
 
     def durable(self) -> None:
-        """A partition reads on after a snapshot."""
+        """Report that a partition reads on after a snapshot."""
         if self._ended is None:
-            return  # another partition has told already
-        now = time.monotonic()
+            return  # another partition has reported this epoch
+        now = self._monotonic()
         self._metrics.epoch_commit_seconds.observe(now - self._ended)
         if self._durable is not None:
             self._metrics.epoch_seconds.observe(now - self._durable)
@@ -45,33 +51,33 @@ class Epochs:
     @property
     def age(self) -> float | None:
         """Seconds since an epoch was last known to be durable."""
-        return None if self.last is None else self._clock() - self.last
+        return None if self._durable is None else self._monotonic() - self._durable
 
 
 class Reading:
-    """How far one partition has been read."""
+    """The progress of one partition: `position` is an offset, `watermark` in ms since 1970."""
 
-    def __init__(self, metrics: Metrics, epochs: Epochs, number: int, position: int, stream_time: int) -> None:
+    def __init__(self, metrics: Metrics, epochs: Epochs, number: int, position: int, watermark: int) -> None:
         self.number = number
         self.position = position
-        self.stream_time = stream_time
+        self.watermark = watermark
         self._epochs = epochs
         self._count = self._at_snapshot = self._durable = 0
         self._counter = metrics.read.labels(number)
         metrics.in_flight.labels(number).set_function(lambda: self._count - self._durable)
 
-    def read(self, count: int, position: int, stream_time: int) -> None:
-        """So many messages were read, as far as this."""
+    def read(self, count: int, position: int, watermark: int) -> None:
+        """Report that `count` messages were read, up to this position and watermark."""
         self._count += count
         self._counter.inc(count)
-        self.position, self.stream_time = position, stream_time
+        self.position, self.watermark = position, watermark
 
     def snapshot(self) -> None:
-        """The epoch of what was read until now has ended."""
+        """Report a snapshot: the epoch of the messages read so far has ended."""
         self._at_snapshot = self._count
         self._epochs.snapshot()
 
     def durable(self) -> None:
-        """The epoch of the last snapshot is durable."""
+        """Report that the epoch of the last snapshot is durable."""
         self._durable = self._at_snapshot
         self._epochs.durable()

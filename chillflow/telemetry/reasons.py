@@ -1,4 +1,4 @@
-"""The reason of a dead letter as one of few words: free text would make a new series for each message."""
+"""Kinds of dead-letter reasons: as a metric label, the free text would make a new series for each message."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _KINDS = {
         ("amount", r"\w+ \S+ does not fit"),
     ),
 }
-"""By stage, the first whose pattern the reason begins with. `no_json` is what is no JSON object."""
+"""Kinds by stage, with a pattern for the start of the reason; the first match counts. `no_json`: not a JSON object."""
 
 REASONS = [(stage, kind) for stage, kinds in _KINDS.items() for kind in (*(name for name, _ in kinds), "other")]
-"""All stages and kinds there are."""
+"""All pairs of stage and kind."""
 
 
 def kind_of_reason(stage: str, reason: str) -> str:
-    """The kind of a dead letter's reason, `other` if it is none that is known."""
+    """The kind of a dead letter's reason; `other` if unknown."""
     return next((kind for kind, pattern in _KINDS.get(stage, ()) if re.match(pattern, reason, re.DOTALL)), "other")

@@ -1,14 +1,16 @@
-"""A handler of log records that shows a warning once a minute and counts those that are like it."""
+"""Rate-limited warnings: a log handler that shows each kind once a minute and counts the repeats."""
 
 from __future__ import annotations
 
 import logging
 import re
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
+
+from structlog.typing import EventDict, WrappedLogger
 
 __all__ = ["CountingHandler", "add_repeated"]
 
@@ -22,19 +24,30 @@ class _Shown:
     last: logging.LogRecord | None = None
 
 
-class CountingHandler(logging.StreamHandler[Any]):
-    """Shows the first of the warnings and errors that are alike.
+class TextStream(Protocol):
+    """A stream of log lines."""
 
-    The next after a minute says by `repeated` how many were not shown, or if there is none, the last that was not.
+    def write(self, text: str, /) -> object:
+        """Write a line."""
+
+    def flush(self) -> None:
+        """Flush what was written."""
+
+
+class CountingHandler(logging.StreamHandler[TextStream]):
+    """Shows warnings and errors of one kind at most once a minute.
+
+    The next one shown has the number of those held back as `repeated`. If no other follows, the last one held back is
+    shown with it.
     """
 
-    def __init__(self, stream: Any, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, stream: TextStream, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(stream)
         self._clock = clock
         self._shown: dict[tuple[str, str], _Shown] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show the record, or count it."""
+        """Show the record, or hold it back and count it."""
         if record.levelno >= logging.WARNING:
             now, kind = self._clock(), _kind(record)
             before = self._shown.get(kind)
@@ -47,17 +60,17 @@ class CountingHandler(logging.StreamHandler[Any]):
         super().emit(record)
 
     def report(self) -> None:
-        """Say now what has not been said yet."""
+        """Show the last held-back record of each kind now."""
         with self.lock or nullcontext():
             self._report(float("inf"))
 
     def close(self) -> None:
-        """Say it at the latest when the process ends."""
+        """Show what was held back, at the latest when the process ends."""
         self.report()
         super().close()
 
     def _report(self, until: float) -> None:
-        """Of those that were first shown before this, show the last, and forget them."""
+        """Show the last held-back record of each kind that was shown until then, and drop these kinds."""
         for kind in [kind for kind, shown in self._shown.items() if shown.since <= until]:
             shown = self._shown.pop(kind)
             if shown.last is not None:
@@ -66,14 +79,14 @@ class CountingHandler(logging.StreamHandler[Any]):
 
 
 def _kind(record: logging.LogRecord) -> tuple[str, str]:
-    """What two records that are alike share: the event of a structured one; of others the text without its numbers."""
+    """Logger and event of a structured record; logger and text without its numbers of any other."""
     if isinstance(record.msg, dict):
         return record.name, str(record.msg.get("event"))
     return record.name, re.sub(r"\d+", "#", record.getMessage())
 
 
-def add_repeated(logger: Any, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """A processor of structlog that takes over the count."""
+def add_repeated(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    """A structlog processor that copies `repeated` from the record."""
     if repeated := getattr(event["_record"], "repeated", 0):
         event["repeated"] = repeated
     return event

@@ -1,4 +1,4 @@
-"""Asked to stop while a server gives no answer: it ends all the same, and what it could not finish is done later."""
+"""A drain while a server hangs: the run ends all the same, and the next one repeats what was not finished."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def on_own_kafka(own_kafka: KafkaServer, tmp_path: Path) -> Pipeline:
 
 @contextmanager
 def frozen(server: KafkaServer) -> Iterator[None]:
-    """It hears and says nothing."""
+    """The server accepts connections and answers nothing."""
     assert server.pid is not None
     os.kill(server.pid, signal.SIGSTOP)
     try:
@@ -49,13 +49,13 @@ def test_a_drain_has_a_limit(
 ) -> None:
     pipeline = on_own_kafka
     pipeline.produce(trips_file, "--limit", 50)
-    epoch = "2.5s"  # the longest whose drain may take 10 s: something is under way in it
+    epoch = "2.5s"  # the longest with a drain limit of 10 s: transactions are in flight in it
     with pipeline.start("assemble", "--workers", workers, CHILLFLOW_EPOCH_INTERVAL=epoch) as assembling:
         assembling.wait_for(lambda: len(pipeline.trips()) == 50)
         with pipeline.start("produce-from-file", "--file", trips_file, "--rate", 100):
             assembling.wait_for(lambda: len(pipeline.trips()) > 60)
             with frozen(own_kafka):
-                time.sleep(1)  # more is under way
+                time.sleep(1)  # more is in flight
                 start = time.monotonic()
                 ended = assembling.stop(within=30)
                 seconds = time.monotonic() - start
@@ -64,13 +64,13 @@ def test_a_drain_has_a_limit(
     assert 9 < seconds < 18
     said = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
     assert said == [ended.stderr.splitlines()[-1]]
-    assert said[0].startswith("error: what was under way did not end within 10 s of being asked to stop")
+    assert said[0].startswith("error: the run did not drain within 10 s")
     pipeline.produce(trips_file)
     assert pipeline.assemble()["complete_trips"] == 300
     assert len({trip["trip_key"] for trip in pipeline.trips()}) == len(pipeline.trips()) == 300
 
 
-def test_asked_twice_it_stops_at_once(
+def test_a_second_signal_stops_it_at_once(
     on_own_kafka: Pipeline,
     own_kafka: KafkaServer,
     trips_file: Path,  # noqa: F811
@@ -82,7 +82,7 @@ def test_asked_twice_it_stops_at_once(
     ):
         assembling.wait_for(lambda: bool(pipeline.trips()))
         with frozen(own_kafka):
-            time.sleep(1)  # something is under way
+            time.sleep(1)  # transactions are in flight
             both = (assembling, replay)
             for running in both:
                 running.process.send_signal(signal.SIGTERM)

@@ -50,7 +50,7 @@ def test_a_topic_made_anew_is_not_gone_on_with(on_kafka: Pipeline, admin: AdminC
 
     line = on_kafka.fail("assemble", "--exit-at-end")
 
-    assert line.startswith(f"topic {on_kafka.topic!r} has been made anew since the recovery store in ")
+    assert line.startswith(f"topic {on_kafka.topic!r} was recreated after the recovery store in ")
     assert len(on_kafka.trips()) == 50
 
 

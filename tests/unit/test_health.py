@@ -1,10 +1,12 @@
-"""Whether a process and a cluster are ready, and what they say if not; without a flow."""
+"""Health, lag and metrics that a process and a cluster serve, without a dataflow."""
 
 from __future__ import annotations
 
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,14 @@ from chillflow.model.messages import Message
 from chillflow.model.topics import registry
 from chillflow.operation.run_status import find, lines, look
 from chillflow.running import run_record
-from chillflow.running.cluster_pages import monitored_cluster, worker_file
+from chillflow.running.cluster_endpoints import monitored_cluster, worker_file
 from chillflow.running.health import HealthChecks
 from chillflow.running.http_client import get
-from chillflow.running.http_server import Page, Server
+from chillflow.running.http_server import Response, Server
 from chillflow.running.lag import Lag
 from chillflow.running.probe import Probe
-from chillflow.running.process_pages import monitored
+from chillflow.running.process_endpoints import monitored
+from chillflow.running.wiring import monitoring
 from chillflow.settings import Settings, load
 from chillflow.telemetry import Telemetry
 from tests.missing import missing
@@ -33,7 +36,7 @@ PARTITIONS = 2
 
 
 class Clock:
-    """A clock that goes as the test says."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
@@ -73,7 +76,7 @@ def lag_of(telemetry: Telemetry, partition: int) -> tuple[float | None, float | 
 # Probe
 
 
-def test_a_probe_asks_again_only_after_a_rest(clock: Clock) -> None:
+def test_a_probe_reuses_an_answer_until_its_rest_is_over(clock: Clock) -> None:
     asked: list[float] = []
     probe = Probe(lambda: asked.append(0), rest=5, clock=clock)
     for _ in range(3):
@@ -84,32 +87,46 @@ def test_a_probe_asks_again_only_after_a_rest(clock: Clock) -> None:
     assert len(asked) == 2
 
 
-def test_nobody_waits_long_for_a_server_that_hangs() -> None:
-    goes_on, asked, now = threading.Event(), list[int](), [0.0]
+def test_a_hanging_server_is_waited_for_once(clock: Clock) -> None:
+    resume, asked, waited = threading.Event(), list[int](), list[float]()
 
     def hang() -> bool:
         asked.append(1)
-        return goes_on.wait()
+        return resume.wait()
 
-    def clock() -> float:
-        now[0] += 0.1  # each look takes a tenth of a second
-        return now[0]
+    def wait(future: Future[bool], seconds: float) -> bool:
+        waited.append(seconds)
+        clock.now += seconds
+        return future.done()
 
-    probe = Probe(hang, rest=60, patience=0.5, clock=clock)
+    probe = Probe(hang, rest=60, patience=0.5, clock=clock, wait=wait)
     for _ in range(10):
         with pytest.raises(ChillFlowError, match=r"no answer within 0\.5 s"):
             probe.answer()
-    assert len(asked) == 1, "they wait for the same answer, and only until it is too late for the first of them"
-    goes_on.set()
+    assert probe.problem() == "no answer within 0.5 s"
+    assert waited == [0.5, *[0] * 10], "all wait for one answer, until the patience of the first is over"
+    assert len(asked) == 1
+    resume.set()
     assert wait_until(lambda: probe._future is not None and probe._future.done(), 10)
     assert probe.answer() is True
+
+
+def test_a_probe_does_not_wait_beyond_its_patience() -> None:
+    resume = threading.Event()
+    assert Probe(resume.wait, patience=0.01).problem() == "no answer within 0.01 s"
+    resume.set()
 
 
 # A process
 
 
-def test_each_check_says_what_is_wrong(settings: Settings, telemetry: Telemetry, clock: Clock) -> None:
-    health = HealthChecks(settings, telemetry, Lag(settings, telemetry), PARTITIONS)
+def checks_of(settings: Settings, telemetry: Telemetry, partitions: int) -> HealthChecks:
+    lag = Lag(telemetry, monitoring(settings).ends)
+    return HealthChecks(telemetry, lag, partitions, epoch_limit=settings.ready_epoch_limit)
+
+
+def test_each_check_reports_its_problem(settings: Settings, telemetry: Telemetry, clock: Clock) -> None:
+    health = checks_of(settings, telemetry, PARTITIONS)
     assert health.checks() == {
         "sources": "0 of 2 partitions are assigned",
         "broker": None,
@@ -127,12 +144,12 @@ def test_each_check_says_what_is_wrong(settings: Settings, telemetry: Telemetry,
     assert value(telemetry, "check_ok", check="epoch") == 0
 
 
-def test_a_worker_without_a_partition_is_none_the_worse_for_it(settings: Settings, telemetry: Telemetry) -> None:
-    checks = HealthChecks(settings, telemetry, Lag(settings, telemetry), 0).checks()
+def test_a_worker_without_partitions_is_healthy(settings: Settings, telemetry: Telemetry) -> None:
+    checks = checks_of(settings, telemetry, 0).checks()
     assert checks["sources"] is checks["epoch"] is None
 
 
-def test_a_delivery_that_failed_or_is_stuck(telemetry: Telemetry, clock: Clock) -> None:
+def test_a_failed_or_stuck_delivery_is_a_problem(telemetry: Telemetry, clock: Clock) -> None:
     delivery = telemetry.deliveries
 
     def fail() -> None:
@@ -149,7 +166,7 @@ def test_a_delivery_that_failed_or_is_stuck(telemetry: Telemetry, clock: Clock) 
         clock.now += 9
         assert delivery.problem() is None
         clock.now += 2
-        assert delivery.problem() == "topics: under way for 11 s"
+        assert delivery.problem() == "topics: in flight for 11 s"
     assert delivery.problem() is None
 
 
@@ -164,10 +181,10 @@ def test_lag_in_offsets_and_in_event_time(settings: Settings, telemetry: Telemet
     reading = telemetry.opened(0, 0, NO_WATERMARK)
     telemetry.opened(1, 0, NO_WATERMARK)
 
-    lag = Lag(settings, telemetry)
+    lag = Lag(telemetry, monitoring(settings).ends)
     lag.publish()
-    assert lag_of(telemetry, 0) == (end.offset, None), "no stream time yet"
-    assert lag_of(telemetry, 1) == (0, 0), "nothing to read is no lag"
+    assert lag_of(telemetry, 0) == (end.offset, None), "no watermark yet"
+    assert lag_of(telemetry, 1) == (0, 0), "an empty partition has no lag"
     reading.read(1, 20, 30_000)
     lag.publish()
     assert lag_of(telemetry, 0) == (end.offset - 20, 60)
@@ -176,18 +193,16 @@ def test_lag_in_offsets_and_in_event_time(settings: Settings, telemetry: Telemet
     assert lag_of(telemetry, 0) == (0, 0)
 
 
-def test_of_a_log_that_does_not_answer_the_lag_is_not_known(
-    settings: Settings, telemetry: Telemetry, tmp_path: Path
-) -> None:
+def test_lag_is_unknown_while_the_log_does_not_answer(settings: Settings, telemetry: Telemetry, tmp_path: Path) -> None:
     telemetry.opened(0, 0, NO_WATERMARK)
-    lag = Lag(settings, telemetry)
+    lag = Lag(telemetry, monitoring(settings).ends)
     (tmp_path / "topics").rename(tmp_path / "elsewhere")
     lag.publish()
     assert lag_of(telemetry, 0) == (None, None)
     assert "no topic" in (lag.problem() or "")
 
 
-def test_events_in_flight_are_those_of_epochs_that_are_not_durable(telemetry: Telemetry) -> None:
+def test_events_in_flight_are_those_not_in_a_durable_epoch(telemetry: Telemetry) -> None:
     def in_flight() -> float | None:
         return value(telemetry, "events_in_flight", partition="0")
 
@@ -205,7 +220,7 @@ def test_starts_are_counted_and_the_last_error_is_kept(settings: Settings, telem
     folder = settings.recovery_dir
 
     def fail() -> None:
-        with monitored(settings, telemetry, folder, partitions=0):
+        with monitored(monitoring(settings), telemetry, folder, partitions=0):
             raise DatabaseError("gone")
 
     for starts in (1, 2):
@@ -215,13 +230,19 @@ def test_starts_are_counted_and_the_last_error_is_kept(settings: Settings, telem
         assert (kept.starts, kept.url) == (starts, None)
         assert kept.last_error is not None
         assert kept.last_error.error == "gone"
-    with monitored(settings, telemetry, folder, partitions=0):
+    with monitored(monitoring(settings), telemetry, folder, partitions=0):
         assert run_record.read(folder / run_record.FILE).last_error is not None
     with pytest.raises(ChillFlowError, match=r"no `assemble` runs on .* \(the last error: gone\)"):
         find(folder)
 
 
-def test_a_file_that_is_no_record_is_as_none(tmp_path: Path) -> None:
+def test_the_last_error_has_the_time_of_the_clock(tmp_path: Path) -> None:
+    at = datetime(2024, 1, 1, tzinfo=UTC)
+    run_record.stopped(tmp_path / "monitoring.json", DatabaseError("gone"), lambda: at)
+    assert run_record.read(tmp_path / "monitoring.json").last_error == run_record.LastError(at, "gone")
+
+
+def test_an_unreadable_record_counts_as_none(tmp_path: Path) -> None:
     (tmp_path / "monitoring.json").write_text("{")
     assert run_record.read(tmp_path / "monitoring.json") == run_record.RunRecord()
 
@@ -229,7 +250,7 @@ def test_a_file_that_is_no_record_is_as_none(tmp_path: Path) -> None:
 # The server
 
 
-def test_a_host_that_is_not_ours() -> None:
+def test_a_foreign_address_cannot_be_served() -> None:
     with pytest.raises(SettingsError, match=r"cannot serve metrics on 192\.0\.2\.1 port 1"):
         Server("192.0.2.1", 1, {})
 
@@ -237,7 +258,7 @@ def test_a_host_that_is_not_ours() -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1", "::", "localhost"])
 def test_hosts(host: str) -> None:
     try:
-        server = Server(host, 0, {"/x": lambda accept: Page(200, "text/plain", b"here")})
+        server = Server(host, 0, {"/x": lambda accept: Response(200, "text/plain", b"here")})
     except SettingsError:
         if ":" not in host:
             raise
@@ -246,9 +267,9 @@ def test_hosts(host: str) -> None:
     server.close()
 
 
-def test_a_page_that_fails_is_an_error_and_the_server_goes_on() -> None:
-    pages: dict[str, Any] = {"/bad": lambda accept: 1 / 0, "/good": lambda accept: Page(200, "text/plain", b"")}
-    server = Server("127.0.0.1", 0, pages)
+def test_a_failing_route_is_an_error_and_the_server_goes_on() -> None:
+    routes: dict[str, Any] = {"/bad": lambda accept: 1 / 0, "/good": lambda accept: Response(200, "text/plain", b"")}
+    server = Server("127.0.0.1", 0, routes)
     assert get(f"{server.url}/bad") == (500, "division by zero\n")
     assert get(f"{server.url}/good")[0] == 200
     server.close()
@@ -258,15 +279,15 @@ def test_a_page_that_fails_is_an_error_and_the_server_goes_on() -> None:
 
 
 class Worker:
-    """One that answers like a worker, with what it is given."""
+    """A server that answers like a worker, with the values given."""
 
     def __init__(self, folder: Path, number: int, partitions: list[int], problems: list[str], metrics: str) -> None:
         ready = json.dumps({"problems": problems, "partitions": partitions, "pid": number}).encode()
-        pages = {
-            "/readyz": lambda accept: Page(503 if problems else 200, "application/json", ready),
-            "/metrics": lambda accept: Page(200, "text/plain", metrics.encode()),
+        routes = {
+            "/readyz": lambda accept: Response(503 if problems else 200, "application/json", ready),
+            "/metrics": lambda accept: Response(200, "text/plain", metrics.encode()),
         }
-        self.server = Server("127.0.0.1", 0, pages)
+        self.server = Server("127.0.0.1", 0, routes)
         run_record.started(folder / worker_file(number), number, self.server.url)
 
 
@@ -283,7 +304,7 @@ chillflow_worker_up{{worker="{number}"}} 1
 
 @pytest.fixture
 def cluster(settings: Settings) -> Iterator[str]:
-    with monitored_cluster(settings, 2, PARTITIONS):
+    with monitored_cluster(settings.recovery_dir, 2, PARTITIONS, host="127.0.0.1", port=0):
         yield run_record.read(settings.recovery_dir / run_record.FILE).url or ""
 
 
@@ -308,7 +329,7 @@ def test_a_cluster_is_ready_when_all_workers_are_and_all_is_read(cluster: str, s
     assert get(f"{cluster}/livez")[0] == 200
 
 
-def test_a_cluster_shows_the_series_side_by_side(cluster: str, settings: Settings) -> None:
+def test_a_cluster_serves_the_series_of_all_workers(cluster: str, settings: Settings) -> None:
     Worker(settings.recovery_dir, 0, [0], [], exposition(0))
     worker = Worker(settings.recovery_dir, 1, [1], [], exposition(1))
     _, text = get(f"{cluster}/metrics")
@@ -318,24 +339,24 @@ def test_a_cluster_shows_the_series_side_by_side(cluster: str, settings: Setting
         'chillflow_worker_up{worker="0"} 1.0',
         'chillflow_worker_up{worker="1"} 1.0',
     ]
-    assert text.count("# TYPE") == 2, "a family once, or Prometheus refuses all"
+    assert text.count("# TYPE") == 2, "each family once, or Prometheus rejects the scrape"
     worker.server.close()
     _, text = get(f"{cluster}/metrics")
     assert 'chillflow_worker_up{worker="1"} 0.0' in text
     assert 'chillflow_read_events_total{partition="0",worker="0"} 1.0' in text
 
 
-def test_the_addresses_of_an_older_cluster_are_forgotten(settings: Settings) -> None:
+def test_the_addresses_of_an_older_cluster_are_removed(settings: Settings) -> None:
     run_record.started(settings.recovery_dir / worker_file(7), 1, "http://127.0.0.1:1")
-    with monitored_cluster(settings, 2, PARTITIONS):
+    with monitored_cluster(settings.recovery_dir, 2, PARTITIONS, host="127.0.0.1", port=0):
         assert not (settings.recovery_dir / worker_file(7)).exists()
 
 
 # status
 
 
-def test_throughput_is_what_is_read_between_two_looks(settings: Settings, telemetry: Telemetry, clock: Clock) -> None:
-    with monitored(settings, telemetry, settings.recovery_dir, partitions=PARTITIONS):
+def test_throughput_is_measured_between_two_scrapes(settings: Settings, telemetry: Telemetry, clock: Clock) -> None:
+    with monitored(monitoring(settings), telemetry, settings.recovery_dir, partitions=PARTITIONS):
         url = find(settings.recovery_dir)
         reading = telemetry.opened(0, 0, NO_WATERMARK)
 
@@ -358,7 +379,7 @@ def test_status_of_something_else(tmp_path: Path) -> None:
         look(f"http://127.0.0.1:{port}")
     with pytest.raises(ChillFlowError, match="no answer from"):
         look("nothing")
-    server = Server("127.0.0.1", 0, {"/metrics": lambda accept: Page(200, "text/html", b"<html>hello</html>")})
+    server = Server("127.0.0.1", 0, {"/metrics": lambda accept: Response(200, "text/html", b"<html>hello</html>")})
     with pytest.raises(ChillFlowError, match="is no `assemble` of this release"):
         look(server.url)
     run_record.started(tmp_path / run_record.FILE, 1, server.url)

@@ -1,4 +1,4 @@
-"""The metrics themselves: their names, their page, and what is put into them."""
+"""The metrics: their names, their page, and their values."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def value(telemetry: Telemetry, name: str, **labels: str) -> float | None:
     return telemetry.metrics.registry.get_sample_value(name, labels)
 
 
-def test_the_page_of_metrics_is_that_of_the_code() -> None:
+def test_the_page_of_metrics_is_up_to_date() -> None:
     assert PAGE["PAGE"].read_text() == PAGE["page"](), "run python docs/make_metrics.py"
 
 
 @pytest.mark.parametrize("metric", Metrics().described, ids=lambda metric: metric.name)
-def test_names_and_units_are_by_the_conventions(metric: Any) -> None:
+def test_names_and_units_follow_the_conventions(metric: Any) -> None:
     assert re.fullmatch(r"chillflow_[a-z_]+", metric.name)
     assert metric.name.endswith("_total") == (metric.kind == "counter")
     assert not re.search(r"_(ms|millis\w*|minutes|kb|mb)(_|$)", metric.name), "seconds and bytes"
@@ -52,7 +52,7 @@ def test_names_and_units_are_by_the_conventions(metric: Any) -> None:
     assert {"le", "job", "instance"}.isdisjoint(metric.labels)
 
 
-def test_each_series_has_its_worker() -> None:
+def test_each_series_has_the_label_worker() -> None:
     samples = [sample for family in Metrics().families("7") for sample in family.samples]
     assert samples
     assert {sample.labels["worker"] for sample in samples} == {"7"}
@@ -63,7 +63,7 @@ def test_each_series_has_its_worker() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0, 20), st.integers(1, 4))))
-def test_a_histogram_of_batches_is_that_of_its_observations(batches: list[tuple[float, int]]) -> None:
+def test_a_batch_histogram_equals_one_of_single_observations(batches: list[tuple[float, int]]) -> None:
     ours, theirs = CollectorRegistry(), CollectorRegistry()
     batch = BatchHistogram("h", "text", registry=ours, buckets=(0.5, 1.0, 10.0))
     single = Histogram("h", "text", registry=theirs, buckets=(0.5, 1.0, 10.0))
@@ -84,7 +84,7 @@ def test_a_histogram_of_batches_is_that_of_its_observations(batches: list[tuple[
 
 
 @given(st.binary() | st.text().map(str.encode) | st.recursive(st.integers(), st.lists).map(lambda x: str(x).encode()))
-def test_each_reason_not_to_decode_has_its_kind(content: bytes) -> None:
+def test_every_decode_error_has_a_kind(content: bytes) -> None:
     with pytest.raises(ValueError) as error:
         decode_keyed(b"t", content)
     assert kind_of_reason("decode", str(error.value)) != "other"
@@ -113,7 +113,7 @@ GOOD = (
         (GOOD.replace(b'"trip_key":"t"', b'"trip_key":"other"'), "wrong_key"),
     ],
 )
-def test_kinds_of_reasons_to_decode(value: bytes | None, kind: str) -> None:
+def test_kinds_of_decode_errors(value: bytes | None, kind: str) -> None:
     with pytest.raises(ValueError) as error:
         decode_keyed(b"t", value)
     assert kind_of_reason("decode", str(error.value)) == kind
@@ -128,17 +128,17 @@ def test_kinds_of_reasons_to_decode(value: bytes | None, kind: str) -> None:
         ({"fare_amount": 1e9}, "amount"),
     ],
 )
-def test_kinds_of_reasons_not_to_write(fields: dict[str, Any], kind: str) -> None:
+def test_kinds_of_write_refusals(fields: dict[str, Any], kind: str) -> None:
     assert kind_of_reason("write", refusal(trip(**fields)) or "") == kind
     assert ("write", kind) in REASONS
 
 
-def test_what_is_not_known_is_other_and_there_are_few_kinds() -> None:
+def test_an_unknown_reason_is_other_and_there_are_few_kinds() -> None:
     assert kind_of_reason("decode", "x") == kind_of_reason("write", "") == kind_of_reason("else", "x") == "other"
     assert len(REASONS) <= 20
 
 
-def test_dead_letters_are_counted_whatever_headers_they_had(telemetry: Telemetry) -> None:
+def test_dead_letters_are_counted_despite_foreign_headers(telemetry: Telemetry) -> None:
     letter = dead_letter(
         *("dlq", "decode", "no message key"),
         key=None,
@@ -159,7 +159,7 @@ def accounts(**counts: int) -> dict[str, int]:
     return dict.fromkeys(ACCOUNT, 0) | counts
 
 
-def test_the_account_is_shown_whole(telemetry: Telemetry) -> None:
+def test_the_account_is_published_as_a_whole(telemetry: Telemetry) -> None:
     def show(account: dict[str, int]) -> None:
         telemetry.publish_account(account, difference(account))
 
@@ -175,8 +175,8 @@ def test_the_account_is_shown_whole(telemetry: Telemetry) -> None:
     assert sum(value(telemetry, "chillflow_account_events", outcome=outcome) or 0 for outcome in outcomes) == 9
 
 
-def test_a_resumed_run_begins_with_the_account_that_is_durable(tmp_path: Path) -> None:
-    """Also where a crash has left the file with that of an epoch that did not become durable."""
+def test_a_resumed_run_starts_with_the_durable_account(tmp_path: Path) -> None:
+    """Also where a crash has left the account of an epoch that did not become durable."""
     path = tmp_path / "account.json"
     sink = AccountFile(path)
     part = sink.build_part("write", "account", None)
@@ -190,7 +190,7 @@ def test_a_resumed_run_begins_with_the_account_that_is_durable(tmp_path: Path) -
     assert difference(durable or {}) == 0
 
 
-def test_events_are_taken_over_as_counted(telemetry: Telemetry) -> None:
+def test_events_by_type_follow_the_counts(telemetry: Telemetry) -> None:
     counts = [0, 0, 0, 0, 0]
     telemetry.follow_events(EVENT_TYPES, counts)
     for _ in range(3):
@@ -202,7 +202,7 @@ def test_events_are_taken_over_as_counted(telemetry: Telemetry) -> None:
 # Epochs
 
 
-def test_an_epoch_of_several_partitions_is_one(telemetry: Telemetry) -> None:
+def test_an_epoch_of_several_partitions_counts_once(telemetry: Telemetry) -> None:
     epochs = telemetry.epochs
     for _ in range(2):
         for _ in range(3):
@@ -212,6 +212,18 @@ def test_an_epoch_of_several_partitions_is_one(telemetry: Telemetry) -> None:
     assert value(telemetry, "chillflow_epoch_commit_seconds_count") == 2
     assert value(telemetry, "chillflow_epoch_duration_seconds_count") == 1
     assert epochs.last is not None
+
+
+def test_durations_and_age_of_epochs_use_the_monotonic_clock() -> None:
+    wall, monotonic = [1_000.0], [5.0]
+    telemetry = Telemetry(lambda: wall[0], lambda: monotonic[0])
+    telemetry.epochs.snapshot()
+    monotonic[0] += 2
+    telemetry.epochs.durable()
+    wall[0] += 3_600  # the system clock is set
+    monotonic[0] += 1
+    assert value(telemetry, "chillflow_epoch_commit_seconds_sum") == 2
+    assert (telemetry.epochs.last, telemetry.epochs.age) == (1_000, 1)
 
 
 def test_two_runs_in_one_process_share_nothing(telemetry: Telemetry) -> None:

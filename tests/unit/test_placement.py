@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import threading
-from pathlib import Path
 from typing import Any
 
 import bytewax.operators as op
@@ -15,8 +13,6 @@ from bytewax.operators import StatefulBatchLogic
 from bytewax.testing import TestingSink, cluster_main
 
 from chillflow.keyed.placement import partition_name, placed
-from chillflow.running.recovery import are_placed, bind
-from chillflow.settings import load
 
 
 class Reading(FixedPartitionedSource[Any, None]):
@@ -65,13 +61,3 @@ def test_names_are_the_same_for_ever() -> None:
     # They are in recovery stores.
     names = [placed(f"{number:04d}/0000", number) for number in range(4)]
     assert names == ["0000/0000.7", "0001/0000.28", "0002/0000.12", "0003/0000.25"]
-
-
-@pytest.mark.parametrize(("kept", "expected"), [(None, True), ({"version": 3}, False), ({"placed": True}, True)])
-def test_a_store_keeps_the_names_it_was_made_with(tmp_path: Path, kept: Any, expected: bool) -> None:
-    if kept is not None:
-        (tmp_path / "pipeline.json").write_text(json.dumps(kept))
-    assert are_placed(tmp_path) is expected
-    for _ in range(2):
-        bind(tmp_path, load(), 4, None)
-        assert are_placed(tmp_path) is expected

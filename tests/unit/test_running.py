@@ -1,4 +1,4 @@
-"""A run leaves the process as it was: for those who embed the dataflows, and for tests that run commands in process."""
+"""A run restores the process it ran in: dataflows may be embedded, and tests run commands in process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from chillflow.errors import ChillFlowError
-from chillflow.running.owning import owned_process
+from chillflow.running.process_tuning import tuned_process
 from chillflow.running.stopping import Drain
 from chillflow.telemetry import Telemetry
 from chillflow.telemetry.failures import keeps_failures
@@ -24,7 +24,7 @@ def handlers() -> tuple[object, ...]:
     return wakeup, signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
 
 
-def test_a_signal_asks_the_run_and_its_handlers_go_with_it() -> None:
+def test_a_signal_drains_the_run_and_the_previous_handlers_are_restored() -> None:
     before, threads = handlers(), threading.active_count()
     for asked in (signal.SIGTERM, signal.SIGINT):
         drain, other = Drain(), Drain()
@@ -37,7 +37,7 @@ def test_a_signal_asks_the_run_and_its_handlers_go_with_it() -> None:
     assert threading.active_count() == threads
 
 
-def test_a_run_that_has_drained_in_time_is_not_ended_later() -> None:
+def test_a_run_that_has_drained_in_time_is_not_killed_later() -> None:
     drain = Drain()
     with drain.on_signals(0.2):
         drain.request()
@@ -58,7 +58,7 @@ def test_outside_the_main_thread_nothing_changes() -> None:
 
 
 @pytest.mark.parametrize("level", ["INFO", "DEBUG"])
-def test_what_a_command_does_to_its_process_is_undone(level: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_tuning_is_undone_at_the_end(level: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOG_LEVEL", level)
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
 
@@ -66,15 +66,15 @@ def test_what_a_command_does_to_its_process_is_undone(level: str, monkeypatch: p
         return gc.get_threshold(), sys.stderr, os.fstat(2).st_ino
 
     before = state()
-    with owned_process():
+    with tuned_process():
         inside = state()
     assert inside[0] != before[0]
-    assert (inside[1:] != before[1:]) == (level == "INFO"), "with DEBUG panics are to be seen"
+    assert (inside[1:] != before[1:]) == (level == "INFO"), "with DEBUG panics are shown"
     assert state() == before
     assert gc.get_freeze_count() == 0
 
 
-def test_the_first_failure_of_a_run_is_kept_with_it() -> None:
+def test_a_failure_is_kept_in_the_telemetry_of_its_run() -> None:
     @keeps_failures
     class Source:
         def __init__(self) -> None:

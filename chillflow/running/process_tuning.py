@@ -1,4 +1,4 @@
-"""What a command may do to the process it runs in, since the process is its own, and undone at the end."""
+"""Changes to the process that a command makes for its dataflow, and undoes at the end."""
 
 from __future__ import annotations
 
@@ -11,24 +11,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
 
-__all__ = ["owned_process"]
+__all__ = ["tuned_process"]
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-"""Of glibc's malloc.h."""
+"""From glibc's malloc.h."""
 _HEAP = 2**30
 
 
 @contextmanager
-def owned_process() -> Iterator[None]:
+def tuned_process() -> Iterator[None]:
     """Tune this process for a dataflow, and keep the panics of Bytewax's threads off its stderr."""
-    _keep_memory()
-    with _rare_collections(), _without_panics():
+    _keep_freed_memory()
+    with _rare_collections(), _hidden_panics():
         yield
 
 
 @contextmanager
 def _rare_collections() -> Iterator[None]:
-    """States live long and hold no cycles: with thresholds of 100,000 the collector takes a tenth of the time."""
+    """Run the garbage collector rarely: states live long and hold no cycles.
+
+    With thresholds of 100,000 the collector takes a tenth of the time.
+    """
     thresholds = gc.get_threshold()
     gc.freeze()
     gc.set_threshold(1_000_000, 20, 100)
@@ -39,11 +42,11 @@ def _rare_collections() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _keep_memory() -> None:
-    """Let glibc keep what is freed.
+def _keep_freed_memory() -> None:
+    """Make glibc keep freed memory; does nothing without glibc.
 
-    Batches come and go, and each time the system would clear their pages anew, which takes a tenth of the time. Without
-    glibc nothing happens. The setting stays: malloc does not tell what it was before.
+    Returned to the system, the pages of each batch are zeroed again for the next, which takes a tenth of the time.
+    Never undone: malloc does not report its previous settings.
     """
     with suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
@@ -52,10 +55,10 @@ def _keep_memory() -> None:
 
 
 @contextmanager
-def _without_panics() -> Iterator[None]:
-    """Keep what Rust writes about a panic off the terminal: the error itself is raised and shown.
+def _hidden_panics() -> Iterator[None]:
+    """Discard what Rust writes to stderr about a panic: the error itself is raised and shown.
 
-    Python's own stderr goes on to where it went. With LOG_LEVEL=DEBUG everything is left as it is.
+    Python's own stderr is unaffected. With LOG_LEVEL=DEBUG panics are shown.
     """
     if os.environ.get("LOG_LEVEL") == "DEBUG":
         yield
@@ -76,6 +79,6 @@ def _without_panics() -> Iterator[None]:
 
 
 def _show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Threads of Timely may outlive the flow, so this stays where there was no other hook."""
-    if "panicked at" not in str(error):  # what Bytewax makes of a panic in a thread of Timely
+    """The default hook, but silent about panics. Left in place at the end: Timely's threads may outlive the flow."""
+    if "panicked at" not in str(error):  # Bytewax's error for a panic in one of Timely's threads
         sys.__excepthook__(kind, error, trace)

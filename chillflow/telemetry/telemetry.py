@@ -1,0 +1,125 @@
+"""The telemetry of one run: what its sources and sinks report to, and its endpoints read."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
+
+from chillflow.errors import ChillFlowError
+from chillflow.telemetry.delivery import Deliveries, SinkName
+from chillflow.telemetry.logs import get_logger
+from chillflow.telemetry.metrics import Metrics
+from chillflow.telemetry.progress import Epochs, Reading
+from chillflow.telemetry.reasons import kind_of_reason
+
+__all__ = ["Telemetry"]
+
+_NUMBERS = ("partition", "offset")
+
+
+class Letter(Protocol):
+    """The part of a dead letter that is counted: the original's key, and headers with its stage and reason."""
+
+    @property
+    def key(self) -> bytes | None:
+        """Message key."""
+
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]:
+        """Message headers; the last value of a name counts."""
+
+
+class Telemetry:
+    """Metrics, progress, deliveries and failures of one run.
+
+    `clock` returns seconds since 1970, `monotonic` seconds that only grow.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.metrics = Metrics()
+        self.epochs = Epochs(self.metrics, clock, monotonic)
+        self.deliveries = Deliveries(self.metrics, monotonic)
+        self.failures: list[ChillFlowError] = []
+        """Errors raised by sources and sinks, the first one first."""
+        self._readings: dict[int, Reading] = {}
+        self._event_counts: Sequence[int] = ()
+        self._event_types: Sequence[str] = ()
+        self._events_shown: list[int] = []
+        self._account_shown = 0
+        """Events of the account published last."""
+        self._warned: set[tuple[str, str]] = set()
+
+    def opened(self, number: int, position: int, watermark: int) -> Reading:
+        """Register a partition that this process reads from now on; its progress."""
+        reading = self._readings[number] = Reading(self.metrics, self.epochs, number, position, watermark)
+        return reading
+
+    @property
+    def readings(self) -> list[Reading]:
+        """The partitions that this process reads, by number."""
+        return [self._readings[number] for number in sorted(self._readings)]
+
+    def follow_events(self, types: Sequence[str], counts: Sequence[int]) -> None:
+        """Report `counts`, the events decoded so far by type; the assembly keeps counting in this list."""
+        self._event_types, self._event_counts = types, counts
+        self._events_shown = [0] * len(types)
+        for event_type in types:  # Prometheus sees no increase in a series that appears with a value
+            self.metrics.events.labels(event_type)
+
+    def publish_events(self) -> None:
+        """Bring the metric of events by type up to the counts."""
+        with self.metrics.lock:
+            for kind, count in enumerate(self._event_counts):
+                self.metrics.events.labels(self._event_types[kind]).inc(count - self._events_shown[kind])
+                self._events_shown[kind] = count
+
+    def publish_account(self, account: Mapping[str, int], difference: int) -> None:
+        """Publish an account, all its terms at once, and the number of events by which it does not balance.
+
+        The account must be that of the last durable epoch, never a later one. The account file is written in the
+        snapshot of its sink, so its epoch may not become durable yet. When a source reads on after a snapshot, that
+        epoch is durable on all workers, and no worker can end the next one before this source has ended it too. So at
+        that moment, in any process, the file is that of the last durable epoch. A resumed run first rewrites it from
+        the recovery store (`AccountFile`). Only the source of the first partition publishes: N workers would show N
+        times the events.
+        """
+        metrics = self.metrics
+        with metrics.lock:
+            metrics.account_read.inc(max(0, account["events"] - self._account_shown))
+            self._account_shown = account["events"]
+            for name, count in account.items():
+                if name.endswith("_trips"):
+                    metrics.account_trips.labels(name.removesuffix("_trips")).set(count)
+                elif name != "events":
+                    metrics.account_events.labels(name.removeprefix("events_in_")).set(count)
+            metrics.account_difference.set(difference)
+            metrics.show(metrics.account_read, metrics.account_difference)
+
+    def dead_letters(self, letters: Iterable[Letter]) -> None:
+        """Count dead letters by stage and kind of reason, and warn with the first of each kind."""
+        alike: defaultdict[tuple[str, str], list[dict[str, bytes | None]]] = defaultdict(list)
+        for letter in letters:
+            fields = {**dict(letter.headers), "trip_key": letter.key}  # of repeated headers the last, ours, counts
+            stage = _text(fields["stage"])
+            alike[stage, kind_of_reason(stage, _text(fields["reason"]))].append(fields)
+        for (stage, kind), found in alike.items():
+            self.metrics.dead_letters.labels(stage, kind).inc(len(found))
+            first = {name: _text(found[0].get(name)) for name in ("reason", "trip_key", "topic", *_NUMBERS)}
+            shown = {name: int(text) if name in _NUMBERS else text for name, text in first.items() if text}
+            get_logger().warning(f"dead letter ({stage}, {kind})", count=len(found), **shown)
+
+    def warn_once(self, what: str, warning: str, *, topic: str, partition: int) -> None:
+        """Log a warning about a topic, once per topic and `what`, not per partition."""
+        if (topic, what) not in self._warned:
+            self._warned.add((topic, what))
+            get_logger().warning(warning, topic=topic, partition=partition)
+
+    def delivery_error(self, sink: SinkName) -> None:
+        """Count an error while writing that may be retried."""
+        self.metrics.delivery_errors.labels(sink).inc()
+
+
+def _text(data: bytes | None) -> str:
+    return (data or b"").decode(errors="replace")
