@@ -107,7 +107,7 @@ class Watch:
             running=True,
             ready=seen["ready"],
             problems=seen["problems"],
-            since=seen["since"] and datetime.fromtimestamp(seen["since"], UTC),
+            since=None if seen["since"] is None else datetime.fromtimestamp(seen["since"], UTC),
             account=_account(seen) if seen["trips"] else None,
             lag_offsets=_known(sum, [each["lag_offsets"] for each in seen["partitions"]]),
             lag_seconds=_known(max, [each["lag_seconds"] for each in seen["partitions"]]),

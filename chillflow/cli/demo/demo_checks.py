@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from chillflow.assembly.account import difference
 from chillflow.connectors import open_database, open_log
 from chillflow.connectors.log import Log
 from chillflow.model.events import EVENT_TYPES
 from chillflow.model.table_rows import MONEY
 from chillflow.model.topics import TopicNames
+from chillflow.operation.assembling import Assembled
 from chillflow.operation.dead_letters import letters
 from chillflow.operation.producing import Produced
 from chillflow.production.disorder import DisorderStats
@@ -87,9 +87,7 @@ def _messages(log: Log, topic: str, form: Any) -> Iterable[tuple[bytes, Any]]:
                     yield record.key or b"", decode(record.value or b"")
 
 
-def check(
-    settings: Settings, source: Path, produced: Produced, account: Mapping[str, int], seen: DemoOutcome
-) -> list[Check]:
+def check(settings: Settings, source: Path, produced: Produced, assembled: Assembled, seen: DemoOutcome) -> list[Check]:
     """All checks of a run over the trips of `source`."""
     disorder = produced.disorder or DisorderStats()
     made = len(EVENT_TYPES) * produced.trips + disorder.duplicated - disorder.dropped
@@ -99,11 +97,12 @@ def check(
         stored = {row[_KEY]: row for row in database.trips(trip_key=None, since=None, until=None, limit=None)}
     given = _given(settings, source, stored)
     changed = sum(key not in given or _rounded(given[key]) != _rounded(row) for key, row in stored.items())
+    account = assembled.account
     complete = account["complete_trips"]
     return [
         Check("events made, events sent", made, produced.delivered),
         Check("events sent, events read", produced.delivered, account["events"]),
-        Check("events unaccounted for", 0, difference(account)),
+        Check("events unaccounted for", 0, assembled.difference),
         Check("trips sent, complete + incomplete", produced.trips, complete + len(seen.missing)),
         Check("trips with all they need, complete", len(seen.kinds) - len(lacks), complete),
         Check("complete trips, rows in their table", complete - seen.refused, len(stored)),
