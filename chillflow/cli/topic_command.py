@@ -22,7 +22,7 @@ def _create_topic(
     settings: Settings,
     with_all: Annotated[bool, typer.Option("--all", help="also the topics of the results")] = False,
 ) -> None:
-    """Create a topic that keeps its messages for ever, whatever their timestamps. Idempotent.
+    """Create a topic that keeps its messages for ever, however old their timestamps. Idempotent.
 
     Example: chillflow-stream create-topic --topic trip-events --partitions 4
     """
