@@ -13,10 +13,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from benchmarks.measuring import COMMAND, Table
 from benchmarks.pipeline import Bench
-from chillflow.production.parquet import ParquetTrips
-from chillflow.production.replay import RejectedRow
-from chillflow.production.splitting import Events, encode_events, schedule
-from chillflow.settings import DEFAULT_TIME_ZONE
+from benchmarks.state import messages_of
 
 
 def latency(bench: Bench, file: Path, topic: str, rate: int, seconds: int) -> Table:
@@ -88,20 +85,18 @@ def _send(
     `acknowledged` gets the time of the last acknowledgement by key.
     """
     producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True, "linger.ms": 1})
-    rows = (row for row in ParquetTrips(file, DEFAULT_TIME_ZONE) if not isinstance(row, RejectedRow))
     start, sent, number = time.monotonic(), 0, 0
-    for leg in schedule(rows):
-        for message in encode_events(Events.of([leg]), topic):
-            number += 1
-            if number <= skip:
-                continue
+    for message in messages_of(file, topic):
+        number += 1
+        if number <= skip:
+            continue
 
-            def note(error: object, delivered: object, key: bytes = message.key or b"") -> None:
-                acknowledged[key] = time.monotonic()
+        def note(error: object, delivered: object, key: bytes = message.key or b"") -> None:
+            acknowledged[key] = time.monotonic()  # the last one counts
 
-            producer.produce(topic, message.value, message.key, timestamp=message.timestamp or 0, on_delivery=note)
-            sent += 1
-        if sent % 50 < 3:
+        producer.produce(topic, message.value, message.key, timestamp=message.timestamp or 0, on_delivery=note)
+        sent += 1
+        if sent % 50 == 0:
             producer.poll(max(0.0, start + sent / rate - time.monotonic()))
         if sent >= rate * seconds:
             break

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from statistics import median
 
 from benchmarks.measuring import COMMAND, Run, Table, measured, spread
 from benchmarks.peers import Peer, interpreter
-from chillflow.connectors.log import Log, LogRecord
+from chillflow.connectors.log import Log, LogRecord, records_until_end
 from chillflow.model.codec import decode_value
 from chillflow.model.measures import MEASURES
 from chillflow.model.topics import TopicSpec, registry
@@ -170,10 +171,8 @@ def compare(bench: Bench, repeat: int, *, stock: bool, peers: Sequence[Peer] = (
 def records(log: Log, topic: str) -> Iterator[LogRecord]:
     """All records of a topic, partition by partition."""
     for number in range(log.partitions(topic)):
-        reader = log.reader(topic, number, None, group=None)
-        while not reader.at_end:
-            yield from reader.read(10_000)
-        reader.close()
+        with closing(log.reader(topic, number, None, group=None)) as reader:
+            yield from chain.from_iterable(records_until_end(reader))
 
 
 def trips_in(log: Log, topic: str) -> dict[bytes | None, bytes]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 import tracemalloc
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,11 @@ from chillflow.keyed.compression import compress, decompress
 from chillflow.keyed.group import KeyedLogic, KeyGroup
 from chillflow.keyed.watermark import NO_WATERMARK
 from chillflow.model.codec import decode_all, decode_keyed
+from chillflow.model.messages import Message
+from chillflow.production.bulk import event_frames, replay_columns
 from chillflow.production.parquet import ParquetTrips
-from chillflow.production.replay import RejectedRow
-from chillflow.production.splitting import Events, encode_events, schedule
+from chillflow.production.screening import Screen
+from chillflow.production.splitting import Events, encode_events
 from chillflow.settings import DEFAULT_TIME_ZONE, Settings
 from chillflow.synthetic.trip_generator import generate
 
@@ -28,9 +32,18 @@ def some_events(folder: Path) -> list[LogRecord]:
     """Events of one day of trips, as log records in order."""
     file = folder / "some.parquet"
     generate(file, STEPS_TRIPS, days=1)
-    rows = (row for row in ParquetTrips(file, DEFAULT_TIME_ZONE) if not isinstance(row, RejectedRow))
-    messages = encode_events(Events.of([*schedule(rows)]), "trip-events")
-    return [LogRecord(offset, each.timestamp, each.key, each.value, None) for offset, each in enumerate(messages)]
+    messages = enumerate(messages_of(file, "trip-events"))
+    return [LogRecord(offset, each.timestamp, each.key, each.value, None) for offset, each in messages]
+
+
+def messages_of(file: Path, topic: str) -> Iterator[Message]:
+    """The events of a file's trips in event-time order."""
+    screen = Screen(datetime.now(UTC), timedelta(hours=1), timedelta(days=8))
+    for events in replay_columns(
+        event_frames(ParquetTrips(file, DEFAULT_TIME_ZONE).frames(), screen, origin=str(file))
+    ):
+        if isinstance(events, Events):
+            yield from encode_events(events, topic)
 
 
 def rules() -> Assembly:

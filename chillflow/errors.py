@@ -1,19 +1,19 @@
-"""The tree of errors. Every error a user can cause or mend is one of these, with a one-line message.
+"""The tree of errors: every error that a user can cause or fix, each with a one-line message. Pure.
 
 ChillFlowError
 ├── SettingsError            a setting or option has a wrong value
 ├── InputError               the trips cannot be read: no such file, not TLC, unknown trip_key
-├── DecodeError              bytes that are no event (a dead letter, where they come from a topic)
+├── DecodeError              bytes that are not an event (in a topic they become a dead letter)
 ├── KafkaError               the broker refused something
 │   ├── KafkaUnavailableError    no broker answered in time
 │   ├── UnknownTopicError        the topic does not exist
 │   └── DeliveryError            a message was not delivered
 ├── DatabaseError            the database refused something
 │   ├── DatabaseUnavailableError no database answered in time
-│   └── MissingTableError        the tables are not there: run `chillflow-stream init-db`
+│   └── MissingTableError        the tables do not exist: run `chillflow-stream init-db`
 └── RecoveryError            the recovery store cannot be used
 
-Connectors map their client's errors to these; no client error leaves them.
+Connectors map the errors of their clients to these; no client error escapes them.
 """
 
 __all__ = [
@@ -45,7 +45,7 @@ class InputError(ChillFlowError):
 
 
 class DecodeError(ChillFlowError, ValueError):
-    """The bytes are no event of ours; the message says where and why."""
+    """The bytes are not an event; the message says where and why."""
 
 
 class KafkaError(ChillFlowError):
@@ -73,7 +73,7 @@ class DatabaseUnavailableError(DatabaseError):
 
 
 class MissingTableError(DatabaseError):
-    """The tables are not there: `chillflow-stream init-db` makes them."""
+    """The tables do not exist; `chillflow-stream init-db` creates them."""
 
 
 class RecoveryError(ChillFlowError):

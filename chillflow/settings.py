@@ -1,9 +1,9 @@
-"""Every setting: its environment variable, default and meaning. Options of commands override them.
+"""All settings: environment variables, defaults and meanings. Options of commands override them.
 
-A field `grace` is read from `CHILLFLOW_GRACE`; the four names our users already have
-(`KAFKA_BOOTSTRAP_SERVERS`, `DATABASE_URL`, `LOG_LEVEL` and `CHILLFLOW_RECOVERY_DIR`) stay as they are.
-Any librdkafka property is passed through: `CHILLFLOW_KAFKA_SECURITY_PROTOCOL` is `security.protocol`.
-What is secret may be in a file: `DATABASE_URL_FILE` names that of `DATABASE_URL`.
+The field `grace` is read from `CHILLFLOW_GRACE`; the names that users already had (`KAFKA_BOOTSTRAP_SERVERS`,
+`DATABASE_URL`, `LOG_LEVEL`) have no prefix. Any librdkafka property is passed through:
+`CHILLFLOW_KAFKA_SECURITY_PROTOCOL` sets `security.protocol`. A secret may be in a file: `DATABASE_URL_FILE` is the
+path of a file with the value of `DATABASE_URL`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
@@ -32,7 +31,6 @@ __all__ = [
     "load",
     "load_arguments",
     "parse_duration",
-    "source_time_zone",
     "to_environment",
 ]
 
@@ -47,15 +45,15 @@ SECRETS = (
     f"{KAFKA_PREFIX}SSL_KEYSTORE_PASSWORD",
     "CHILLFLOW_DASHBOARD_TOKEN",
 )
-"""Variables whose value may be in a file instead, which the variable with `_FILE` at its end names."""
+"""Variables whose value may be in a file, whose path is in the variable of that name plus `_FILE`."""
 _FILE = "_FILE"
 _SECRET_SETTINGS = {"DATABASE_URL": "database_url", "CHILLFLOW_DASHBOARD_TOKEN": "dashboard_token"}
 _DAY = timedelta(days=1)
 _UNITS = {"": 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
-def parse_duration(value: Any) -> Any:
-    """`90`, `90s`, `15min`, `25h` or `8d` as a timedelta; what is no such text is left to pydantic.
+def parse_duration(value: object) -> object:
+    """The timedelta of a text as `90`, `90s`, `15min`, `25h` or `8d`; any other value unchanged, for pydantic.
 
     >>> parse_duration("25h")
     datetime.timedelta(days=1, seconds=3600)
@@ -70,29 +68,32 @@ def _known_zone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:
-        raise ValueError(f"{name!r} is no time zone (expected a name like {DEFAULT_TIME_ZONE})") from error
+        raise ValueError(f"{name!r} is not a time zone; expected a name such as {DEFAULT_TIME_ZONE}") from error
     return name
 
 
 def _known_lengths(text: str) -> str:
     for length in _lengths(text):
         if not timedelta(0) < length <= _DAY or _DAY % length or length % timedelta(minutes=1):
-            raise ValueError("each length is whole minutes and divides a day, as in `15min,1h`")
+            raise ValueError("each length must be whole minutes and divide a day, as in `15min,1h`")
     return text
 
 
 def _lengths(text: str) -> list[timedelta]:
-    lengths = [parse_duration(part) for part in text.split(",")]
-    if not all(isinstance(length, timedelta) for length in lengths):
-        raise ValueError("expected lengths as in `15min,1h`")
-    return sorted(set(lengths))
+    lengths = set[timedelta]()
+    for part in text.split(","):
+        length = parse_duration(part)
+        if not isinstance(length, timedelta):
+            raise ValueError("expected durations separated by commas, as in `15min,1h`")  # noqa: TRY004 - for pydantic
+        lengths.add(length)
+    return sorted(lengths)
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), Field(gt=timedelta(0))]
 
 
 class Settings(BaseSettings):
-    """Values are read from the environment when the object is made; see the module for the names."""
+    """The settings, read from the environment when the object is made; see the module for the names."""
 
     model_config = SettingsConfigDict(env_prefix="CHILLFLOW_", extra="ignore", frozen=True)
 
@@ -100,100 +101,114 @@ class Settings(BaseSettings):
         "localhost:9092",
         validation_alias="KAFKA_BOOTSTRAP_SERVERS",
         min_length=1,
-        description="Kafka servers, or `file:DIR` for topics kept as files",
+        description="Kafka servers, or `file:DIR` for topics in files",
     )
     database_url: str | None = Field(
         None,
         validation_alias="DATABASE_URL",
-        description="`postgresql://…` or `sqlite:///FILE`; without it trips go to Kafka only",
+        description="`postgresql://…` or `sqlite:///FILE`; without it, trips go to Kafka only",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", validation_alias="LOG_LEVEL", description="least level of the log lines on stderr"
+        "INFO", validation_alias="LOG_LEVEL", description="lowest level that is logged to stderr"
     )
     log_format: Literal["text", "json"] = Field("text", description="`text` for people, `json` for machines")
-    recovery_dir: Path = Field(Path(".chillflow/recovery"), description="where `assemble` keeps its recovery store")
+    recovery_dir: Path = Field(Path(".chillflow/recovery"), description="directory of the recovery store of `assemble`")
 
     topic: str = Field("trip-events", min_length=1, description="topic of the events")
     complete_topic: str = Field("complete-trips", min_length=1, description="topic of the complete trips")
     incomplete_topic: str = Field("incomplete-trips", min_length=1, description="topic of the trips that timed out")
     windows_topic: str = Field("zone-windows", min_length=1, description="topic of the windows (compacted)")
-    create_topics: bool = Field(True, description="make the topics a command writes to when missing")
-    partitions: int = Field(4, ge=1, le=1000, description="partitions of a topic made here")
-    replication_factor: int = Field(1, ge=1, description="replicas of a topic made here")
+    create_topics: bool = Field(True, description="create the topics that a command writes to if they are missing")
+    partitions: int = Field(4, ge=1, le=1000, description="partitions of a created topic")
+    replication_factor: int = Field(1, ge=1, description="replicas of a created topic")
     kafka_timeout: Duration = Field(timedelta(seconds=10), description="how long to wait for a broker before giving up")
     outage_limit: Annotated[Duration, Field(le=timedelta(minutes=4))] = Field(
-        timedelta(minutes=2), description="how long a broker or a database that goes away under way is waited for"
+        timedelta(minutes=2), description="how long to wait for a broker or a database that goes away during a run"
     )
 
     source_time_zone: Annotated[str, AfterValidator(_known_zone)] = Field(
-        DEFAULT_TIME_ZONE, description="time zone of times that carry none (TLC: New York wall time)"
+        DEFAULT_TIME_ZONE, description="time zone of times without a UTC offset (TLC: New York wall time)"
     )
     max_future_skew: Duration = Field(
-        timedelta(hours=1), description="rows dated further ahead of the clock are rejected when produced"
+        timedelta(hours=1), description="rows dated further in the future are rejected when produced"
     )
     trip_timeout: Duration = Field(
-        timedelta(hours=25), description="stream time from a trip's first event to its being incomplete"
+        timedelta(hours=25),
+        description="an open trip becomes incomplete this long after its first event (by the watermark)",
     )
     incomplete_horizon: Duration = Field(
-        timedelta(days=8), description="how long an incomplete trip can still be completed; longest trip"
+        timedelta(days=8), description="how long an incomplete trip can still be completed; also the longest trip"
     )
-    correction_horizon: Duration = Field(timedelta(hours=24), description="how long a complete trip takes corrections")
+    correction_horizon: Duration = Field(
+        timedelta(hours=24), description="how long a complete trip is kept for corrections"
+    )
     windows: Annotated[str, AfterValidator(_known_lengths)] = Field(
-        "15min,1h", description="lengths of the windows (fixed once a store exists)"
+        "15min,1h", description="lengths of the windows (fixed once a recovery store exists)"
     )
-    grace: Duration = Field(timedelta(minutes=15), description="stream time from a window's end to its being final")
+    grace: Duration = Field(
+        timedelta(minutes=15), description="a window is final when the watermark is this far past its end"
+    )
     idle_timeout: Duration = Field(
-        timedelta(minutes=1), description="a partition silent for so long keeps no window from being final"
+        timedelta(minutes=1),
+        description="after this silence a partition no longer holds back the watermark of the windows",
     )
     window_retention: Duration | None = Field(
-        None, description="rows of `mart.zone_window` are deleted so long after their end (stream time; default: never)"
+        None,
+        description="delete rows of `mart.zone_window` this long after their end, by the watermark (default: never)",
     )
     event_time: Literal["timestamp", "body"] = Field(
-        "timestamp", description="where the time of a message is read: Kafka's timestamp, or `event_time` in the body"
+        "timestamp", description="the event time of a message: Kafka's `timestamp`, or `event_time` in the `body`"
     )
     stream_time_rank: int = Field(
-        20, ge=1, description="stream time is the event time this many messages of a partition have reached"
+        20, ge=1, description="the watermark is the event time that this many messages of a partition have reached"
     )
-    key_groups: int = Field(1, ge=1, le=4096, description="key groups a partition (fixed once a store exists)")
+    key_groups: int = Field(
+        1, ge=1, le=4096, description="key groups per partition (fixed once a recovery store exists)"
+    )
     epoch_interval: Duration = Field(
         timedelta(seconds=2), description="time between snapshots; whole seconds under `bytewax.run`"
     )
 
     metrics_host: str = Field(
-        "127.0.0.1", min_length=1, description="address where `assemble` serves /metrics, /livez and /readyz"
+        "127.0.0.1", min_length=1, description="address on which `assemble` serves /metrics, /livez and /readyz"
     )
     metrics_port: int = Field(
-        0, ge=0, le=65535, description="its port; 0 is any that is free: `status` finds it in the recovery directory"
+        0,
+        ge=0,
+        le=65535,
+        description="port of the metrics; 0 takes a free one, which `status` finds in the recovery directory",
     )
     ready_epoch_limit: Duration = Field(
-        timedelta(minutes=1), description="/readyz: how old the last durable epoch may be"
+        timedelta(minutes=1), description="/readyz: maximum age of the last durable epoch"
     )
 
     dashboard_token: str | None = Field(
-        None, min_length=16, description="what a viewer of `dashboard` must know; needed where others can reach it"
+        None,
+        min_length=16,
+        description="token that a viewer of `dashboard` must enter; required if others can reach it",
     )
     grafana_url: str | None = Field(
-        None, pattern=r"^https?://", description="where Grafana is, for a link from `dashboard`"
+        None, pattern=r"^https?://", description="address of Grafana, which `dashboard` links to"
     )
 
     @field_validator("window_retention")
     @classmethod
-    def _kept_while_it_changes(cls, value: timedelta | None, others: ValidationInfo) -> timedelta | None:
+    def _no_shorter_than_changes(cls, value: timedelta | None, others: ValidationInfo) -> timedelta | None:
         least = sum((others.data.get(name, _DAY) for name in ("trip_timeout", "incomplete_horizon")), 2 * _DAY)
         if value is not None and value < least:
-            raise ValueError(f"a late trip can still change a window that old: at least {least}")
+            raise ValueError(f"must be at least {least}: until then a late trip can change a window")
         return value
 
     @property
     def window_lengths(self) -> tuple[timedelta, ...]:
-        """`windows` as spans of time, the shortest first."""
+        """The lengths in `windows`, the shortest first."""
         return tuple(_lengths(self.windows))
 
     @property
     def kafka_properties(self) -> dict[str, str]:
-        """Properties of librdkafka given in the environment, by their own names (`sasl.password`).
+        """The librdkafka properties in the environment, by their own names (`sasl.password`).
 
-        Raises SettingsError if a file of secrets cannot be used.
+        Raises SettingsError if the file of a secret cannot be used.
         """
         ours = {f"CHILLFLOW_{name}".upper() for name in type(self).model_fields}
         files = {name + _FILE for name in SECRETS}
@@ -206,44 +221,44 @@ class Settings(BaseSettings):
 
 
 class RunArguments(BaseSettings):
-    """What one run does, where `bytewax.run` leaves the environment as the only place to say it.
+    """The arguments of one run, read from the environment because `bytewax.run` takes none.
 
-    Commands take the same as options.
+    Commands take them as options.
     """
 
     model_config = SettingsConfigDict(env_prefix="CHILLFLOW_", extra="ignore", frozen=True)
 
     input: str | None = Field(
-        None, description="trips that `dataflows.produce` replays: the path of a parquet file, or `db`"
+        None, description="trips that `dataflows.produce` replays: the path of a Parquet file, or `db`"
     )
-    exit_at_end: bool = Field(False, description="stop where each partition ended at the start of the run")
-    close_all: bool = Field(False, description="with `exit_at_end`: close the open trips (incomplete)")
+    exit_at_end: bool = Field(False, description="stop where each partition ended when the run started")
+    close_all: bool = Field(False, description="with `exit_at_end`: close open trips as incomplete")
 
 
 def load(**overrides: Any) -> Settings:
-    """The settings of the environment, with the overrides that are not None.
+    """The settings from the environment, with the overrides that are not None.
 
-    Raises SettingsError naming the variable and what is wrong with it.
+    Raises SettingsError, which names the variable and says what is wrong with it.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     for variable, secret in _secrets().items():
         if variable in _SECRET_SETTINGS:
             given.setdefault(_SECRET_SETTINGS[variable], secret)
-    # pydantic-settings takes an aliased field only by its alias
+    # pydantic-settings accepts an aliased field only by its alias
     aliases = {name: field.validation_alias or name for name, field in Settings.model_fields.items()}
     with _wrong_settings():
         return Settings(**{str(aliases[name]): value for name, value in given.items()})
 
 
 def load_arguments() -> RunArguments:
-    """The arguments of a run from the environment. Raises SettingsError."""
+    """The run arguments from the environment. Raises SettingsError."""
     with _wrong_settings():
         return RunArguments()
 
 
 @contextmanager
 def _wrong_settings() -> Iterator[None]:
-    """Raise pydantic's error as a SettingsError in one line, without the value of a secret."""
+    """Raise pydantic's error as a SettingsError: one line, without the value of a secret."""
     try:
         yield
     except ValidationError as error:
@@ -251,40 +266,30 @@ def _wrong_settings() -> Iterator[None]:
         name = str(first["loc"][0]) if first["loc"] else "settings"
         variable = name if name.isupper() else f"CHILLFLOW_{name.upper()}"
         value = "" if variable in SECRETS else f"={first['input']!r}"
-        raise SettingsError(f"wrong setting {variable}{value}: {first['msg']}") from error
+        raise SettingsError(f"invalid setting {variable}{value}: {first['msg']}") from error
 
 
 def _secrets() -> dict[str, str]:
-    """What stands in files of secrets, by the variables that it is the value of."""
+    """The secrets that are in files, by variable."""
     found = {}
     for name in SECRETS:
         path = os.environ.get(name + _FILE)
         if not path:
             continue
         if os.environ.get(name):
-            raise SettingsError(f"{name} and {name}{_FILE} are both set: which one counts? Set one of them")
+            raise SettingsError(f"{name} and {name}{_FILE} are both set; set only one of them")
         try:
             found[name] = Path(path).read_text().rstrip("\r\n")
         except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            reason = error.strerror if isinstance(error, OSError) else "it is not text"
             raise SettingsError(f"{name}{_FILE}: cannot read {path}: {reason}") from error
         if not found[name]:
             raise SettingsError(f"{name}{_FILE}: {path} is empty")
     return found
 
 
-@lru_cache(maxsize=8)
-def _zone(name: str) -> ZoneInfo:
-    return ZoneInfo(_known_zone(name))
-
-
-def source_time_zone() -> ZoneInfo:
-    """The zone of times that carry none, from `CHILLFLOW_SOURCE_TIME_ZONE`."""
-    return _zone(os.environ.get("CHILLFLOW_SOURCE_TIME_ZONE", DEFAULT_TIME_ZONE))
-
-
 def to_environment(settings: Settings, arguments: RunArguments | None = None) -> dict[str, str]:
-    """The whole environment of another process that is to read the same settings."""
+    """The environment of another process that reads the same settings."""
     values = {name: value for name, value in os.environ.items() if name.removesuffix(_FILE) not in _SECRET_SETTINGS}
     for given in (settings, arguments or RunArguments()):
         for name, field in type(given).model_fields.items():

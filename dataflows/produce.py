@@ -5,12 +5,12 @@ CHILLFLOW_INPUT=trips.parquet python -m bytewax.run dataflows.produce
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
@@ -22,24 +22,31 @@ from chillflow.connectors.sink import AtLeastOnceSink
 from chillflow.errors import InputError
 from chillflow.model.messages import Message, MessageColumns
 from chillflow.model.topics import TopicNames
-from chillflow.production.bulk import replay_columns, replay_frames
+from chillflow.production.bulk import event_frames, replay_columns, replay_singly
 from chillflow.production.disorder import Disorder
 from chillflow.production.parquet import ParquetTrips
-from chillflow.production.replay import RejectedRow, Replayed, ReplayStats, Screen, dead_letters, replay
+from chillflow.production.read_ahead import ahead
+from chillflow.production.replay import Replayed, ReplayStats, dead_letters
 from chillflow.production.replay_source import Batch, Pace, ReplaySource
-from chillflow.production.splitting import Events, TripRow, encode_events
+from chillflow.production.screening import Screen
+from chillflow.production.splitting import Events, encode_events
+from chillflow.production.table_trips import TableTrips
+from chillflow.production.trip_frames import TripSource
 from chillflow.running.bytewax_run import BytewaxRun
 from chillflow.running.stopping import Drain
 from chillflow.settings import Settings
 
 FLOW_ID = "trip-event-producer"
 DATABASE = "db"
-"""The input that is `stg.complete_trip`; any other is the path of a parquet file."""
+"""The input that means `stg.complete_trip`; any other is the path of a parquet file."""
+
+Keyed: TypeAlias = tuple[str, Sequence[Message] | MessageColumns]
+"""Messages under the key of the sink, the flow's id."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which trips to replay; `since`, `until` and `trip_key` are for trips of the database."""
+    """The trips to replay; `since`, `until` and `trip_key` apply to the database only."""
 
     limit: int | None = None
     trip_key: str | None = None
@@ -47,24 +54,24 @@ class Selection:
     until: datetime | None = None
 
 
-def trips_of(settings: Settings, source: str | None, selection: Selection) -> Iterable[TripRow | RejectedRow]:
+def trips_of(settings: Settings, source: str | None, selection: Selection) -> TripSource:
     """The trips of a source: DATABASE, or the path of a file. Raises InputError, or DatabaseError and its kind."""
     if not source:
         raise InputError(f"no input: set CHILLFLOW_INPUT to the path of a parquet file, or to `{DATABASE}`")
     if source != DATABASE:
         return ParquetTrips(Path(source), settings.source_time_zone)
-    rows = open_database(settings).trips(
+    batches = open_database(settings).trips(
         trip_key=selection.trip_key, since=selection.since, until=selection.until, limit=selection.limit
     )
-    first = next(rows, None)
+    first = next(batches, None)
     if first is None and selection.trip_key is not None:
         raise InputError(f"no trip {selection.trip_key!r} in stg.complete_trip")
-    return chain(() if first is None else (first,), rows)
+    return TableTrips(chain(() if first is None else (first,), batches))
 
 
 def source_of(
     settings: Settings,
-    trips: Iterable[TripRow | RejectedRow],
+    trips: TripSource,
     drain: Drain,
     *,
     limit: int | None = None,
@@ -72,42 +79,36 @@ def source_of(
     disorder: Disorder | None = None,
     progress: Callable[[ReplayStats], None] = lambda stats: None,
 ) -> ReplaySource:
-    """The source that replays these trips, until `drain` asks to stop."""
+    """The Bytewax source that replays the trips until `drain` requests a stop.
+
+    Events come in columns, which is the fastest; singly only where a pace or disorder must place each one.
+    """
     screen = Screen(datetime.now(UTC), settings.max_future_skew, settings.incomplete_horizon)
-    origin = str(trips.path) if isinstance(trips, ParquetTrips) else "stg.complete_trip"
     stats = ReplayStats()
-    worse = disorder.apply if disorder else iter
     pace = pace or Pace()
 
     def replayed() -> Iterator[Replayed | Events]:
-        if not isinstance(trips, ParquetTrips):
-            return replay(trips, screen, origin=origin, limit=limit, disorder=worse, stats=stats)
+        events = ahead(event_frames(trips.frames(), screen, origin=trips.origin, limit=limit))
         if pace or disorder:
-            return replay_frames(trips.frames(), screen, origin=origin, limit=limit, disorder=worse, stats=stats)
-        return replay_columns(trips.frames(), screen, origin=origin, limit=limit)
+            return replay_singly(events, disorder.apply if disorder else iter, stats)
+        return replay_columns(events)
 
-    return ReplaySource(
-        replayed,
-        pace,
-        stats,
-        progress=progress,
-        stopping=drain.requested,
-    )
+    return ReplaySource(replayed, pace, stats, progress=progress, stopping=drain.requested)
 
 
 def topics_of(
     settings: Settings, delivered: Callable[[Mapping[str, int]], None] = lambda counts: None
 ) -> AtLeastOnceSink:
-    """The sink for the topics of the settings; makes those that are missing. Raises KafkaError and its kind."""
+    """The sink for events and dead letters; creates missing topics. Raises KafkaError and its kind."""
     log = open_log(settings)
     ensure_topics(log, settings, TopicNames.of(settings).dead_letters)
     return AtLeastOnceSink(log, FLOW_ID, delivered=delivered)
 
 
 def build(trips: Source[Batch], topics: Sink[Any], settings: Settings) -> Dataflow:
-    """The flow between these ends."""
+    """The flow from a source of batches to a sink of `Keyed` messages, or by key of their values."""
 
-    def split(batch: Batch) -> tuple[str, list[Message] | MessageColumns]:
+    def split(batch: Batch) -> Keyed:
         if isinstance(batch, Events):
             return FLOW_ID, encode_events(batch, settings.topic)
         return FLOW_ID, dead_letters(batch, TopicNames.of(settings).dead_letters)
@@ -119,8 +120,8 @@ def build(trips: Source[Batch], topics: Sink[Any], settings: Settings) -> Datafl
     return flow
 
 
-def __getattr__(name: str) -> Any:
-    """`flow`, made from the settings when `python -m bytewax.run` asks for it."""
+def __getattr__(name: str) -> Dataflow:
+    """`flow`, built from the settings when `python -m bytewax.run` imports it."""
     if name != "flow":
         raise AttributeError(name)
     process = BytewaxRun()

@@ -1,4 +1,4 @@
-"""Takes the screenshots of docs/dashboard.md: `python docs/make_screenshots.py`. Needs Chromium, and two minutes."""
+"""Take the screenshots of docs/dashboard.md: `python docs/make_screenshots.py`. Needs Chromium and two minutes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MINUTES = 2
 
 
 def main() -> None:
-    """A day live in a folder of its own, and pictures of it."""
+    """Run the live demo in a temporary folder and take its screenshots."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "demo"
         errors = Path(folder) / "stderr"
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def take(browser: Browser, url: str, place: Path) -> None:
-    """All views, light and dark."""
+    """Take all screenshots, light and dark."""
     with sqlite3.connect(place / "trips.sqlite") as tables:
         ((key,),) = tables.execute("select trip_key from stg_incomplete_trip where not completed limit 1")
     for scheme in ("light", "dark"):
@@ -72,7 +72,7 @@ def take(browser: Browser, url: str, place: Path) -> None:
 
 
 def opened(browser: Browser, url: str, size: tuple[int, int], scheme: str) -> Page:
-    """A page that has had time to show everything."""
+    """The page, loaded and drawn."""
     chosen: Literal["dark", "light"] = "dark" if scheme == "dark" else "light"
     viewport = {"width": size[0], "height": size[1]}
     page = browser.new_context(viewport=viewport, color_scheme=chosen).new_page()  # type: ignore[arg-type]
@@ -82,7 +82,7 @@ def opened(browser: Browser, url: str, size: tuple[int, int], scheme: str) -> Pa
 
 
 def shoot(page: Page, name: str, *, whole: bool = False) -> None:
-    """Write the picture."""
+    """Write a screenshot."""
     path = IMAGES / f"{name}.png"
     page.screenshot(path=path, full_page=whole)
     print(f"{path.name}: {path.stat().st_size // 1000} kB")

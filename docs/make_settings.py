@@ -1,4 +1,4 @@
-"""Writes docs/settings.md from `chillflow.settings.Settings`: `python docs/make_settings.py`."""
+"""Write docs/settings.md from `chillflow.settings.Settings`: `python docs/make_settings.py`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ PAGE = Path(__file__).with_name("settings.md")
 HEAD = """\
 # Settings
 
-<!-- Made by docs/make_settings.py. A test compares: run `python docs/make_settings.py` after a change. -->
+<!-- Generated: run `python docs/make_settings.py` after a change. A test compares. -->
 
-Each setting is an environment variable. Most are an option too: `chillflow-stream COMMAND --help` lists those that
-a command uses. An option wins over the variable. A wrong value ends the command with one line and exit code 2. A
+Each setting is an environment variable. Most are also an option: `chillflow-stream COMMAND --help` lists those that a
+command uses. An option wins over the variable. An invalid value ends the command with one line and exit code 2. A
 variable with an unknown name is ignored.
 
 A duration is `90` or `90s` (seconds), `15min`, `25h` or `8d`.
@@ -29,21 +29,21 @@ A duration is `90` or `90s` (seconds), `15min`, `25h` or `8d`.
 RUN = """
 ## Arguments of a run
 
-Under `python -m bytewax.run` the environment also says what one run does; commands take these as options:
+Under `python -m bytewax.run` the arguments of a run are in the environment, too; commands take them as options:
 
 """
 TAIL = """
-The late events and the dead letters have topics named after the topic of the events: `trip-events.late` and
+The topics of late events and of dead letters are named after the topic of the events: `trip-events.late` and
 `trip-events.dlq`.
 
 ## Options without a variable
 
 `--debug` shows the traceback of an error. The other options of a command (`--limit`, `--speed`, `--workers`, ...)
-say what one run does; `--help` lists them.
+belong to one run; `--help` lists them.
 
 ## Any property of librdkafka
 
-A variable `CHILLFLOW_KAFKA_` + the property's name in capitals, with `_` for `.`, is given to Kafka's client:
+A variable `CHILLFLOW_KAFKA_` + the property's name in capitals, with `_` for `.`, is passed to Kafka's client:
 
 | variable | property |
 |---|---|
@@ -53,19 +53,19 @@ A variable `CHILLFLOW_KAFKA_` + the property's name in capitals, with `_` for `.
 | `CHILLFLOW_KAFKA_COMPRESSION_TYPE` | `compression.type` |
 
 The same as an option, repeatable: `--kafka-property security.protocol=SASL_SSL`. Passwords belong in variables, or in
-files that `CHILLFLOW_KAFKA_SASL_PASSWORD_FILE` or `DATABASE_URL_FILE` names ([security.md](security.md#secrets)):
-other users of the machine can see options. The
-[list of properties](https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md) is librdkafka's.
+files named by `CHILLFLOW_KAFKA_SASL_PASSWORD_FILE` or `DATABASE_URL_FILE` ([security.md](security.md#secrets)):
+other users of the machine can see options. See librdkafka's
+[list of properties](https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md).
 
-Two names are not passed on, because they are settings of ours: `CHILLFLOW_KAFKA_TIMEOUT` and
-`CHILLFLOW_KAFKA_BOOTSTRAP_SERVERS` (the servers are `KAFKA_BOOTSTRAP_SERVERS`). A property that is given wins over
-the value this project chose, `enable.idempotence` and `isolation.level` among them: changing those two breaks what
-the README promises. An unknown property is an error.
+Two names are not passed on, because they are settings of this project: `CHILLFLOW_KAFKA_TIMEOUT` and
+`CHILLFLOW_KAFKA_BOOTSTRAP_SERVERS` (the servers are `KAFKA_BOOTSTRAP_SERVERS`). A property wins over the value that
+this project sets. Changing `enable.idempotence` or `isolation.level` breaks what the README promises. An
+unknown property is an error.
 """
 
 
 def page() -> str:
-    """The page, whole."""
+    """The whole page."""
     return HEAD + _table(Settings) + RUN + _table(RunArguments) + TAIL
 
 
@@ -96,7 +96,7 @@ def _row(name: str, field: FieldInfo) -> str:
 
 
 def duration(span: timedelta) -> str:
-    """The shortest text that the setting reads as this.
+    """The shortest text that a setting parses as this duration.
 
     >>> duration(timedelta(hours=25)), duration(timedelta(days=8)), duration(timedelta(seconds=10))
     ('25h', '8d', '10s')

@@ -1,4 +1,4 @@
-"""The sink that keeps the account of the assembly in a file beside the recovery store."""
+"""The sink that keeps the account of the assembly in a file next to the recovery store."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Snapshot: TypeAlias = dict[str, int] | None
 
 @dataclass(frozen=True)
 class AccountFile(FixedPartitionedSink[dict[str, int], Snapshot]):
-    """Keeps the newest account in a file, written whole at the end of each epoch that changed it.
+    """Writes the newest account to a file, replaced atomically at the end of each epoch that changed it.
 
-    The file may be of an epoch that a crash keeps from becoming durable. So the account is in the snapshot too, and a
-    resumed run begins by writing the file anew: from then on it is of the last durable epoch, until the next
-    epoch has ended and is not durable yet.
+    A crash may leave the file of an epoch that did not become durable. So the account is also in the snapshot, and a
+    resumed run first rewrites the file: it is then the account of the last durable epoch, until the next epoch has
+    ended and is not durable yet.
     """
 
     path: Path | None
-    """None where there is no recovery store to keep it beside."""
+    """None without a recovery store."""
 
     def list_parts(self) -> list[str]:
         return ["account"]

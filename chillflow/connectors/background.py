@@ -1,4 +1,4 @@
-"""One piece of work at a time, in a thread beside the flow: while a server works, the flow goes on."""
+"""Writes in a background thread: while a server works, the flow goes on."""
 
 from __future__ import annotations
 
@@ -10,44 +10,47 @@ from threading import Thread
 __all__ = ["BackgroundWriter", "pause_after"]
 
 _LONGEST_SECONDS = 1.0
-"""What has come is made visible by then even in a replay, which may end."""
+"""Results become visible by then even in a replay, which may be at its end."""
 
 
 def pause_after(took: float, *, share: float, least: float) -> float:
-    """Seconds to wait after work that took so long, that it take no more than a share of the time; at most one."""
+    """Seconds to pause after work that took `took` seconds, so that the work takes at most `share` of the time.
+
+    At least `least`, and at most one second.
+    """
     return min(max(least, took / share), _LONGEST_SECONDS)
 
 
 class BackgroundWriter:
-    """A thread for the calls of one client. It ends with the process, whatever it waits for."""
+    """A daemon thread for the calls of one client, one call at a time and in order."""
 
     def __init__(self) -> None:
-        self._asked: SimpleQueue[tuple[Callable[[], object], Future[None]] | None] = SimpleQueue()
-        self._under_way: Future[None] | None = None
+        self._queue: SimpleQueue[tuple[Callable[[], object], Future[None]] | None] = SimpleQueue()
+        self._running: Future[None] | None = None
         self._thread = Thread(target=self._work, daemon=True)
         self._thread.start()
 
     def start(self, work: Callable[[], object]) -> None:
-        """Begin this when the last is done. Raises what that one raised."""
+        """Start this call once the last one is done. Raises the error of the last one."""
         self.wait()
-        self._under_way = Future()
-        self._asked.put((work, self._under_way))
+        self._running = Future()
+        self._queue.put((work, self._running))
 
     def wait(self) -> None:
-        """Until nothing is under way. Raises what it raised."""
-        under_way, self._under_way = self._under_way, None
-        if under_way is not None:
-            under_way.result()
+        """Wait until no call is running. Raises the error of the last one."""
+        running, self._running = self._running, None
+        if running is not None:
+            running.result()
 
     def end(self, work: Callable[[], object]) -> None:
-        """Do this last. It is waited for no longer than a second: what is under way may wait for a server in vain."""
-        self._asked.put((work, Future()))
-        self._asked.put(None)
+        """Make this the last call, and wait at most a second for it: a call may be waiting for a lost server."""
+        self._queue.put((work, Future()))
+        self._queue.put(None)
         self._thread.join(1)
 
     def _work(self) -> None:
-        while (asked := self._asked.get()) is not None:
-            work, done = asked
+        while (call := self._queue.get()) is not None:
+            work, done = call
             try:
                 work()
                 done.set_result(None)

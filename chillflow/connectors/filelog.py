@@ -1,8 +1,8 @@
-"""Topics as folders of append-only files: Kafka's place where there is no server.
+"""A log in files instead of Kafka, for one pipeline on one machine.
 
-`DIR/<topic>/<partition>.jsonl` holds one JSON object a line; the offset of a record is the position of its line in
-bytes. A writer locks the files it appends to; a line that a killed writer left torn is cut when the next one
-opens the file. For one pipeline on one machine.
+`DIR/<topic>/<partition>.jsonl` holds one JSON object per line; the offset of a record is the byte position of its
+line. A writer locks the files it appends to. A torn line, left by a killed writer, is truncated when the next writer
+opens the file.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import IO
 from zlib import crc32
 
 import msgspec
 
-from chillflow.connectors.log import Description, End, LogColumns, LogRecord
+from chillflow.connectors.log import Description, End, LogColumns, LogRecord, OffsetUnit, records_until_end
 from chillflow.errors import KafkaError, UnknownTopicError
 from chillflow.model.messages import Message, MessageColumns
 from chillflow.model.topics import TopicSpec
@@ -30,7 +30,7 @@ _READ_BYTES = 1 << 20
 
 
 class _Line(msgspec.Struct, omit_defaults=True):
-    """A record as a line: values that are JSON stand as such, so that `jq` reads the file; others in base64."""
+    """A record as a line. JSON values are embedded, so that `jq` can read the file; other values are base64."""
 
     ts: int | None = None
     key: str | None = None
@@ -45,7 +45,9 @@ _encode = msgspec.json.Encoder().encode
 
 
 class FileLog:
-    """The log in a folder."""
+    """A log in a folder."""
+
+    offset_unit: OffsetUnit = "bytes"
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -58,8 +60,8 @@ class FileLog:
                 try:
                     folder.mkdir(parents=True, exist_ok=True)
                 except OSError as error:
-                    raise KafkaError(f"cannot make {folder}: {error.strerror}") from error
-                # one more where both dataflows write: each command has partition files of its own
+                    raise KafkaError(f"cannot create {folder}: {error.strerror}") from error
+                # a shared topic has one more: a file has one writer, and `produce` uses the last
                 for number in range(partitions + spec.shared):
                     _path(folder, number).touch()
                 made.append(spec.name)
@@ -91,14 +93,12 @@ class FileLog:
             return _whole_length(file)
 
     def offset_at(self, topic: str, partition: int, timestamp: int) -> int:
-        reader = self.reader(topic, partition, None, group=None)
-        while True:
-            records = reader.read(1000)
-            for record in records:
-                if record.timestamp is not None and record.timestamp >= timestamp:
-                    return record.offset
-            if not records:
-                return reader.position
+        with closing(self.reader(topic, partition, None, group=None)) as reader:
+            for records in records_until_end(reader):
+                for record in records:
+                    if record.timestamp is not None and record.timestamp >= timestamp:
+                        return record.offset
+            return reader.position
 
     def partition_of(self, key: bytes, partitions: int) -> int:
         return _partition_of(key, partitions)
@@ -118,7 +118,7 @@ class FileLog:
             start = max(0, end - _READ_BYTES)
             file.seek(start)
             lines = file.read(end - start).split(b"\n")
-        whole = lines[start > 0 : -1][-count:]  # without one cut at its beginning
+        whole = lines[start > 0 : -1][-count:]  # the first line may be incomplete
         offset = end - sum(len(line) + 1 for line in whole)
         records = []
         for line in whole:
@@ -130,8 +130,8 @@ class FileLog:
         path = _path(self._folder / topic, partition)
         if position is not None and path.exists() and path.stat().st_size < position:
             raise KafkaError(
-                f"{path} is shorter than where reading stopped: is it another topic?"
-                " Then it needs another CHILLFLOW_RECOVERY_DIR"
+                f"{path} is shorter than offset {position}, where reading stopped: if it is another topic,"
+                " set another CHILLFLOW_RECOVERY_DIR"
             )
         return FileReader(path, position or 0)
 
@@ -142,7 +142,7 @@ class FileLog:
         return FileWriter(self._folder, partition)
 
     def fence(self, name: str, partitions: int, *, keep: bool = False) -> None:
-        """The lock on a file shuts others out as soon as it is opened."""
+        """Nothing to do: a writer holds the lock of each file it has opened."""
 
 
 def _partition_of(key: bytes, partitions: int) -> int:
@@ -154,7 +154,7 @@ def _path(folder: Path, partition: int) -> Path:
 
 
 def _whole_length(file: IO[bytes]) -> int:
-    """Length of the file without a last line that has no end."""
+    """Length of the file in bytes, without a torn last line."""
     end = file.seek(0, os.SEEK_END)
     while end > 0:
         start = max(0, end - 65_536)
@@ -167,7 +167,7 @@ def _whole_length(file: IO[bytes]) -> int:
 
 
 class FileReader:
-    """Reads whole lines; a line still being written is left for later."""
+    """A reader of complete lines; a line still being written is read later."""
 
     def __init__(self, path: Path, position: int) -> None:
         self.position = position
@@ -196,7 +196,7 @@ class FileReader:
         return LogColumns(*zip(*records, strict=True)) if records else None
 
     def _whole_lines(self) -> bytes:
-        """What is next, as far as the end of a line. Of a torn line nothing is kept: the next writer will cut it."""
+        """The next bytes, at least up to the end of a line. A torn line is read again: the next writer truncates it."""
         self._file.seek(self.position)
         found = b""
         while b"\n" not in found:
@@ -207,7 +207,7 @@ class FileReader:
         return found
 
     def commit(self, position: int) -> None:
-        """Files have no consumer groups."""
+        """Nothing to do: files have no consumer groups."""
 
     def close(self) -> None:
         self._file.close()
@@ -217,7 +217,7 @@ def _to_record(offset: int, line: bytes, path: Path) -> LogRecord:
     try:
         parsed = _decode(line)
     except msgspec.MsgspecError as error:
-        raise KafkaError(f"{path}, byte {offset}: no line of a file log ({error})") from error
+        raise KafkaError(f"{path}, byte {offset}: not a record of a file log ({error})") from error
     key = parsed.key.encode() if parsed.key is not None else _unbase(parsed.key_b64)
     value = bytes(parsed.value) or _unbase(parsed.value_b64)
     headers = tuple((name, base64.b64decode(data)) for name, data in parsed.headers or ()) or None
@@ -225,7 +225,7 @@ def _to_record(offset: int, line: bytes, path: Path) -> LogRecord:
 
 
 class FileWriter:
-    """Appends lines to the partitions it owns. After `flush` they outlive the process (not a power cut)."""
+    """A writer that appends lines. After `flush` they survive the end of the process, but not a power failure."""
 
     def __init__(self, folder: Path, partition: int | None) -> None:
         self.delivered = 0
@@ -279,7 +279,7 @@ class FileWriter:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             file.close()
-            raise KafkaError(f"{path} is being written by another command") from error
+            raise KafkaError(f"another command is writing to {path}") from error
         with path.open("rb") as existing:
             file.truncate(_whole_length(existing))
         self._files[topic, number] = file

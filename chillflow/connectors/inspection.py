@@ -1,7 +1,7 @@
-"""Is the topic what assembly takes it for? Topics written by others may not be: noticed on a sample, warned of once.
+"""Checks of what assembly assumes of a topic, on a sample of the records; each finding is logged once.
 
-Two things are taken for granted: the timestamp of a message is the time of its event, and all events of a trip
-lie in one partition.
+Assembly assumes that the timestamp of a message is its event time, and that all events of a trip are in one partition.
+Topics written by other producers may differ.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["Inspection", "body_time", "is_misplaced", "is_mistimed"]
 
 _EVERY = 256
 _TOLERANCE_MS = 1000
-"""A timestamp may be rounded."""
+"""Timestamps may be rounded to the second."""
 
 
 class _Time(msgspec.Struct):
@@ -31,7 +31,7 @@ _decode = msgspec.json.Decoder(_Time).decode
 
 
 def body_time(value: bytes | None) -> int | None:
-    """The event time that a message's body says, ms; None if it says none. Costs 1 to 2 µs."""
+    """The event time in a message's body, ms since 1970; None if there is none. Takes 1 to 2 µs."""
     try:
         return milliseconds(_decode(value or b"").event_time)
     except (msgspec.MsgspecError, RecursionError, OverflowError, ValueError):
@@ -39,46 +39,47 @@ def body_time(value: bytes | None) -> int | None:
 
 
 def is_misplaced(log: Log, record: LogRecord, partition: int, partitions: int) -> bool:
-    """Whether the record stands elsewhere than where our producers put its key."""
+    """Whether the record is not in the partition our producers choose for its key."""
     return bool(record.key) and log.partition_of(record.key or b"", partitions) != partition
 
 
 def is_mistimed(record: LogRecord) -> bool:
-    """Whether the record's timestamp is not the event time that its body says."""
+    """Whether the record's timestamp differs from the event time in its body."""
     time = body_time(record.value)
     return time is not None and (record.timestamp is None or abs(record.timestamp - time) > _TOLERANCE_MS)
 
 
 class Inspection:
-    """Looks at each 256th record of one partition."""
+    """Checks every 256th record of one partition."""
 
     def __init__(self, log: Log, topic: str, partition: int, telemetry: Telemetry, *, timestamps: bool) -> None:
         self._log, self._topic, self._partition, self._telemetry = log, topic, partition, telemetry
         self._partitions = log.partitions(topic)
         self._timestamps = timestamps
-        self._until = 0
+        self._next = 0
+        """Index of the next sampled record, counted from the next batch."""
         self.found: Counter[str] = Counter()
-        """How many of the sampled records are not as they should be, by what is wrong."""
+        """Number of sampled records by what is wrong with them."""
 
-    def look(self, columns: LogColumns) -> None:
-        """Take the next records into account."""
+    def check(self, columns: LogColumns) -> None:
+        """Check the sampled records of the next batch."""
         count = len(columns.offsets)
-        while self._until < count:
-            self._check(columns.record(self._until))
-            self._until += _EVERY
-        self._until -= count
+        while self._next < count:
+            self._check_record(columns.record(self._next))
+            self._next += _EVERY
+        self._next -= count
 
-    def _check(self, record: LogRecord) -> None:
+    def _check_record(self, record: LogRecord) -> None:
         if is_misplaced(self._log, record, self._partition, self._partitions):
             self._note(
                 "partitioner",
-                "a key is not in the partition where murmur2 puts it (Java's producers and ours): if others write to"
-                " this topic too, the events of a trip may lie in two partitions, and the trip times out",
+                "a key is not in the partition that murmur2 gives it (as Java's producers and ours do): with several"
+                " producers the events of a trip may be in two partitions, and the trip times out",
             )
         if self._timestamps and is_mistimed(record):
             self._note(
                 "timestamp",
-                "timestamps are not the times of the events (LogAppendTime?): set CHILLFLOW_EVENT_TIME=body",
+                "timestamps are not event times (LogAppendTime?): set CHILLFLOW_EVENT_TIME=body",
             )
 
     def _note(self, what: str, warning: str) -> None:

@@ -1,7 +1,7 @@
-"""Kafka as a log, by way of confluent-kafka. Bytewax's own connectors lose data without an error.
+"""Kafka as a log, through confluent-kafka, because Bytewax's own connectors lose data without an error.
 
-Every delivery report is checked (librdkafka counts what is not acknowledged, and calls back for what failed),
-and no call waits for a broker without a limit.
+Every delivery is checked (librdkafka counts unacknowledged messages and calls back for failed ones), and every call
+that waits for a broker has a time limit.
 """
 
 from __future__ import annotations
@@ -9,14 +9,13 @@ from __future__ import annotations
 import logging
 import re
 import struct
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import timedelta
-from itertools import repeat
+from itertools import chain, repeat
 from operator import attrgetter
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar, cast
 
 from confluent_kafka import (
     Consumer,
@@ -28,10 +27,18 @@ from confluent_kafka import (
 )
 from confluent_kafka import KafkaError as ClientError
 from confluent_kafka import Message as ClientMessage
-from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType  # type: ignore[attr-defined]
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    ConfigResource,
+    ListOffsetsResultInfo,
+    OffsetSpec,
+    ResourceType,
+    TopicDescription,
+)
 from confluent_kafka.cimpl import NewTopic
 
-from chillflow.connectors.log import Description, End, LogColumns, LogRecord
+from chillflow.connectors.log import Description, End, LogColumns, LogRecord, OffsetUnit, records_until_end
+from chillflow.connectors.retrying import Retrying
 from chillflow.errors import (
     ChillFlowError,
     DeliveryError,
@@ -42,18 +49,21 @@ from chillflow.errors import (
 from chillflow.keyed.batches import Headers
 from chillflow.model.messages import Message, MessageColumns
 from chillflow.model.topics import TopicSpec
+from chillflow.telemetry.clocks import Clocks
 from chillflow.telemetry.logs import get_logger
 
 __all__ = ["KafkaLog", "KafkaReader", "KafkaWriter", "murmur2"]
 
 T = TypeVar("T")
+_Config: TypeAlias = dict[str, object]
+"""librdkafka's properties, and the callbacks and loggers of confluent-kafka."""
 _Fields: TypeAlias = tuple[bytes | None, bytes | None, int | None, Headers]
 _fields: Callable[[Message], _Fields] = attrgetter("value", "key", "timestamp", "headers")
 _TRANSACTION_TIMEOUT = timedelta(minutes=5)
-"""Longer than any outage that is ridden out. The price: where an instance was killed and none is started again,
-readers wait so long for what stands behind its open transaction."""
+"""Longer than any outage to ride out. The cost: when an instance is killed and not restarted, readers wait this long
+for messages behind its open transaction."""
 _BROKER_GONE = -137
-"""`_DESTROY_BROKER`, which older clients do not name: while a broker restarts it may be in no metadata."""
+"""`_DESTROY_BROKER`, unnamed in older clients: while a broker restarts it may be missing from the metadata."""
 _UNREACHABLE = {
     _BROKER_GONE,
     ClientError._TRANSPORT,
@@ -67,39 +77,44 @@ _NO_LEADER_YET = {
     ClientError.LEADER_NOT_AVAILABLE,
     ClientError._UNKNOWN_PARTITION,
 }
-_NOT_LET_IN = {ClientError._AUTHENTICATION, ClientError._SSL, ClientError.SASL_AUTHENTICATION_FAILED}
-_NOT_ALLOWED = {
+_UNAUTHENTICATED = {ClientError._AUTHENTICATION, ClientError._SSL, ClientError.SASL_AUTHENTICATION_FAILED}
+_UNAUTHORIZED = {
     ClientError.TOPIC_AUTHORIZATION_FAILED,
     ClientError.GROUP_AUTHORIZATION_FAILED,
     ClientError.CLUSTER_AUTHORIZATION_FAILED,
     ClientError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
 }
+_PAUSE_SECONDS = 0.05
+"""Pause before a request is repeated."""
 _LAST_REPORT_SECONDS = 0.1
-"""How long a failed writer waits for the reports of deliveries that tell why."""
+"""How long a failed writer waits for delivery reports, which hold the cause."""
 _FENCED = {ClientError._FENCED, ClientError.INVALID_PRODUCER_EPOCH, ClientError.PRODUCER_FENCED}
 _WATCH_SECONDS = 5.0
-_AT_ONCE = 8
-"""Writers that are made at the same time."""
+"""Pause between two checks of a topic."""
+_PARALLEL = 8
+"""Writers initialised at the same time."""
 _log = get_logger("chillflow.kafka")
-# librdkafka writes to stderr unless it is given a logger
+# librdkafka writes to stderr unless it has a logger
 _client_log = logging.getLogger("chillflow.kafka")
-# What a transaction fails with is told by an error of ours. A broker that has just started answers "coordinator load
-# in progress", and librdkafka tries again (GETPID): if it never succeeds the call that waits for it fails.
+# Failed transactions are raised as errors of ours. A broker that has just started answers "coordinator load in
+# progress", and librdkafka retries (GETPID); if that never succeeds, the waiting call fails.
 _client_log.addFilter(lambda record: not record.getMessage().startswith(("GETPID", "TXNERR", "ADDPARTS", "FATAL")))
 
 _silence = logging.getLogger("chillflow.kafka.silence")
-"""Of the client that asks: its errors are those of its questions."""
+"""Logger of the admin client: its errors are raised by its calls."""
 _silence.disabled = True
 
 
 def _message(error: ClientError | None) -> str:
     text = (error.str() if error is not None else "unknown error").strip().splitlines()[0]
-    advice = " (see docs/security.md)" if error is not None and error.code() in _NOT_LET_IN | _NOT_ALLOWED else ""
+    advice = " (see docs/security.md)" if error is not None and error.code() in _UNAUTHENTICATED | _UNAUTHORIZED else ""
     return re.sub(r"^\w+://\S+: | \(after \d+ ?ms( in state \w+)?\)$", "", text).rstrip(".") + advice
 
 
 class KafkaLog:
     """The log of a Kafka cluster. `properties` are librdkafka's, by their own names."""
+
+    offset_unit: OffsetUnit = "messages"
 
     def __init__(
         self,
@@ -108,24 +123,26 @@ class KafkaLog:
         timeout: timedelta,
         outage_limit: timedelta = timedelta(minutes=2),
         on_delivery_error: Callable[[], None] = lambda: None,
+        clocks: Clocks = Clocks(),
     ) -> None:
-        """`timeout` is for the first answer, `outage_limit` for a broker that has answered and goes away.
+        """`timeout` limits the wait for the first answer, `outage_limit` any outage after that.
 
-        `on_delivery_error` is called at each error while writing, also at one that is tried again.
+        `on_delivery_error` is called for each error while writing, including those that are retried.
         """
         self._on_delivery_error = on_delivery_error
         self._has_answered = False
         self._refusal: ClientError | None = None
-        """Why a broker has not let us in."""
-        self._are_all_away = False
+        """Why a broker refused the connection."""
+        self._all_brokers_down = False
         self._servers = servers
         self._timeout = timeout.total_seconds()
         self._outage_limit = outage_limit
-        self._common: dict[str, Any] = {
+        self._clocks = clocks
+        self._common: _Config = {
             "bootstrap.servers": servers,
             "logger": _client_log,
-            "log_level": 5,  # not each connection that ends: what comes of that is told of
-            "reconnect.backoff.max.ms": 1_000,  # 10 s by default: so long an outage goes on for us when it is over
+            "log_level": 5,  # without a line for each closed connection: what follows from one is reported
+            "reconnect.backoff.max.ms": 1_000,  # 10 s by default, which would prolong an outage
             **properties,
         }
         self._admin_client: AdminClient | None = None
@@ -147,19 +164,21 @@ class KafkaLog:
             for spec in missing
         ]
         futures = self._admin.create_topics(topics, operation_timeout=self._timeout)
-        made = self._done("make", futures, unless=ClientError.TOPIC_ALREADY_EXISTS)
-        self._wait_until(lambda known: known >= {*made}, f"topics {', '.join(made)} were made, but have not come up")
+        made = self._done("create", futures, unless=ClientError.TOPIC_ALREADY_EXISTS)
+        self._wait_until(lambda known: known >= {*made}, f"topics {', '.join(made)} were created, but do not appear")
         return made
 
     def remove_topics(self, names: Sequence[str]) -> None:
         existing = self._topics()
         if there := [name for name in names if name in existing]:
             futures = self._admin.delete_topics(there, operation_timeout=self._timeout)
-            self._done("remove", futures, unless=ClientError.UNKNOWN_TOPIC_OR_PART)
-            self._wait_until(lambda known: known.isdisjoint(there), f"topics {', '.join(there)} were removed, but stay")
+            self._done("delete", futures, unless=ClientError.UNKNOWN_TOPIC_OR_PART)
+            self._wait_until(
+                lambda known: known.isdisjoint(there), f"topics {', '.join(there)} were deleted, but remain"
+            )
 
-    def _done(self, what: str, futures: Mapping[str, Any], *, unless: int) -> list[str]:
-        """The topics with which it was done; those whose error is this one did not need it."""
+    def _done(self, what: str, futures: Mapping[str, Future[None]], *, unless: int) -> list[str]:
+        """The topics for which the request succeeded. Those with the error code `unless` did not need it."""
         done = []
         for name, future in futures.items():
             try:
@@ -168,18 +187,18 @@ class KafkaLog:
             except KafkaException as error:
                 reason = error.args[0]
                 if reason.code() != unless:
-                    # without the right to see it, a topic that is there looks like one that is not
-                    hidden = " (or see whether it is there)" if reason.code() in _NOT_ALLOWED else ""
+                    # without the right to describe it, an existing topic looks like a missing one
+                    hidden = " (or see whether it exists)" if reason.code() in _UNAUTHORIZED else ""
                     raise KafkaError(f"cannot {what} topic {name!r}{hidden}: {_message(reason)}") from error
         return done
 
-    def _wait_until(self, is_so: Callable[[Set[str]], bool], complaint: str) -> None:
-        """The broker answers before all of it knows of a change: whoever asks next would be told what was before."""
-        deadline = time.monotonic() + self._timeout
-        while not is_so(self._topics().keys()):
-            if time.monotonic() > deadline:
-                raise KafkaError(f"{complaint} (waited {self._timeout:g} s)")
-            time.sleep(0.05)
+    def _wait_until(self, is_done: Callable[[Set[str]], bool], problem: str) -> None:
+        """Wait for a change of the topics: the controller answers before every broker has the new metadata."""
+        polling = Retrying(pause=_PAUSE_SECONDS, clocks=self._clocks)
+        while not is_done(self._topics().keys()):
+            if polling.expired(self._timeout):
+                raise KafkaError(f"{problem} (waited {self._timeout:g} s)")
+            polling.pause()
 
     def describe(self, topic: str) -> Description:
         partitions = self.partitions(topic)
@@ -199,16 +218,14 @@ class KafkaLog:
         return count
 
     def topic_id(self, topic: str) -> str | None:
-        return str(self._call(lambda: self._ask_about(topic).result()).topic_id)
+        return str(self._call(lambda: self._described(topic).result()).topic_id)
 
     def watch(self, topic: str) -> Callable[[], None]:
-        return _Watch(topic, lambda: self._ask_about(topic), self._call(lambda: self._ask_about(topic).result()))
+        first = self._call(lambda: self._described(topic).result())
+        return _Watch(topic, lambda: self._described(topic), first, self._clocks)
 
-    def _ask_about(self, topic: str) -> Future[Any]:
-        asked: Mapping[str, Future[Any]] = self._admin.describe_topics(
-            TopicCollection([topic]), request_timeout=self._timeout
-        )
-        return asked[topic]
+    def _described(self, topic: str) -> Future[TopicDescription]:
+        return self._admin.describe_topics(TopicCollection([topic]), request_timeout=self._timeout)[topic]
 
     def end_offset(self, topic: str, partition: int) -> int:
         return self._watermarks(topic, partition)[1]
@@ -224,15 +241,15 @@ class KafkaLog:
     def ends(self, topic: str) -> list[End]:
         partitions = [TopicPartition(topic, number) for number in range(self.partitions(topic))]
 
-        def ask(spec: OffsetSpec) -> list[Any]:
+        def offsets(spec: OffsetSpec) -> list[ListOffsetsResultInfo]:
             found = self._admin.list_offsets(
                 dict.fromkeys(partitions, spec),
-                isolation_level=IsolationLevel.READ_COMMITTED,  # what a reader of ours can come to
+                isolation_level=IsolationLevel.READ_COMMITTED,  # as our readers
                 request_timeout=self._timeout,
             )
             return [future.result() for future in found.values()]
 
-        latest, newest = self._call(lambda: (ask(OffsetSpec.latest()), ask(OffsetSpec.max_timestamp())))
+        latest, newest = self._call(lambda: (offsets(OffsetSpec.latest()), offsets(OffsetSpec.max_timestamp())))
         return [
             End(end.offset, last.timestamp if last.timestamp >= 0 else None)
             for end, last in zip(latest, newest, strict=True)
@@ -240,20 +257,13 @@ class KafkaLog:
 
     def newest(self, topic: str, partition: int, count: int) -> list[LogRecord]:
         low, high = self._watermarks(topic, partition)
-        reader = self.reader(topic, partition, max(low, high - count), group=None)
-        deadline = time.monotonic() + self._timeout
-        records: list[LogRecord] = []
-        while len(records) < count and not reader.at_end and time.monotonic() < deadline:
-            read = reader.read(count)
-            records += read
-            if not read:
-                time.sleep(0.005)
-        reader.close()
-        return records
+        with closing(self.reader(topic, partition, max(low, high - count), group=None)) as reader:
+            batches = records_until_end(reader, end=high, limit=count, patience=self._timeout, clocks=self._clocks)
+            return [*chain.from_iterable(batches)]
 
     def reader(self, topic: str, partition: int, position: int | None, *, group: str | None) -> KafkaReader:
         if position is None:
-            # asked for OFFSET_BEGINNING, librdkafka looks the offset up before it knows a leader, and waits 500 ms
+            # given OFFSET_BEGINNING, librdkafka looks the offset up before it knows a leader, and then waits 500 ms
             position, _ = self._watermarks(topic, partition)
         return KafkaReader(self._consumer(group), TopicPartition(topic, partition, position))
 
@@ -264,19 +274,26 @@ class KafkaLog:
         if (kept := self._kept.pop((name, partition), None)) is not None:
             return kept
         config = {
-            # It connects to brokers as it needs them, by default, and often asks for a coordinator before it has one
-            # broker, to ask again after 500 ms. The price: a connection to each broker.
+            # By default the client connects to brokers on demand, and often asks for the coordinator before it has any
+            # connection, to ask again after 500 ms. The cost: a connection to each broker.
             "enable.sparse.connections": False,
             "transaction.timeout.ms": _TRANSACTION_TIMEOUT // timedelta(milliseconds=1),
             **self._producer_config(f"{name}-{partition}"),
             "transactional.id": f"{name}-{partition}",
         }
-        limits = {"timeout": self._timeout, "outage_limit": self._outage_limit.total_seconds()}
-        return KafkaWriter(config, self._topics(), self._on_delivery_error, transactional=True, **limits)
+        return KafkaWriter(
+            config,
+            self._topics(),
+            self._on_delivery_error,
+            transactional=True,
+            timeout=self._timeout,
+            outage_limit=self._outage_limit.total_seconds(),
+            clocks=self._clocks,
+        )
 
     def fence(self, name: str, partitions: int, *, keep: bool = False) -> None:
         numbers = range(partitions)
-        with ThreadPoolExecutor(_AT_ONCE) as pool:  # each waits for its coordinator, 0.1 s or more
+        with ThreadPoolExecutor(_PARALLEL) as pool:  # each waits for its coordinator, 0.1 s or more
             writers = [*pool.map(lambda number: self.exactly_once_writer(name, number), numbers)]
         if keep:
             self._kept = {(name, number): writer for number, writer in zip(numbers, writers, strict=True)}
@@ -284,11 +301,11 @@ class KafkaLog:
             for writer in writers:
                 writer.close()
 
-    def _producer_config(self, client_id: str) -> dict[str, Any]:
+    def _producer_config(self, client_id: str) -> _Config:
         return {
             "client.id": client_id,
             "enable.idempotence": True,
-            "partitioner": "murmur2_random",  # Java's: other producers' events of a trip meet ours
+            "partitioner": "murmur2_random",  # as Java's, so that events of one trip from other producers meet ours
             "linger.ms": 20,
             "compression.type": "lz4",
             "queue.buffering.max.messages": 200_000,
@@ -300,31 +317,32 @@ class KafkaLog:
     @property
     def _admin(self) -> AdminClient:
         if self._admin_client is None:
-            config: dict[str, Any] = {**self._common, "error_cb": self._on_error, "logger": _silence}
-            self._admin_client = self._client(lambda: AdminClient(config))
+            config: _Config = {**self._common, "error_cb": self._on_error, "logger": _silence}
+            typed = cast("dict[str, str | int | float | bool]", config)  # all that its stub knows of
+            self._admin_client = self._client(lambda: AdminClient(typed))
         return self._admin_client
 
     def _on_error(self, error: ClientError) -> None:
-        if error.code() in _NOT_LET_IN:
+        if error.code() in _UNAUTHENTICATED:
             self._refusal = error
-        self._are_all_away = self._are_all_away or error.code() == ClientError._ALL_BROKERS_DOWN
+        self._all_brokers_down = self._all_brokers_down or error.code() == ClientError._ALL_BROKERS_DOWN
 
-    def _knock(self) -> None:
-        """Wait until a broker lets us in.
+    def _connect(self) -> None:
+        """Wait until a broker accepts the connection.
 
-        A question would wait for its answer: that a password or a certificate is wrong is told to a callback alone.
+        Any other request would wait for its timeout: only a callback reports a wrong password or certificate.
         """
-        self._refusal, self._are_all_away, admin = None, False, self._admin
-        asked = admin.describe_cluster(request_timeout=self._timeout)
-        while not asked.done():
+        self._refusal, self._all_brokers_down, admin = None, False, self._admin
+        answer = admin.describe_cluster(request_timeout=self._timeout)
+        while not answer.done():
             admin.poll(0.01)
-            if self._refusal is not None and self._are_all_away:
+            if self._refusal is not None and self._all_brokers_down:
                 raise KafkaError(f"Kafka at {self._servers}: {_message(self._refusal)}")
-        asked.result()
+        answer.result()
         self._has_answered = True
 
     def _topics(self, topic: str | None = None) -> dict[str, int]:
-        """Topics and their numbers of partitions. Asks for one only if it is named."""
+        """Number of partitions by topic, of all topics or of one."""
         metadata = self._call(lambda: self._admin.list_topics(*([topic] if topic else []), timeout=self._timeout))
         for name, found in metadata.topics.items():
             if found.error is not None and found.error.code() == ClientError.TOPIC_AUTHORIZATION_FAILED:
@@ -338,8 +356,8 @@ class KafkaLog:
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "isolation.level": "read_committed",
-            "auto.offset.reset": "error",  # an offset that is gone is an error, never a silent skip
-            "fetch.queue.backoff.ms": 10,  # 1,000 by default: full queues then pause reading for a second
+            "auto.offset.reset": "error",  # a deleted offset is an error, never skipped silently
+            "fetch.queue.backoff.ms": 10,  # 1,000 by default, which pauses reading for a second when queues are full
             "queued.max.messages.kbytes": 8_192,
             "fetch.wait.max.ms": 100,
             "on_commit": _on_commit,
@@ -365,77 +383,89 @@ class KafkaLog:
         except KafkaException as error:
             raise KafkaError(f"wrong Kafka setting: {_message(error.args[0])}") from error
 
-    def _call(self, ask: Callable[[], T]) -> T:
-        """Ask the broker, with its errors as ours; again where it has gone away, or a new topic has no leader yet."""
-        start = time.monotonic()
+    def _call(self, request: Callable[[], T]) -> T:
+        """Make a request, with its errors as ours.
+
+        Retries while a broker that has answered before is away, or a new topic has no leader yet.
+        """
+        retrying = Retrying(pause=_PAUSE_SECONDS, clocks=self._clocks)
         while True:
             try:
                 if not self._has_answered:
-                    self._knock()
-                return ask()
+                    self._connect()
+                return request()
             except KafkaException as error:
-                reason = error.args[0]
+                code = error.args[0].code()
                 limit = self._outage_limit.total_seconds() if self._has_answered else self._timeout
-                may_come = reason.code() in _NO_LEADER_YET or (self._has_answered and reason.code() in _UNREACHABLE)
-                if may_come and time.monotonic() - start < limit:
-                    if reason.code() == ClientError._UNKNOWN_PARTITION:
-                        self._lookup_client = None  # after an outage a client may go on saying so for ever
-                    time.sleep(0.05)
-                    continue
-                if reason.code() in _UNREACHABLE:
-                    raise KafkaUnavailableError(
-                        f"no Kafka broker answers at {self._servers} (waited {limit:g} s):"
-                        " start one, or set KAFKA_BOOTSTRAP_SERVERS"
-                    ) from error
-                if reason.code() == ClientError.UNKNOWN_TOPIC_OR_PART:
-                    raise UnknownTopicError(_message(reason)) from error
-                raise KafkaError(f"Kafka at {self._servers}: {_message(reason)}") from error
+                may_help = code in _NO_LEADER_YET or (self._has_answered and code in _UNREACHABLE)
+                if not may_help or retrying.expired(limit):
+                    raise self._failed(error.args[0], limit) from error
+                if code == ClientError._UNKNOWN_PARTITION:
+                    self._lookup_client = None  # after an outage a client may report this forever
+            retrying.pause()
+
+    def _failed(self, reason: ClientError, limit: float) -> KafkaError:
+        if reason.code() in _UNREACHABLE:
+            return KafkaUnavailableError(
+                f"no Kafka broker answers at {self._servers} (waited {limit:g} s):"
+                " start one, or set KAFKA_BOOTSTRAP_SERVERS"
+            )
+        if reason.code() == ClientError.UNKNOWN_TOPIC_OR_PART:
+            return UnknownTopicError(_message(reason))
+        return KafkaError(f"Kafka at {self._servers}: {_message(reason)}")
 
 
 class _Watch:
-    """Sees that a topic is still what it was when this was made, without waiting for the broker's answer.
+    """A non-blocking check that a topic is still the one it was at the start.
 
-    A consumer does not tell: of a topic that was deleted it reads nothing, and in one that was made anew it goes on
-    where it was, past what stands before.
+    A consumer does not notice: it reads nothing from a deleted topic, and in a recreated one it continues at its old
+    offset, past the first messages.
     """
 
-    def __init__(self, topic: str, ask: Callable[[], Future[Any]], first: Any) -> None:
+    def __init__(
+        self,
+        topic: str,
+        describe: Callable[[], Future[TopicDescription]],
+        first: TopicDescription,
+        clocks: Clocks,
+    ) -> None:
         self._topic = topic
-        self._ask = ask
+        self._describe = describe
         self._first = first
-        self._asked: Future[Any] | None = None
-        self._next = time.monotonic() + _WATCH_SECONDS
+        self._monotonic = clocks.monotonic
+        self._answer: Future[TopicDescription] | None = None
+        self._next = self._monotonic() + _WATCH_SECONDS
 
     def __call__(self) -> None:
-        if self._asked is None:
-            if time.monotonic() >= self._next:
-                self._asked = self._ask()
-        elif self._asked.done():
-            asked, self._asked = self._asked, None
-            self._next = time.monotonic() + _WATCH_SECONDS
-            self._compare(asked)
+        if self._answer is None:
+            if self._monotonic() >= self._next:
+                self._answer = self._describe()
+        elif self._answer.done():
+            answer, self._answer = self._answer, None
+            self._next = self._monotonic() + _WATCH_SECONDS
+            self._compare(answer)
 
-    def _compare(self, asked: Future[Any]) -> None:
+    def _compare(self, answer: Future[TopicDescription]) -> None:
         try:
-            now = asked.result()
+            now = answer.result()
         except KafkaException as error:
             if error.args[0].code() == ClientError.UNKNOWN_TOPIC_OR_PART:
-                raise UnknownTopicError(f"topic {self._topic!r} has been deleted while it was read") from error
-            return  # the broker is away: whoever needs it will say so
+                raise UnknownTopicError(f"topic {self._topic!r} was deleted while it was being read") from error
+            return  # the broker is away: the next request that needs it fails
         if str(now.topic_id) != str(self._first.topic_id):
             raise KafkaError(
-                f"topic {self._topic!r} has been made anew while it was read: what it held is lost to this run,"
-                " begin anew (see docs/operations.md)"
+                f"topic {self._topic!r} was recreated while it was being read: its old messages are gone,"
+                " start over with `reset` (see docs/operations.md)"
             )
         if len(now.partitions) != len(self._first.partitions):
             raise KafkaError(
-                f"topic {self._topic!r} has {len(now.partitions)} partitions now, of which"
-                f" {len(self._first.partitions)} are read: begin anew (see docs/operations.md)"
+                f"topic {self._topic!r} now has {len(now.partitions)} partitions, of which"
+                f" {len(self._first.partitions)} are read: start over with `reset` (see docs/operations.md)"
             )
 
 
 def murmur2(key: bytes) -> int:
-    """Kafka's hash of a key, made positive (org.apache.kafka.common.utils.Utils.murmur2 and toPositive)."""
+    """Kafka's non-negative hash of a key (`murmur2` and `toPositive` of org.apache.kafka.common.utils.Utils)."""
     factor, mask = 0x5BD1E995, 0xFFFFFFFF
     value = 0x9747B28C ^ len(key)
     whole = len(key) & ~3
@@ -449,19 +479,20 @@ def murmur2(key: bytes) -> int:
     return (value ^ value >> 15) & 0x7FFFFFFF
 
 
-_of: Any = ClientMessage
-_error, _offset, _timestamp, _key = _of.error, _of.offset, _of.timestamp, _of.key
-_value, _headers = _of.value, _of.headers
+# as functions, for `map`; the casts are true of messages without an error
+_error, _timestamp, _key, _value = ClientMessage.error, ClientMessage.timestamp, ClientMessage.key, ClientMessage.value
+_offset = cast("Callable[[ClientMessage], int]", ClientMessage.offset)
+_headers = cast("Callable[[ClientMessage], list[tuple[str, bytes]] | None]", ClientMessage.headers)
 
 
 def _on_commit(error: ClientError | None, partitions: Sequence[TopicPartition]) -> None:
-    """The group is for lag tools: no reason to stop. Why there is no coordinator is told where it is read."""
+    """Log a failed commit: only lag tools need it. The reader reports a missing coordinator itself."""
     if error is not None and error.code() != ClientError._WAIT_COORD:
         _log.warning("offsets not committed", error=_message(error))
 
 
 class KafkaReader:
-    """Reads one partition, committed messages only."""
+    """A reader of the committed messages of one partition."""
 
     def __init__(self, consumer: Consumer, start: TopicPartition) -> None:
         self._consumer = consumer
@@ -475,11 +506,11 @@ class KafkaReader:
         return columns.records() if columns is not None else []
 
     def columns(self, limit: int) -> LogColumns | None:
-        messages: list[Any] = self._consumer.consume(limit, 0)
+        messages = self._consumer.consume(limit, 0)
         if [error for error in map(_error, messages) if error is not None]:
             messages = self._without_errors(messages)
         elif messages:
-            self.at_end = False  # the end is told of once: until a message comes it is still the end
+            self.at_end = False  # the end is reported once, and holds until a message arrives
         if not messages:
             return None
         offsets = [*map(_offset, messages)]
@@ -492,8 +523,8 @@ class KafkaReader:
             [tuple(some) if some else None for some in map(_headers, messages)],
         )
 
-    def _without_errors(self, messages: list[Any]) -> list[Any]:
-        """The messages that are records; the others tell of something."""
+    def _without_errors(self, messages: list[ClientMessage]) -> list[ClientMessage]:
+        """The messages that are records. The others report the end of the partition, or an error, which is raised."""
         records = []
         for message in messages:
             error = message.error()
@@ -501,7 +532,7 @@ class KafkaReader:
                 self.at_end = False
                 records.append(message)
             elif error.code() == ClientError._PARTITION_EOF:
-                self.position = max(self.position, message.offset() or 0)  # past the markers of transactions
+                self.position = max(self.position, message.offset() or 0)  # past transaction markers
                 self.at_end = True
             else:
                 self._raise(error)
@@ -519,13 +550,12 @@ class KafkaReader:
 
     def _raise(self, error: ClientError) -> None:
         where = f"{self._topic}[{self._partition}]"
-        if error.code() in _UNREACHABLE:
-            # librdkafka goes on trying
+        if error.code() in _UNREACHABLE:  # librdkafka keeps trying
             _log.warning("cannot read", topic=self._topic, partition=self._partition, error=_message(error))
         elif error.code() == ClientError._AUTO_OFFSET_RESET:
             raise KafkaError(
-                f"{where}: offset {self.position} is not in the topic any more (retention, or made anew?);"
-                " what was there is lost to this run: see docs/operations.md"
+                f"{where}: offset {self.position} is not in the topic any more (retention, or recreated?);"
+                " its messages are lost to this run: see docs/operations.md"
             )
         elif error.code() in (ClientError.UNKNOWN_TOPIC_OR_PART, ClientError._UNKNOWN_PARTITION):
             raise UnknownTopicError(f"{where}: {_message(error)}")
@@ -534,20 +564,21 @@ class KafkaReader:
 
 
 class KafkaWriter:
-    """An idempotent producer that keeps the first failure and raises it at the next call.
+    """An idempotent producer that raises its first delivery failure at the next call.
 
-    A transactional one opens a transaction at the first message after a flush, and commits it in `flush`.
+    A transactional one begins a transaction with the first message after a flush, and commits it in `flush`.
     """
 
     def __init__(
         self,
-        config: Mapping[str, Any],
+        config: Mapping[str, object],
         partitions: Mapping[str, int],
         on_delivery_error: Callable[[], None],
         *,
         transactional: bool = False,
         timeout: float = 10.0,
         outage_limit: float = 120.0,
+        clocks: Clocks = Clocks(),
     ) -> None:
         self.failed = 0
         self._sent = 0
@@ -555,20 +586,21 @@ class KafkaWriter:
         self._transactional = transactional
         self._timeout = timeout
         self._outage_limit = outage_limit
-        self._note_error = on_delivery_error
+        self._clocks = clocks
+        self._on_delivery_error = on_delivery_error
         self._in_transaction = False
         self._topics: set[str] = set()
-        """Of the transaction."""
+        """Topics of the open transaction."""
         self._error: ChillFlowError | None = None
         self._producer = KafkaLog._client(
             lambda: Producer({**config, "on_delivery": self._on_failure, "error_cb": self._on_error})
         )
         if transactional:
-            self._patiently(lambda: self._producer.init_transactions(timeout))
+            self._retried(lambda: self._producer.init_transactions(timeout))
 
     @property
     def delivered(self) -> int:
-        """Messages the broker has acknowledged. Of those under way librdkafka keeps the count."""
+        """Messages the broker has acknowledged; librdkafka counts those in flight."""
         return self._sent - self.failed - len(self._producer)
 
     def send(self, message: Message, partition: int | None = None) -> None:
@@ -576,15 +608,15 @@ class KafkaWriter:
 
     def send_all(self, messages: Sequence[Message], partition: int | None = None) -> None:
         self._send(messages[0].topic, map(_fields, messages), partition)
-        self._take_in()
+        self._serve_reports()
 
     def send_columns(self, columns: MessageColumns) -> None:
         fields = zip(columns.values, columns.keys, columns.timestamps, repeat(()))
         self._send(columns.topic, fields, None)
-        self._take_in()
+        self._serve_reports()
 
-    def _take_in(self) -> None:
-        # What has been acknowledged since: until it is taken in it fills the queue, and in another thread that would
+    def _serve_reports(self) -> None:
+        # Acknowledged messages fill the queue until their reports are served. Another thread that served them would
         # take the GIL for each message.
         self._served(lambda: self._producer.poll(0))
 
@@ -594,15 +626,15 @@ class KafkaWriter:
         if count is None:
             raise UnknownTopicError(f"no topic {topic!r}: run `create-topic --topic {topic}`")
         if self._transactional and not self._in_transaction:
-            self._patiently(self._producer.begin_transaction)
+            self._retried(self._producer.begin_transaction)
             self._in_transaction = True
         self._topics.add(topic)
         number = -1 if partition is None else partition % count
         produce = self._producer.produce
         for value, key, timestamp, some_headers in messages:
-            headers: Any = list(some_headers) if some_headers else None
+            headers: list[tuple[str, bytes | str | None]] | None = [*some_headers] if some_headers else None
             while True:
-                try:  # no callback; by position, which takes a quarter less
+                try:  # without callbacks, and by position: a quarter faster than by name
                     produce(topic, value, key, number, None, None, timestamp or 0, headers)
                     break
                 except BufferError:
@@ -617,13 +649,13 @@ class KafkaWriter:
             self._raise_first()
         self._raise_first()
         if self._in_transaction:
-            self._patiently(lambda: self._producer.commit_transaction(self._timeout))
+            self._retried(lambda: self._producer.commit_transaction(self._timeout))
             self._in_transaction = False
             self._topics.clear()
 
     def close(self) -> None:
-        # After a flush there is nothing left; without one the flow has failed, and this is best effort: what is
-        # left in a transaction the next instance undoes in any case.
+        # After a flush nothing is left. Without one the flow has failed and this is best effort: the next instance
+        # aborts an open transaction in any case.
         with suppress(KafkaException, SystemError):
             self._producer.purge()
             self._producer.flush(1)
@@ -631,51 +663,52 @@ class KafkaWriter:
                 self._producer.abort_transaction(1)
 
     def _served(self, call: Callable[[], T]) -> T:
-        """Let the client tell what has become of messages."""
+        """A call that serves delivery reports, with its errors as ours."""
         try:
             return self._call(call)
         except KafkaException as failure:
             raise self._reason(failure.args[0], "Kafka") from failure
 
-    def _patiently(self, call: Callable[[], None]) -> None:
-        """Do a step of a transaction, again while the client says that this may help."""
-        deadline = time.monotonic() + self._outage_limit
+    def _retried(self, call: Callable[[], None]) -> None:
+        """Make a transaction call, repeated while the client says that this may help. The call itself waits."""
+        retrying = Retrying(clocks=self._clocks)
         while True:
             try:
                 self._call(call)
                 return
             except KafkaException as failure:
                 error: ClientError = failure.args[0]
-                self._note_error()
+                self._on_delivery_error()
                 may_help = error.retriable() or error.code() == _BROKER_GONE
-                if not may_help or time.monotonic() > deadline:
+                if not may_help or retrying.expired(self._outage_limit):
                     raise self._reason(error, self._transaction_failed) from failure
+            retrying.pause()
 
     @property
     def _transaction_failed(self) -> str:
-        """The broker does not say which topic it was."""
+        """What failed, with all topics of the transaction: the broker does not name the topic."""
         return "transaction failed" + (f" ({', '.join(sorted(self._topics))})" if self._topics else "")
 
     def _call(self, call: Callable[[], T]) -> T:
-        """Call the client; whatever goes wrong is raised as an exception.
+        """Call the client, and raise every failure as an exception.
 
-        A fatal error is raised from within the client's callbacks; where one of these writes to the log it comes out as
-        a SystemError, or as an object that is no exception and no clause but the last one takes.
+        The client raises a fatal error from within its callbacks. If a callback is writing to the log, the error comes
+        out as a SystemError, or as an object that is not an exception and that only a bare `except` catches.
         """
         try:
             return call()
         except (KafkaException, ChillFlowError):
             raise
-        except:  # noqa: E722, S110 - it may be no exception at all; what it was is asked for below
+        except:  # noqa: E722, S110 - it may not be an exception; `_reason` finds the cause
             pass
         raise self._reason(None, "Kafka")
 
     def _reason(self, error: ClientError | None, what: str) -> ChillFlowError:
-        """The error to raise: being shut out if that is the cause, else the first that was kept, else this one.
+        """The error to raise: fencing if that is the cause, else the first delivery failure, else `error`.
 
-        Of a fatal error the client may say no more than that it is fatal; asked to begin a transaction, it says which
-        one it is. An error after which the transaction cannot go on it names when asked to commit. The report of the
-        message that caused it may still be on its way.
+        The client may only say that an error is fatal: beginning a transaction returns which one it is. Committing
+        returns the error after which a transaction cannot continue. The report of the message that caused it may still
+        be on its way.
         """
         with suppress(Exception):
             self._producer.poll(_LAST_REPORT_SECONDS)
@@ -694,18 +727,18 @@ class KafkaWriter:
         return self._error or DeliveryError(f"{what}: {_message(error)}")
 
     def _on_error(self, error: ClientError) -> None:
-        """Of the client as a whole; without this callback it raises a fatal one in the middle of another."""
-        self._note_error()
+        """Keep an error of the client as a whole; without a callback it raises a fatal one within another call."""
+        self._on_delivery_error()
         if error.code() in _FENCED or (error.fatal() and self._error is None):
             self._error = _fenced() if error.code() in _FENCED else DeliveryError(_message(error))
 
-    def _on_failure(self, error: ClientError | None, message: Any) -> None:
+    def _on_failure(self, error: ClientError | None, message: ClientMessage) -> None:
         if error is None:
             return
         self.failed += 1
         if error.code() in (ClientError._PURGE_QUEUE, ClientError._PURGE_INFLIGHT):
-            return  # thrown away by `close`
-        self._note_error()
+            return  # discarded by `close`
+        self._on_delivery_error()
         if error.code() in _FENCED:
             self._error = _fenced()
         elif self._error is None:

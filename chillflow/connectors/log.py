@@ -1,30 +1,49 @@
-"""What Kafka and the file log have in common: topics of partitions of records. The rest is built on this."""
+"""The protocols of a log, Kafka or files: topics, their partitions, and readers and writers of records."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
+from chillflow.connectors.retrying import Retrying
+from chillflow.errors import KafkaUnavailableError
 from chillflow.keyed.batches import Headers
 from chillflow.model.messages import Message, MessageColumns
 from chillflow.model.topics import TopicSpec
+from chillflow.telemetry.clocks import Clocks
 
-__all__ = ["Description", "End", "Log", "LogColumns", "LogRecord", "PartitionReader", "Writer", "newest_timestamp"]
+__all__ = [
+    "Description",
+    "End",
+    "Log",
+    "LogColumns",
+    "LogRecord",
+    "OffsetUnit",
+    "PartitionReader",
+    "Writer",
+    "newest_timestamp",
+    "records_until_end",
+]
+
+OffsetUnit: TypeAlias = Literal["messages", "bytes"]
+
+_POLL_SECONDS = 0.005
+"""Pause after a poll that found nothing."""
 
 
 class LogRecord(NamedTuple):
-    """One message as it stands in a partition."""
+    """One message of a partition."""
 
     offset: int
     timestamp: int | None
-    """Event time in ms since 1970."""
+    """Event time, ms since 1970."""
     key: bytes | None
     value: bytes | None
     headers: Headers | None
 
 
 class LogColumns(NamedTuple):
-    """Messages that follow one another in a partition, field by field."""
+    """Consecutive messages of a partition, one sequence per field."""
 
     offsets: Sequence[int]
     timestamps: Sequence[int | None]
@@ -33,140 +52,171 @@ class LogColumns(NamedTuple):
     headers: Sequence[Headers | None]
 
     def record(self, at: int) -> LogRecord:
-        """One of them."""
+        """The record at an index."""
         return LogRecord(self.offsets[at], self.timestamps[at], self.keys[at], self.values[at], self.headers[at])
 
     def before(self, end: int) -> LogColumns:
-        """Those before this one."""
+        """The first `end` records."""
         return LogColumns(
             self.offsets[:end], self.timestamps[:end], self.keys[:end], self.values[:end], self.headers[:end]
         )
 
     def records(self) -> list[LogRecord]:
-        """All of them."""
+        """All of them as records."""
         return [*map(LogRecord._make, zip(*self, strict=True))]
 
 
 class End(NamedTuple):
-    """The end of a partition as readers see it."""
+    """The end of a partition as a reader of committed messages sees it."""
 
     offset: int
-    """That of the next message."""
+    """Offset of the next message."""
     newest: int | None
-    """About the newest timestamp, ms: of its last messages (files), of all (Kafka)."""
+    """The latest timestamp, ms: among the last messages (files) or all messages (Kafka)."""
 
 
 class Description(NamedTuple):
-    """A topic as it is, not as we would make it."""
+    """A topic as it exists, which may differ from its TopicSpec."""
 
     partitions: int
     replicas: int
     config: Mapping[str, str]
-    """Its configuration by Kafka's names, defaults of the broker included."""
+    """Topic configuration by Kafka's names, including the broker's defaults."""
 
 
 class PartitionReader(Protocol):
-    """Reads one partition in order."""
+    """A reader of one partition, in order of offsets."""
 
     position: int
-    """The offset after the last record read: where to go on, and what to commit."""
+    """The offset after the last record read: to resume from, and to commit."""
     at_end: bool
-    """Whether nothing has come since the end of the partition was found."""
+    """Whether the end of the partition was reached and nothing has arrived since."""
 
     def read(self, limit: int) -> list[LogRecord]:
-        """The next records, at most `limit`; none if there are none yet. Does not wait."""
+        """The next records, at most `limit`; empty if there are none yet. Does not wait."""
 
     def columns(self, limit: int) -> LogColumns | None:
-        """The same, field by field, or None."""
+        """The next records by field, at most `limit`; None if there are none yet. Does not wait."""
 
     def commit(self, position: int) -> None:
-        """Tell the consumer group how far the work has come. Only for lag tools: nothing resumes from it."""
+        """Commit an offset to the consumer group. Only for lag tools: nothing resumes from it."""
 
     def close(self) -> None:
-        """Stop reading."""
+        """Release the reader's connection or file."""
 
 
 class Writer(Protocol):
-    """Writes messages; nothing is certain until `flush` has returned. Then readers see it, too."""
+    """A writer of messages. They are durable and visible to readers once `flush` has returned."""
 
     failed: int
+    """Messages that could not be delivered."""
 
     @property
     def delivered(self) -> int:
-        """Messages that stand."""
+        """Messages delivered so far."""
 
     def send(self, message: Message, partition: int | None = None) -> None:
-        """Hand over one message, for the partition of its key if none is given."""
+        """Queue one message, by default for the partition of its key."""
 
     def send_all(self, messages: Sequence[Message], partition: int | None = None) -> None:
-        """Hand over messages of one topic, at least one."""
+        """Queue messages of one topic, at least one."""
 
     def send_columns(self, columns: MessageColumns) -> None:
-        """Hand over many messages, each for the partition of its key."""
+        """Queue many messages, each for the partition of its key."""
 
     def flush(self) -> None:
-        """Wait until all messages stand. Raises DeliveryError with the first failure."""
+        """Wait until all queued messages are delivered. Raises DeliveryError with the first failure."""
 
     def close(self) -> None:
-        """Let go of the log. Messages since the last flush may be lost."""
+        """Release the writer. Messages since the last flush may be lost."""
 
 
 class Log(Protocol):
-    """A place of topics. Methods raise KafkaError and its kind."""
+    """A set of topics. Methods raise KafkaError and its subclasses."""
+
+    @property
+    def offset_unit(self) -> OffsetUnit:
+        """What one step of an offset is: lag in offsets has this unit."""
 
     def ensure_topics(self, specs: Sequence[TopicSpec], partitions: int, replication_factor: int) -> list[str]:
-        """Make the topics that are missing; the names of those made."""
+        """Create the topics that are missing; returns their names."""
 
     def remove_topics(self, names: Sequence[str]) -> None:
-        """Remove these topics and what they hold; when it returns they are gone. One that is not there is no error."""
+        """Delete topics and wait until they are gone. A missing topic is no error."""
 
     def describe(self, topic: str) -> Description:
-        """What a topic is like. Raises UnknownTopicError."""
+        """Partitions, replicas and configuration of a topic. Raises UnknownTopicError."""
 
     def partitions(self, topic: str) -> int:
         """Number of partitions. Raises UnknownTopicError."""
 
     def topic_id(self, topic: str) -> str | None:
-        """What tells this topic from another one that had its name before; None where nothing does."""
+        """The id that distinguishes a topic from an earlier one of the same name; None where there are no ids."""
 
     def watch(self, topic: str) -> Callable[[], None]:
-        """A check to be made now and then, which does not wait: it raises when the topic is not what it was."""
+        """A non-blocking check, to be called regularly: raises once the topic was deleted, recreated or extended."""
 
     def end_offset(self, topic: str, partition: int) -> int:
-        """The offset that the next message will get."""
+        """The offset of the next message."""
 
     def offset_at(self, topic: str, partition: int, timestamp: int) -> int:
-        """The first offset whose timestamp (ms) is not before this one."""
+        """The offset of the first message with this timestamp (ms) or a later one; the end if there is none."""
 
     def partition_of(self, key: bytes, partitions: int) -> int:
-        """The partition where our producers put a key."""
+        """The partition our producers choose for a key."""
 
     def ends(self, topic: str) -> list[End]:
-        """The ends of all partitions, asked in one go."""
+        """The ends of all partitions, in one request."""
 
     def newest(self, topic: str, partition: int, count: int) -> list[LogRecord]:
-        """About so many of the newest records of a partition."""
+        """About `count` of the newest records of a partition."""
 
     def reader(self, topic: str, partition: int, position: int | None, *, group: str | None) -> PartitionReader:
-        """A reader from `position`, or from the beginning."""
+        """A reader from offset `position`, or from the beginning."""
 
     def writer(self, name: str) -> Writer:
-        """A writer for the command `name`: each message at least once, in the partition of its key."""
+        """An at-least-once writer for the command `name`."""
 
     def exactly_once_writer(self, name: str, partition: int) -> Writer:
-        """The one writer of the pipeline `name` for this partition number.
+        """The only writer of the pipeline `name` for this partition number.
 
-        What an older one left open is undone, and it can write nothing more. Readers see what is written up to a
-        flush, whole or not at all.
+        Older writers are fenced and their open transactions aborted. Readers see all messages up to a flush or none.
         """
 
     def fence(self, name: str, partitions: int, *, keep: bool = False) -> None:
-        """Shut out older writers of the pipeline, also of partitions for which there is nothing to write yet.
+        """Fence older writers of the pipeline in all partitions, including those with nothing to write yet.
 
-        With `keep` the writers that do so are those that `exactly_once_writer` gives.
+        With `keep` the new writers are kept for `exactly_once_writer`.
         """
 
 
 def newest_timestamp(log: Log, topic: str) -> int | None:
-    """About the newest time in a topic, ms."""
+    """The latest timestamp in a topic, ms, as far as `Log.ends` knows it."""
     return max((end.newest for end in log.ends(topic) if end.newest is not None), default=None)
+
+
+def records_until_end(
+    reader: PartitionReader,
+    *,
+    end: int | None = None,
+    limit: int = 5_000,
+    patience: float | None = None,
+    clocks: Clocks = Clocks(),
+) -> Iterator[list[LogRecord]]:
+    """Batches of at most `limit` records, from the reader's position to the end of the partition.
+
+    Stops when the reader has found the end, or has passed offset `end`: a partition that is written faster than it is
+    read has no other end. The last batch may go past `end`. The caller closes the reader.
+    Raises KafkaUnavailableError when nothing arrives for `patience` seconds.
+    """
+    polling = Retrying(pause=_POLL_SECONDS, clocks=clocks)
+    while end is None or reader.position < end:
+        if records := reader.read(limit):
+            yield records
+            polling = Retrying(pause=_POLL_SECONDS, clocks=clocks)
+        elif reader.at_end:
+            return
+        elif patience is not None and polling.expired(patience):
+            raise KafkaUnavailableError(f"no records arrived for {patience:g} s")
+        else:
+            polling.pause()

@@ -1,87 +1,171 @@
-"""Postgres: trips and windows written by COPY and upsert, trips read by a server-side cursor."""
+"""Postgres: trips and windows written with COPY and upsert, trips read with a server-side cursor."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, TypeVar
+from typing import ClassVar, NamedTuple, TypedDict, TypeVar
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.types.numeric import FloatLoader
 
-from chillflow.connectors.database import ASSEMBLED, SELECTED, migrations, trip_row
+from chillflow.connectors.database import ASSEMBLED, READ_ROWS, TRIP_COLUMNS, Statement, Values, migrations, typed
+from chillflow.connectors.retrying import Retrying
 from chillflow.errors import DatabaseError, DatabaseUnavailableError, MissingTableError, SettingsError
-from chillflow.model.table_rows import MONEY, TABLES, ZONE_WINDOW, Rows, Table
+from chillflow.model.table_rows import MONEY, TABLES, ZONE_WINDOW, Row, Rows, Table
 from chillflow.model.trips import DERIVED_FIELDS
 from chillflow.model.zones import zones
-from chillflow.production.splitting import TripRow
+from chillflow.telemetry.clocks import Clocks
 from chillflow.telemetry.logs import get_logger
 
-__all__ = ["PostgresDatabase"]
+__all__ = ["PostgresDatabase", "PostgresReader"]
 
 _LOCK = 0x63686C66  # "chlf": one migration at a time
 _STATEMENT_TIMEOUT = timedelta(minutes=2)
 _SLEEP_TIMEOUT = timedelta(seconds=10)
-"""A writer that falls asleep in a transaction (SIGSTOP, a paused container) is let go of: others wait for its rows."""
-_LOST: dict[str, Any] = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}
-"""A connection that is gone without a word is known to be after 30 s, on both sides: the other one's session may
-hold locks for which the next waits."""
+"""The server drops a writer that sleeps in a transaction (SIGSTOP, a paused container): others wait for its locks."""
+
+
+class _Keepalives(TypedDict):
+    keepalives_idle: int
+    keepalives_interval: int
+    keepalives_count: int
+
+
+_LOST = _Keepalives(keepalives_idle=15, keepalives_interval=5, keepalives_count=3)
+"""Both sides detect a dead connection within 30 s: its session may hold locks that the next one waits for."""
 _log = get_logger("chillflow.postgres")
 
 T = TypeVar("T")
 
-
 _JSON = ("extra_columns", "missing", "known")
-"""Columns that are JSON in their tables."""
+"""JSON columns."""
 _TYPES = {
     **dict.fromkeys((*MONEY, "trip_distance", *DERIVED_FIELDS), "float8"),
     **dict.fromkeys(("trip_key", "service", "store_and_fwd_flag", "source", *_JSON), "text"),
     **dict.fromkeys(("completed", "final"), "bool"),
 }
-"""As what columns arrive, where not as times or int8. Rows are sent in binary form: 1.3 µs a trip, where text costs 9.
-So money arrives as a float, to be a number of the table's own when it goes there: exact below 10^13 dollars.
-"""
+"""Types in which columns are copied, where not as times or int8. Rows are sent in binary format: 1.3 µs a trip, where
+text takes 9. So money is copied as a float and cast to `numeric` by the insert: exact below 10^13 dollars."""
 
 
 class _Statements(NamedTuple):
-    """How rows go into a table."""
+    """The statements that write rows to a table."""
 
-    arrive: str
-    """Makes a table for them to arrive in."""
+    create: str
+    """Creates the temporary table for incoming rows."""
     copy: str
     types: list[str]
-    """As what they are copied."""
+    """Column types of the copy."""
     insert: str
-    """From there into the table."""
+    """Upserts from the temporary table."""
 
 
 def _statements(table: Table) -> _Statements:
-    """In the order of the key: two writers of the same rows cannot wait for each other in a circle."""
+    """Statements that lock rows in the order of the key, so that two writers of the same rows cannot deadlock."""
     key, names = ", ".join(table.key), ", ".join(table.columns)
-    arriving, target = f"incoming_{table.name}", f"{table.schema}.{table.name}"
+    incoming, target = f"incoming_{table.name}", f"{table.schema}.{table.name}"
     types = ["timestamptz" if name in table.times else _TYPES.get(name, "int8") for name in table.columns]
-    arrived = ", ".join(f"{name}::jsonb" if name in _JSON else name for name in table.columns)
+    selected = ", ".join(f"{name}::jsonb" if name in _JSON else name for name in table.columns)
     changed = ", ".join(f"{name} = excluded.{name}" for name in table.columns[len(table.key) :])
     there, newer = (", ".join(f"{row}.{name}" for name in table.guard) for row in (target, "excluded"))
     return _Statements(
-        f"create temporary table if not exists {arriving}"
+        f"create temporary table if not exists {incoming}"
         f" ({', '.join(map(' '.join, zip(table.columns, types, strict=True)))}) on commit delete rows",
-        f"copy {arriving} ({names}) from stdin (format binary)",
+        f"copy {incoming} ({names}) from stdin (format binary)",
         types,
-        f"insert into {target} ({names}) select {arrived} from {arriving} order by {key}"  # noqa: S608 - our own names
+        f"insert into {target} ({names}) select {selected} from {incoming} order by {key}"  # noqa: S608 - our own names
         f" on conflict ({key}) do update set {changed}, updated_at = now() where ({there}) < ({newer})",
     )
 
 
 _STATEMENTS = {table: _statements(table) for table in TABLES}
+_READ = [f"{name}::{_TYPES[name]}" if name in (*MONEY, "extra_columns") else name for name in TRIP_COLUMNS]
+"""Columns of a trip as they are read: numerics as floats, JSON as text."""
 _RETIRED = "from mart.zone_window where window_end <= %s"
 
 
-class PostgresDatabase:
-    """One connection, made at the first use."""
+class _PostgresSession:
+    """One connection, opened at the first use, with the options and errors that reading and writing share."""
+
+    _application_name: ClassVar = "chillflow-stream"
+    _read_only: ClassVar = False
+
+    def __init__(self, url: str, timeout: timedelta) -> None:
+        """`timeout` is for connecting, and for each statement of a reader."""
+        self._url = _checked(url)
+        self._timeout = timeout
+        self._connection: psycopg.Connection | None = None
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _connected(self) -> psycopg.Connection:
+        if self._connection is None:
+            statement_timeout = self._timeout if self._read_only else _STATEMENT_TIMEOUT
+            statement_ms = statement_timeout // timedelta(milliseconds=1)
+            session = {
+                "statement_timeout": statement_ms,
+                "idle_in_transaction_session_timeout": _SLEEP_TIMEOUT // timedelta(milliseconds=1),
+                "timezone": "UTC",
+                **({"default_transaction_read_only": "on"} if self._read_only else {}),
+                **{f"tcp_{name}": value for name, value in _LOST.items()},
+            }
+            self._connection = psycopg.connect(
+                self._url,
+                autocommit=self._read_only,
+                connect_timeout=max(2, int(self._timeout.total_seconds())),
+                tcp_user_timeout=min(statement_ms, 30_000),
+                options=" ".join(f"-c {name}={value}" for name, value in session.items()),
+                application_name=self._application_name,
+                **_LOST,
+            )
+        return self._connection
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Raise psycopg's errors as ours, in one line without the URL: it holds the password."""
+        try:
+            yield
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
+            raise MissingTableError(f"{_line(error)}: run `chillflow-stream init-db`") from error
+        except psycopg.OperationalError as error:
+            if self._connection is None:
+                what = "Postgres refuses" if "FATAL:" in str(error) else "no Postgres answers"
+                raise DatabaseUnavailableError(f"{what}: {_line(error)} (see DATABASE_URL)") from error
+            raise DatabaseError(f"Postgres: {_line(error)}") from error
+        except psycopg.Error as error:
+            raise DatabaseError(f"Postgres: {_line(error)}") from error
+
+
+class PostgresReader(_PostgresSession):
+    """A read-only session without transactions, so no statement holds a snapshot or a lock for longer than it runs."""
+
+    _application_name = "chillflow-stream dashboard"
+    _read_only = True
+
+    def rows(self, statement: Statement, values: Values, kind: type[T]) -> list[T]:
+        try:
+            with self._errors():
+                found = self._connected().execute(statement, values, prepare=True).fetchall()
+        except DatabaseError:
+            self.close()  # the connection may be lost
+            raise
+        return typed(found, kind)
+
+    def _connected(self) -> psycopg.Connection:
+        connection = super()._connected()
+        connection.adapters.register_loader("numeric", FloatLoader)
+        return connection
+
+
+class PostgresDatabase(_PostgresSession):
+    """Reads and writes in transactions."""
 
     parallel = True
 
@@ -91,13 +175,13 @@ class PostgresDatabase:
         timeout: timedelta,
         outage_limit: timedelta = timedelta(minutes=2),
         on_delivery_error: Callable[[], None] = lambda: None,
+        clocks: Clocks = Clocks(),
     ) -> None:
-        """`on_delivery_error` is called at each error while writing that is tried again."""
-        self._url = _checked(url)
-        self._timeout = timeout
+        """`on_delivery_error` is called for each error while writing that is retried."""
+        super().__init__(url, timeout)
         self._outage_limit = outage_limit
-        self._note_error = on_delivery_error
-        self._connection: psycopg.Connection | None = None
+        self._on_delivery_error = on_delivery_error
+        self._clocks = clocks
 
     def migrate(self) -> list[str]:
         with self._errors(), self._connected().transaction():
@@ -153,29 +237,27 @@ class PostgresDatabase:
                 self._connected().execute(sql.SQL(f"select 1 from {table.schema}.{table.name} limit 1"))  # noqa: S608 - our own names
 
     def upsert(self, rows: Rows) -> None:
-        self._patiently(lambda: self._upsert(rows))
+        self._retried(lambda: self._upsert(rows))
 
     def retire_windows(self, before: datetime) -> int:
-        return self._patiently(lambda: self._retire_windows(before))
+        return self._retried(lambda: self._retire_windows(before))
 
-    def _patiently(self, write: Callable[[], T]) -> T:
-        """Write in one transaction. A server that goes away is waited for: written twice is written once."""
-        start = time.monotonic()
-        tries, pause = 0, 0.1
+    def _retried(self, write: Callable[[], T]) -> T:
+        """Write in one transaction, repeated while the server is away: the writes are idempotent."""
+        retrying = Retrying(pause=0.1, longest=5.0, clocks=self._clocks)
         while True:
             try:
                 done = write()
-                if tries:
-                    _log.warning("Postgres is back", seconds=round(time.monotonic() - start, 1), tries=tries)
+                if retrying.count:
+                    _log.warning("Postgres is back", seconds=round(retrying.seconds, 1), tries=retrying.count)
                 return done
             except DatabaseError as error:
-                if not self._is_lost() or time.monotonic() - start > self._outage_limit.total_seconds():
+                if not self._is_lost() or retrying.expired(self._outage_limit.total_seconds()):
                     raise
-                self._note_error()
+                self._on_delivery_error()
                 _log.warning("Postgres is away, trying again", error=str(error))
                 self._connection = None
-            time.sleep(pause)
-            tries, pause = tries + 1, min(2 * pause, 5.0)
+            retrying.pause()
 
     def _is_lost(self) -> bool:
         return self._connection is None or self._connection.closed
@@ -183,21 +265,21 @@ class PostgresDatabase:
     def _upsert(self, rows: Rows) -> None:
         with self._errors(), self._connected().transaction():
             connection = self._connected()
-            tables = sorted(rows, key=TABLES.index)  # the order of locks, as that of the keys
+            tables = sorted(rows, key=TABLES.index)  # locks in one order, as by key
             for table in tables:
                 statements = _STATEMENTS[table]
-                connection.execute(sql.SQL(statements.arrive))
+                connection.execute(sql.SQL(statements.create))
                 with connection.cursor() as cursor, cursor.copy(sql.SQL(statements.copy)) as copy:
                     copy.set_types(statements.types)
                     for row in rows[table]:
                         copy.write_row(row)
-            for table in tables:  # from here on there are locks, and the server does not wait for us within a statement
+            for table in tables:  # locks are held from here on, and only while the server executes
                 connection.execute(sql.SQL(_STATEMENTS[table].insert))
 
     def _retire_windows(self, before: datetime) -> int:
         with self._errors(), self._connected().transaction():
             connection = self._connected()
-            # locked in the order of the key first, as an upsert locks them
+            # lock in the order of the key first, as an upsert does
             connection.execute(
                 f"select count(*) from (select {_RETIRED} order by {', '.join(ZONE_WINDOW.key)} for update) as locked",  # noqa: S608 - our own names
                 [before],
@@ -206,8 +288,9 @@ class PostgresDatabase:
 
     def trips(
         self, *, trip_key: str | None, since: datetime | None, until: datetime | None, limit: int | None
-    ) -> Iterator[TripRow]:
-        names = sql.SQL(", ").join(map(sql.Identifier, SELECTED))
+    ) -> Iterator[list[Row]]:
+        names = sql.SQL(", ").join(map(sql.Identifier, TRIP_COLUMNS))
+        read = sql.SQL(", ").join(map(sql.SQL, _READ))
         query = sql.SQL(
             """
             select {} from (
@@ -215,16 +298,16 @@ class PostgresDatabase:
                 where (%(key)s::text is null or trip_key = %(key)s)
                   and (%(since)s::timestamptz is null or pickup_ts >= %(since)s)
                   and (%(until)s::timestamptz is null or pickup_ts < %(until)s)
-                order by pickup_ts, trip_key limit %(limit)s
+                {}
             ) as trip order by least(pickup_ts, dropoff_ts), trip_key
             """
-        ).format(names, names)
+        ).format(read, names, sql.SQL("" if limit is None else "order by pickup_ts, trip_key limit %(limit)s"))
         values = {"key": trip_key, "since": since, "until": until, "limit": limit}
         with self._errors(), self._connected().cursor("replay") as cursor:
             self._connected().execute("set local idle_in_transaction_session_timeout = 0")  # a replay may be slow
-            cursor.itersize = 10_000
-            for row in cursor.execute(query, values):
-                yield trip_row(row)
+            cursor.execute(query, values)
+            while rows := cursor.fetchmany(READ_ROWS):
+                yield rows
 
     def count(self) -> int:
         with self._errors():
@@ -232,46 +315,9 @@ class PostgresDatabase:
             self._connected().rollback()
         return int(number)
 
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-
-    def _connected(self) -> psycopg.Connection:
-        if self._connection is None:
-            session = {
-                "statement_timeout": _STATEMENT_TIMEOUT // timedelta(milliseconds=1),
-                "idle_in_transaction_session_timeout": _SLEEP_TIMEOUT // timedelta(milliseconds=1),
-                "timezone": "UTC",
-                **{f"tcp_{name}": value for name, value in _LOST.items()},
-            }
-            self._connection = psycopg.connect(
-                self._url,
-                connect_timeout=max(2, int(self._timeout.total_seconds())),
-                tcp_user_timeout=30_000,
-                options=" ".join(f"-c {name}={value}" for name, value in session.items()),
-                application_name="chillflow-stream",
-                **_LOST,
-            )
-        return self._connection
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Raise psycopg's errors as ours, in one line without the URL: it holds the password."""
-        try:
-            yield
-        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
-            raise MissingTableError(f"{_line(error)}: run `chillflow-stream init-db`") from error
-        except psycopg.OperationalError as error:
-            if self._connection is None:
-                what = "Postgres refuses" if "FATAL:" in str(error) else "no Postgres answers"
-                raise DatabaseUnavailableError(f"{what}: {_line(error)} (see DATABASE_URL)") from error
-            raise DatabaseError(f"Postgres: {_line(error)}") from error
-        except psycopg.Error as error:
-            raise DatabaseError(f"Postgres: {_line(error)}") from error
-
 
 def _checked(url: str) -> str:
-    """The URL, if it can be read. What is wrong with one that cannot is not shown: it may be the password."""
+    """The URL, if it can be parsed. The error of one that cannot is not shown: it may contain the password."""
     try:
         read = conninfo_to_dict(url)
         if "@" not in str(read.get("host", "")) and str(read.get("port", "0")).replace(",", "").isdigit():

@@ -1,32 +1,32 @@
-"""The source of the assembly: partitions of a log -> records in key groups, each with its watermark.
+"""The source of the assembly: partitions of a log -> records by key group, each with its watermark.
 
-What to resume from is in the recovery store alone. Two facts of Bytewax carry this module: no source starts
-epoch N + 1 before epoch N is durable on all workers, so what is done in the first `next_batch` after a
-`snapshot` may rely on that snapshot; and `StopIteration` closes a partition at once, so a partition that is
-done goes on with empty batches until its last snapshot is durable.
+Offsets to resume from are in the recovery store alone. The source relies on two properties of Bytewax. No source starts
+epoch N + 1 before epoch N is durable on all workers, so the first `next_batch` after a `snapshot` may assume that the
+snapshot is durable. And `StopIteration` closes a partition at once, so a partition at its end emits empty batches until
+its last snapshot is durable.
 """
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypedDict, cast
 
 from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
 
 from chillflow.connectors.inspection import Inspection, body_time
 from chillflow.connectors.log import Log, LogColumns, PartitionReader
-from chillflow.errors import RecoveryError
-from chillflow.keyed.batches import CLOCK, ClockBatch, GroupBatch, PartitionProgress, RecordColumns
+from chillflow.keyed.batches import CLOCK, ClockBatch, GroupBatch, PartitionProgress, Record, RecordColumns
 from chillflow.keyed.placement import groups_of, partition_name, placed
 from chillflow.keyed.timed import Timed
+from chillflow.keyed.versions import refuse_newer
 from chillflow.keyed.watermark import NO_WATERMARK, WatermarkTracker
 from chillflow.telemetry import Telemetry
+from chillflow.telemetry.clocks import Clocks
 from chillflow.telemetry.failures import keeps_failures
 
 __all__ = ["LogSource", "partition_name"]
@@ -35,17 +35,27 @@ VERSION = 1
 _BATCH = 2048
 _IDLE = timedelta(milliseconds=10)
 _PROGRESS_STEP = 60_000
-"""Quiet groups hear of progress in steps of a minute of stream time: hearing costs them a snapshot."""
+"""The watermark (ms) is sent to quiet key groups in steps of a minute: each step costs them a snapshot."""
+
+
+class SourceSnapshot(TypedDict):
+    """Recovery state of one partition."""
+
+    version: int
+    position: int
+    """Offset to resume from."""
+    largest: list[int]
+    """State of its WatermarkTracker."""
 
 
 @keeps_failures
 @dataclass(frozen=True)
-class LogSource(FixedPartitionedSource[GroupBatch | ClockBatch, dict[str, Any]]):
+class LogSource(FixedPartitionedSource[GroupBatch | ClockBatch, SourceSnapshot]):
     """Reads all partitions of a topic.
 
-    With `exit_at_end` a partition ends where it ended when it was opened. `draining` is asked before each
-    batch; once it says yes nothing more is read, and when that is durable the flow is stopped, or in a cluster a
-    file with the partition's name is put into `drained`: a process that stopped by itself would keep the others
+    With `exit_at_end` a partition ends at the end offset it had when it was opened. `draining` is called before each
+    batch. Once it returns true, no more is read, and when all of that is durable the flow is aborted, or in a cluster
+    a file with the partition's name is created in `drained`: a process that stopped by itself would keep the others
     from finishing their epoch.
     """
 
@@ -56,31 +66,30 @@ class LogSource(FixedPartitionedSource[GroupBatch | ClockBatch, dict[str, Any]])
     group: str
     event_time: Literal["timestamp", "body"] = "timestamp"
     idle_timeout: timedelta = timedelta(minutes=1)
-    """A partition that has been silent for so long keeps no window of the others from being final."""
+    """A partition without records for this long is idle: its watermark no longer holds back the windows."""
     durable: Callable[[], None] = lambda: None
-    """Called by the first partition when an epoch has become durable, before the next one can end."""
+    """Called by the first partition once an epoch is durable, before the next one can end."""
     exit_at_end: bool = False
     ended: list[Callable[[], None]] | None = None
-    """Where a bounded run that reads all partitions in this process puts what is to be done once the flow has ended and
-    all is durable. Without it each partition waits for that itself, up to two epochs."""
-    placed: bool = True
-    """Whether the key groups have names that put them on the workers of their partitions."""
+    """Calls to make once a bounded run has ended and everything is durable, for a run with all partitions in this
+    process. Without it each partition waits until then itself, up to two epochs."""
     draining: Callable[[], bool] = lambda: False
     drained: Path | None = None
     telemetry: Telemetry = field(default_factory=Telemetry, repr=False, compare=False)
-    """Of the run that reads."""
+    """Of this run."""
+    clocks: Clocks = field(default=Clocks(), repr=False, compare=False)
     built: list[_SourcePartition] = field(default_factory=list, init=False, repr=False, compare=False)
-    """The partitions of this process."""
+    """Partitions built in this process."""
 
     def list_parts(self) -> list[str]:
         return [partition_name(number) for number in range(self._count)]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: dict[str, Any] | None) -> _SourcePartition:
+    def build_part(self, step_id: str, for_part: str, resume_state: SourceSnapshot | None) -> _SourcePartition:
         self.built.append(_SourcePartition(self, int(for_part), resume_state))
         return self.built[-1]
 
     def is_over(self) -> bool:
-        """Whether nothing of a bounded run is left to be read."""
+        """Whether a bounded run has read all partitions to their ends."""
         return len(self.built) == self._count and all(part._is_done() for part in self.built)
 
     @cached_property
@@ -89,12 +98,12 @@ class LogSource(FixedPartitionedSource[GroupBatch | ClockBatch, dict[str, Any]])
 
 
 @keeps_failures
-class _SourcePartition(StatefulSourcePartition[GroupBatch | ClockBatch, dict[str, Any]]):
-    def __init__(self, source: LogSource, number: int, state: dict[str, Any] | None) -> None:
-        position, largest = None, []
+class _SourcePartition(StatefulSourcePartition[GroupBatch | ClockBatch, SourceSnapshot]):
+    def __init__(self, source: LogSource, number: int, state: SourceSnapshot | None) -> None:
+        position: int | None = None
+        largest: list[int] = []
         if state is not None:
-            if state["version"] > VERSION:
-                raise RecoveryError(f"the recovery store is of a newer release (source {state['version']})")
+            refuse_newer("a source snapshot", state["version"], VERSION)
             position, largest = state["position"], state["largest"]
         self._source = source
         self.telemetry = source.telemetry
@@ -102,31 +111,30 @@ class _SourcePartition(StatefulSourcePartition[GroupBatch | ClockBatch, dict[str
         self._is_first = number == 0
         self._watch = source.log.watch(source.topic) if self._is_first else lambda: None
         count = source.key_groups
-        self._groups = [f"{self._name}/{group:04d}" for group in range(count)]
-        if source.placed:
-            self._groups = [placed(name, number * count + group) for group, name in enumerate(self._groups)]
-        self._time = WatermarkTracker(source.stream_time_rank, largest)
-        self._resumed = self._told_groups = self._time.now
-        self._told_clock: PartitionProgress | None = None
+        self._groups = [placed(f"{self._name}/{group:04d}", number * count + group) for group in range(count)]
+        self._watermark = WatermarkTracker(source.stream_time_rank, largest)
+        self._resumed = self._sent_to_groups = self._watermark.now
+        self._sent_to_clock: PartitionProgress | None = None
         self._has_messages = source.log.end_offset(source.topic, number) > 0
-        self._heard = time.monotonic()
+        self._last_read = source.clocks.monotonic()
         self._reader: PartitionReader = source.log.reader(source.topic, number, position, group=source.group)
         self._end = source.log.end_offset(source.topic, number) if source.exit_at_end else None
         self._inspection = Inspection(
             source.log, source.topic, number, self.telemetry, timestamps=source.event_time == "timestamp"
         )
         self._position = self._reader.position
-        """Where to resume; not past the end of a bounded run, whatever the reader has fetched."""
+        """Offset to resume from: in a bounded run not past its end, even if the reader is."""
         if state is not None:
             self._reader.commit(self._position)
-        self._reading = self.telemetry.opened(number, self._position, self._time.now)
+        self._reading = self.telemetry.opened(number, self._position, self._watermark.now)
         self._taken: int | None = None
         """Position of the last snapshot, until it is known to be durable."""
         self._durable: int | None = None
-        self._told_at: int | None = None
-        """Position at which the groups were told of the end."""
+        """Position of the last durable snapshot."""
+        self._final_sent_at: int | None = None
+        """Position at which the groups got the final watermark of a bounded run."""
         self._ends = False
-        """Whether it ends with the flow."""
+        """Whether the reader is closed by `LogSource.ended` rather than by `close`."""
         self._drained = False
         self._awake: datetime | None = None
 
@@ -139,27 +147,28 @@ class _SourcePartition(StatefulSourcePartition[GroupBatch | ClockBatch, dict[str
             if self._is_first:
                 self._source.durable()
             self._watch()
-            batch = [*self._tell_groups(_PROGRESS_STEP), *self._tell_clock()]
-        elif self._told_clock is None and self._has_messages:
-            self._told_clock = PartitionProgress(self._name, self._resumed, False)
-            batch = [(CLOCK, self._told_clock)]  # each that has messages is known before any one's time counts
+            batch = [*self._progress_for_groups(_PROGRESS_STEP), *self._progress_for_clock()]
+        elif self._sent_to_clock is None and self._has_messages:
+            # before any watermark counts, the clock knows every partition that has messages
+            self._sent_to_clock = PartitionProgress(self._name, self._resumed, False)
+            batch = [(CLOCK, self._sent_to_clock)]
         if self._source.draining():
             if self._drained and self._durable == self._position:
                 if self._source.drained is None:
                     raise AbortExecution
                 (self._source.drained / self._name).touch()
-            if not self._drained:  # wait for a snapshot from here on: then it covers the other partitions, too
+            if not self._drained:  # wait for a snapshot from now on: it covers the other partitions, too
                 self._drained, self._durable = True, None
             return self._idle([])
         if self._is_done():
-            if self._told_at != self._position:
-                self._told_at, self._durable = self._position, None
-                # to the last: what is due at the end of the log does not depend on epochs
-                return batch + self._tell_groups(0)
+            if self._final_sent_at != self._position:
+                self._final_sent_at, self._durable = self._position, None
+                # the exact watermark: which deadlines are due at the end of the log must not depend on epochs
+                return batch + self._progress_for_groups(0)
             if self._source.ended is not None and self._source.is_over():
                 if not self._ends:
                     self._ends = True
-                    last = PartitionProgress(self._name, self._time.now, idle=False, last=True)
+                    last = PartitionProgress(self._name, self._watermark.now, idle=False, last=True)
                     return [*batch, (CLOCK, last)] if self._has_messages else batch
                 self._source.ended.append(self._end_durably)
                 raise StopIteration
@@ -171,37 +180,39 @@ class _SourcePartition(StatefulSourcePartition[GroupBatch | ClockBatch, dict[str
             self._position = self._reading.position = self._reader.position
             return self._idle(batch)
         self._awake = None
-        self._has_messages, self._heard = True, time.monotonic()
-        self._inspection.look(columns)
+        self._has_messages, self._last_read = True, self._source.clocks.monotonic()
+        self._inspection.check(columns)
         self._position = self._reader.position
         if self._end is not None and columns.offsets[-1] >= self._end:
             columns = columns.before(bisect_left(columns.offsets, self._end))
             self._position = self._end
         grouped = self._grouped(columns)
-        self._reading.read(len(columns.offsets), self._position, self._time.now)
+        self._reading.read(len(columns.offsets), self._position, self._watermark.now)
         return batch + grouped
 
     def _grouped(self, columns: LogColumns) -> list[GroupBatch | ClockBatch]:
-        """The records by their key groups, with their watermarks."""
+        """The records by key group, each with its watermark."""
         offsets, timestamps, keys, values, headers = columns
         if self._source.event_time == "body":
             timestamps = [*map(body_time, values)]
-        watermarks, read_at = self._time.observe_all(timestamps), time.time()
+        watermarks, read_at = self._watermark.observe_all(timestamps), self._source.clocks.wall()
         if len(self._groups) == 1:
             return [(self._groups[0], RecordColumns(watermarks, offsets, keys, values, headers, timestamps, read_at))]
-        lists: list[list[Any]] = [[] for _ in self._groups]
+        lists: list[list[Record]] = [[] for _ in self._groups]
+        # plain tuples with the fields of a Record, which the groups unpack: to build Records would take longer
         fields = zip(watermarks, offsets, keys, values, headers, timestamps, strict=True)
-        for number, record in zip(groups_of(keys, len(lists)), fields, strict=True):
+        records = cast("Iterable[Record]", fields)
+        for number, record in zip(groups_of(keys, len(lists)), records, strict=True):
             lists[number].append(record)
         return [(group, Timed(some, read_at)) for group, some in zip(self._groups, lists, strict=True) if some]
 
     def next_awake(self) -> datetime | None:
         return self._awake
 
-    def snapshot(self) -> dict[str, Any]:
+    def snapshot(self) -> SourceSnapshot:
         self._taken = self._position
         self._reading.snapshot()
-        return {"version": VERSION, "position": self._taken, "largest": self._time.snapshot()}
+        return {"version": VERSION, "position": self._taken, "largest": self._watermark.snapshot()}
 
     def close(self) -> None:
         if not self._ends:
@@ -212,29 +223,30 @@ class _SourcePartition(StatefulSourcePartition[GroupBatch | ClockBatch, dict[str
         self._reader.close()
 
     def _idle(self, batch: list[GroupBatch | ClockBatch]) -> list[GroupBatch | ClockBatch]:
-        self._awake = datetime.now(UTC) + _IDLE
+        self._awake = datetime.fromtimestamp(self._source.clocks.wall(), UTC) + _IDLE
         return batch
 
     def _is_done(self) -> bool:
         return self._end is not None and (self._reader.at_end or self._position >= self._end)
 
-    def _tell_groups(self, step: int) -> list[GroupBatch | ClockBatch]:
-        """Tell the key groups how far this partition has come: each gets this after its records."""
-        now = self._time.now
-        if now == NO_WATERMARK or now - self._told_groups < step:
+    def _progress_for_groups(self, step: int) -> list[GroupBatch | ClockBatch]:
+        """The watermark for each key group, after its records, if it has advanced by `step` ms since the last one."""
+        now = self._watermark.now
+        if now == NO_WATERMARK or now - self._sent_to_groups < step:
             return []
-        self._told_groups = now
+        self._sent_to_groups = now
         return [(group, now) for group in self._groups]
 
-    def _tell_clock(self) -> list[GroupBatch | ClockBatch]:
-        """Tell the windows how far this partition has come.
+    def _progress_for_clock(self) -> list[GroupBatch | ClockBatch]:
+        """The progress of this partition for the watermark clock of the windows, if it has changed.
 
-        This goes another way than the trips and would overtake them; but in the first batch after a snapshot all that
-        was read before the snapshot has arrived.
+        Only in the first batch after a snapshot: this does not pass through the key groups and would overtake the
+        trips, but by then the results of all records before the snapshot have arrived.
         """
-        idle = self._reader.at_end and time.monotonic() - self._heard > self._source.idle_timeout.total_seconds()
-        told = PartitionProgress(self._name, self._time.now, idle)
-        if not self._has_messages or told == self._told_clock:
+        silent = self._source.clocks.monotonic() - self._last_read
+        idle = self._reader.at_end and silent > self._source.idle_timeout.total_seconds()
+        progress = PartitionProgress(self._name, self._watermark.now, idle)
+        if not self._has_messages or progress == self._sent_to_clock:
             return []
-        self._told_clock = told
-        return [(CLOCK, told)]
+        self._sent_to_clock = progress
+        return [(CLOCK, progress)]

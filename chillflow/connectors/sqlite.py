@@ -1,4 +1,4 @@
-"""SQLite in Postgres' place where there is no server: the same tables, named with a prefix for their schema."""
+"""SQLite instead of Postgres, without a server: the same tables, with the schema as a prefix of the name."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
-from chillflow.connectors.database import ASSEMBLED, SELECTED, migrations, trip_row
+from chillflow.connectors.database import ASSEMBLED, READ_ROWS, TRIP_COLUMNS, Statement, Values, migrations, typed
 from chillflow.errors import DatabaseError, MissingTableError
-from chillflow.model.codec import decode_value
 from chillflow.model.table_rows import TABLES, Row, Rows, Table
 from chillflow.model.zones import zones
-from chillflow.production.splitting import TripRow
 
-__all__ = ["SqliteDatabase"]
+__all__ = ["SqliteDatabase", "SqliteReader"]
 
 
 def _upsert(table: Table) -> str:
@@ -36,20 +36,72 @@ def _name(table: Table) -> str:
 
 _UPSERT = {table: _upsert(table) for table in TABLES}
 _TIMES = {table: tuple(map(table.columns.index, table.times)) for table in TABLES}
-"""Positions of the times in a row."""
+"""Positions of the time columns in a row."""
 _HOUR = re.compile(r"date_trunc\('hour', ([\w.]+) at time zone 'UTC'\) at time zone 'UTC'")
 """The hour of a time, in Postgres."""
+_SCHEMA = re.compile(r"\b(stg|mart|dim)\.")
+
+T = TypeVar("T")
 
 
-class SqliteDatabase:
-    """One connection to a file, made at the first use. Times are UTC text of fixed width: it sorts like they do."""
-
-    parallel = False
+class _SqliteSession:
+    """One connection to a file, opened at the first use. Times are UTC text of fixed width: it sorts like they do."""
 
     def __init__(self, path: Path, timeout: timedelta) -> None:
+        """`timeout` is for waiting until another connection has written."""
         self._path = path
         self._timeout = timeout
         self._connection: sqlite3.Connection | None = None
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _open(self, file: Path | str) -> sqlite3.Connection:
+        return sqlite3.connect(
+            file,
+            uri=isinstance(file, str),
+            timeout=self._timeout.total_seconds(),
+            isolation_level=None,
+            check_same_thread=False,  # Bytewax and the dashboard build a session in one thread and run it in another
+        )
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            if "no such table" in str(error):
+                raise MissingTableError(f"{self._path}: {error}: run `chillflow-stream init-db`") from error
+            raise DatabaseError(f"{self._path}: {error}") from error
+
+
+class SqliteReader(_SqliteSession):
+    """A read-only session; makes no file."""
+
+    def rows(self, statement: Statement, values: Values, kind: type[T]) -> list[T]:
+        given = {name: _text(value) if isinstance(value, datetime) else value for name, value in values.items()}
+        try:
+            with self._errors():
+                found = self._connected().execute(_for_sqlite(statement), given).fetchall()
+        except DatabaseError:
+            self.close()
+            raise
+        return typed(found, kind)
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is None:
+            if not self._path.exists():
+                raise MissingTableError(f"{self._path} does not exist: run `chillflow-stream init-db`")
+            self._connection = self._open(f"{self._path.resolve().as_uri()}?mode=ro")
+        return self._connection
+
+
+class SqliteDatabase(_SqliteSession):
+    """Reads and writes; makes the file if it is missing."""
+
+    parallel = False
 
     def migrate(self) -> list[str]:
         with self._errors(), self._connected() as connection:
@@ -72,7 +124,7 @@ class SqliteDatabase:
         return [step.name for step in missing]
 
     def applied(self) -> set[int]:
-        if not self._path.exists():  # to connect would make it
+        if not self._path.exists():  # connecting would create it
             return set()
         with self._errors():
             return self._applied(self._connected())
@@ -115,67 +167,53 @@ class SqliteDatabase:
 
     def trips(
         self, *, trip_key: str | None, since: datetime | None, until: datetime | None, limit: int | None
-    ) -> Iterator[TripRow]:
-        names = ", ".join(SELECTED)
+    ) -> Iterator[list[Row]]:
+        names = ", ".join(TRIP_COLUMNS)
+        oldest = "" if limit is None else "order by pickup_ts, trip_key limit :limit"
         query = f"""
             select {names} from (
                 select {names} from stg_complete_trip
                 where (:key is null or trip_key = :key)
                   and (:since is null or pickup_ts >= :since) and (:until is null or pickup_ts < :until)
-                order by pickup_ts, trip_key limit :limit
+                {oldest}
             ) order by min(pickup_ts, dropoff_ts), trip_key
         """  # noqa: S608 - our own names
         values = {
             "key": trip_key,
             "since": since and _text(since),
             "until": until and _text(until),
-            "limit": -1 if limit is None else limit,
+            "limit": limit,
         }
-        pickup, dropoff, extra = (SELECTED.index(name) for name in ("pickup_ts", "dropoff_ts", "extra_columns"))
         with self._errors():
-            for found in self._connected().execute(query, values):
-                row = list(found)
-                row[pickup], row[dropoff] = (datetime.fromisoformat(row[at]) for at in (pickup, dropoff))
-                row[extra] = row[extra] and decode_value(row[extra])
-                yield trip_row(row)
+            cursor = self._connected().execute(query, values)
+            while rows := cursor.fetchmany(READ_ROWS):
+                yield rows
 
     def count(self) -> int:
         with self._errors():
             (number,) = self._connected().execute("select count(*) from stg_complete_trip").fetchone()
         return int(number)
 
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(
-                self._path,
-                timeout=self._timeout.total_seconds(),
-                isolation_level=None,
-                check_same_thread=False,  # Bytewax builds a sink in one thread and may run it in another
-            )
+            connection = self._open(self._path)
             connection.execute("pragma journal_mode=wal")
             connection.execute("pragma synchronous=normal")
             self._connection = connection
         return self._connection
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            if "no such table" in str(error):
-                raise MissingTableError(f"{self._path}: {error}: run `chillflow-stream init-db`") from error
-            raise DatabaseError(f"{self._path}: {error}") from error
+
+@cache
+def _for_sqlite(statement: Statement) -> str:
+    """The statement with `schema.table` as `schema_table` and `%(name)s` as `:name`."""
+    return re.sub(r"%\((\w+)\)s", r":\1", _SCHEMA.sub(r"\1_", statement))
 
 
 def _translated(script: str) -> Iterator[str]:
-    """The statements of a migration, with `schema.table` as `schema_table` and hours cut out of the text of times."""
+    """The statements of a migration, with `schema.table` as `schema_table` and hours cut from the text of times."""
     script = _HOUR.sub(r"(substr(\1, 1, 13) || ':00:00.000000+00:00')", script)
-    for statement in re.sub(r"\b(stg|mart|dim)\.", r"\1_", script).split(";\n"):
+    for statement in _SCHEMA.sub(r"\1_", script).split(";\n"):
         if statement.strip() and "create schema" not in statement:
             yield statement
 

@@ -1,4 +1,4 @@
-"""Events as JSON lines on stdout, in the place of a topic."""
+"""Events as JSON lines on stdout instead of a topic."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["StdoutSink"]
 
 @dataclass(frozen=True)
 class StdoutSink(DynamicSink[tuple[str, Iterable[Message]]]):
-    """Prints the values of the messages for `topic`; what was rejected goes to stderr."""
+    """Prints the values of messages for `topic`, and rejected rows on stderr."""
 
     topic: str
 

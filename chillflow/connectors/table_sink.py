@@ -1,14 +1,12 @@
-"""The sink step for the tables: whole batches, each in one transaction, which is under way while the flow goes on."""
+"""The sink of the tables: batches of rows, each written in one transaction in the background."""
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, partial
 from operator import itemgetter
-from typing import Any
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
@@ -17,6 +15,7 @@ from chillflow.connectors.database import Database
 from chillflow.keyed.placement import partition_name
 from chillflow.model.table_rows import Retire, Row, Rows, Table
 from chillflow.telemetry import Telemetry
+from chillflow.telemetry.clocks import Clocks
 from chillflow.telemetry.failures import keeps_failures
 
 __all__ = ["TableSink"]
@@ -24,23 +23,24 @@ __all__ = ["TableSink"]
 _BATCH_ROWS = 5_000
 _BATCH_SECONDS = 0.2
 _SHARE = 0.2
-"""Of the time that each partition's writing may take at most: in a replay, when it takes long, batches are larger."""
+"""The largest share of the time a partition may spend writing: in a replay, slow writes lead to larger batches."""
 
 
 @keeps_failures
 @dataclass(frozen=True)
 class TableSink(FixedPartitionedSink[Rows | Retire, None]):
-    """Upserts rows by table and retires windows, in the order in which it is told.
+    """Upserts rows by table and deletes retired windows, in the order of its input.
 
-    Keyed by partition; one connection each, or one in all where only one can write.
+    Keyed by partition, with one connection each; `partitions` is one where the database has one writer.
     """
 
     connect: Callable[[], Database]
     partitions: int
     telemetry: Telemetry = field(default_factory=Telemetry, repr=False, compare=False)
-    """Of the run that writes."""
+    """Of this run."""
+    clocks: Clocks = field(default=Clocks(), repr=False, compare=False)
     built: list[_TablePartition] = field(default_factory=list, init=False, repr=False, compare=False)
-    """The partitions of this process."""
+    """Partitions built in this process."""
 
     def list_parts(self) -> list[str]:
         return [partition_name(number) for number in range(self.partitions)]
@@ -59,47 +59,51 @@ class _TablePartition(StatefulSinkPartition[Rows | Retire, None]):
         self._sink = sink
         self.telemetry = sink.telemetry
         self._database = sink.connect()
-        self._rows: defaultdict[Table, dict[Any, Row]] = defaultdict(dict)
-        """By table and key: of the rows of one key in one batch only the last can be upserted."""
-        self._written = time.monotonic()
+        self._rows: defaultdict[Table, dict[object, Row]] = defaultdict(dict)
+        """By table and key: one upsert takes only one row per key, so the last one wins."""
+        self._monotonic = sink.clocks.monotonic
+        self._written = self._monotonic()
+        """When the last write began."""
         self._took = 0.0
-        """Seconds of the last writing."""
-        self._beside = BackgroundWriter()
+        """Seconds the last write took."""
+        self._background = BackgroundWriter()
 
     def write_batch(self, values: list[Rows | Retire]) -> None:
         for item in values:
             if isinstance(item, Retire):
                 self._write()
-                self._beside.start(partial(self._database.retire_windows, item.before))
+                self._background.start(partial(self._database.retire_windows, item.before))
                 continue
             for table, rows in item.items():
                 self._rows[table].update(zip(map(_key_of(table), rows), rows, strict=True))
         pause = pause_after(self._took, share=_SHARE, least=_BATCH_SECONDS)
-        if sum(map(len, self._rows.values())) >= _BATCH_ROWS or time.monotonic() - self._written > pause:
+        if sum(map(len, self._rows.values())) >= _BATCH_ROWS or self._monotonic() - self._written > pause:
             self._write()
 
     def snapshot(self) -> None:
-        for part in self._sink.built:  # snapshots come one after the other: let all write at the same time
+        for part in self._sink.built:  # snapshots are taken one after the other: let all partitions write at once
             part._write()
-        self._beside.wait()  # the recovery store must never be ahead of the table
+        self._background.wait()  # the recovery store must never be ahead of the table
 
     def close(self) -> None:
-        self._beside.end(self._database.close)  # in its thread: a client may not be closed while another one uses it
+        self._background.end(self._database.close)  # in its thread: it may still be using the connection
 
     def _write(self) -> None:
         if self._rows:
-            self._beside.start(partial(self._upsert, {table: [*rows.values()] for table, rows in self._rows.items()}))
+            self._background.start(
+                partial(self._upsert, {table: [*rows.values()] for table, rows in self._rows.items()})
+            )
             self._rows.clear()
-        self._written = time.monotonic()
+        self._written = self._monotonic()
 
     def _upsert(self, rows: Rows) -> None:
-        start = time.monotonic()
+        start = self._monotonic()
         with self.telemetry.deliveries.delivering("table", sum(map(len, rows.values()))):
             self._database.upsert(rows)
-        self._took = time.monotonic() - start
+        self._took = self._monotonic() - start
 
 
 @cache
-def _key_of(table: Table) -> Callable[[Row], Any]:
-    """Gives what tells a row from the others."""
+def _key_of(table: Table) -> Callable[[Row], object]:
+    """A function from a row to its key: the first columns."""
     return itemgetter(*range(len(table.key)))

@@ -1,4 +1,4 @@
-"""The map as options of ECharts: each zone a circle at its centre. Pure."""
+"""The map as ECharts options: each zone is a circle at its centre. Pure."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from functools import cache
 from math import cos, radians, sqrt
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from chillflow.dashboard.themes import Theme
-from chillflow.dashboard.window_sums import MEASURES, Figure, Sums, ZoneSums
-from chillflow.model.zones import Zone
+from chillflow.dashboard.themes import Options, Theme
+from chillflow.dashboard.window_sums import MEASURES, MapMeasure, Sums, ZoneSums
+from chillflow.model.zones import MANHATTAN, SURCHARGE_ZONES, Zone
 from chillflow.model.zones import zones as all_zones
-from chillflow.synthetic.geography import MANHATTAN, SURCHARGE_ZONES
 
 __all__ = ["EXTENTS", "Extent", "city_map", "zone_name"]
 
@@ -22,23 +21,23 @@ _LATITUDE = 40.73
 
 
 class Extent(NamedTuple):
-    """A square of the map, in km of its plane."""
+    """A square part of the map, in km on its plane."""
 
     label: str
     west: float
     south: float
     side: float
     largest: int
-    """Pixels of the largest circle."""
+    """Diameter of the largest circle, pixels."""
 
-    def holds(self, place: tuple[float, float]) -> bool:
-        """Whether a name at this place has room."""
+    def has_room(self, place: tuple[float, float]) -> bool:
+        """Whether a label at this place fits in."""
         margin = self.side / 12
         return all(margin < at - low < self.side - margin for at, low in zip(place, self[1:3], strict=True))
 
 
 def _place(lon: float, lat: float) -> tuple[float, float]:
-    """Kilometres east and north of 74° west, 40.73° north: at this size the earth is flat."""
+    """Kilometres east and north of 74° W, 40.73° N; at this size the earth is flat."""
     return (lon + 74) * _KM_A_DEGREE * cos(radians(_LATITUDE)), (lat - _LATITUDE) * _KM_A_DEGREE
 
 
@@ -48,7 +47,7 @@ def _places() -> dict[int, tuple[float, float]]:
 
 
 def _square(label: str, ids: Sequence[int], largest: int) -> Extent:
-    """The square around these zones, with some room."""
+    """The square around these zones, with a margin."""
     xs, ys = zip(*(_places()[number] for number in ids), strict=True)
     side = 1.1 * max(max(xs) - min(xs), max(ys) - min(ys))
     return Extent(label, (min(xs) + max(xs) - side) / 2, (min(ys) + max(ys) - side) / 2, side, largest)
@@ -63,32 +62,32 @@ EXTENTS = {
 
 
 def zone_name(number: int) -> str:
-    """What people call a zone; several share a name, so the number is there too."""
+    """Name and number of a zone, since several zones share a name."""
     return f"{_zone(number).name} ({number})"
 
 
 def _zone(number: int) -> Zone:
     known = all_zones()
-    return known[number - 1] if 0 < number <= len(known) else Zone(number, "Unknown", "no zone of TLC's", None, None)
+    return known[number - 1] if 0 < number <= len(known) else Zone(number, "Unknown", "not a TLC zone", None, None)
 
 
 def city_map(
     zones: Sequence[ZoneSums],
     *,
-    figure: str,
+    measure: str,
     most_trips: int,
     top: float,
     extent: Extent,
     selected: int | None,
     theme: Theme,
-) -> dict[str, Any]:
-    """The map. `most_trips` is what the largest circle stands for, `top` the end of the colours."""
+) -> Options:
+    """The map. The largest circle has `most_trips`; `top` is the end of the colour scale."""
     shown = [each for each in zones if each.zone_id in _places()]
     names = ["km east", "km north", *(each.head for each in MEASURES.values()), "Zone"]
     circles = {
         final: [_circle(each, most_trips, extent) for each in shown if each.final == final] for final in (True, False)
     }
-    common: dict[str, Any] = {
+    common: Options = {
         "type": "scatter",
         "dimensions": names,
         "encode": {"x": 0, "y": 1, "tooltip": [*range(2, 2 + len(MEASURES))]},
@@ -97,8 +96,8 @@ def city_map(
     }
     return {
         "backgroundColor": "transparent",
-        "animation": False,  # a window that changes each second would never be seen as it is
-        "aria": {"enabled": True, "label": {"description": _said(zones, MEASURES[figure])}},
+        "animation": False,  # a window that changes every second would never come to rest
+        "aria": {"enabled": True, "label": {"description": _description(zones, MEASURES[measure])}},
         "grid": {"left": 0, "right": 0, "top": 0, "bottom": 0},
         "xAxis": _axis(extent.west, extent.side),
         "yAxis": _axis(extent.south, extent.side),
@@ -124,14 +123,14 @@ def city_map(
             "type": "continuous",
             "min": 0,
             "max": max(top, 1),
-            "dimension": 2 + [*MEASURES].index(figure),
+            "dimension": 2 + [*MEASURES].index(measure),
             "seriesIndex": [2, 3],
             "inRange": {"color": [*theme.scale]},
             "left": 8,
             "bottom": 8,
             "itemWidth": 10,
             "itemHeight": 110,
-            "text": [MEASURES[figure].write(top), "0"],
+            "text": [MEASURES[measure].write(top), "0"],
             "textStyle": {"color": theme.muted, "fontSize": 11},
         },
         "series": [
@@ -152,7 +151,7 @@ def city_map(
                 "z": 1,
                 "label": {"show": True, "formatter": "{b}", "color": theme.muted, "fontSize": 11, "opacity": 0.75},
                 "data": [
-                    {"name": name, "value": [*place]} for name, place in _boroughs().items() if extent.holds(place)
+                    {"name": name, "value": [*place]} for name, place in _boroughs().items() if extent.has_room(place)
                 ],
             },
             common
@@ -181,33 +180,32 @@ def city_map(
     }
 
 
-def _said(zones: Sequence[ZoneSums], figure: Figure) -> str:
-    """What a screen reader says in place of the map."""
-    first = ", ".join(f"{zone_name(each.zone_id)} {figure.text(each.sums)}" for each in zones[:3])
-    return f"Map of {len(zones)} zones by {figure.label.lower()}; the table says the same. With the most trips: {first}"
+def _description(zones: Sequence[ZoneSums], measure: MapMeasure) -> str:
+    """The map for a screen reader."""
+    first = ", ".join(f"{zone_name(each.zone_id)} {measure.text(each.sums)}" for each in zones[:3])
+    return f"Map of {len(zones)} zones by {measure.label.lower()}; the table shows the same. Most trips: {first}"
 
 
-def _dashed(theme: Theme) -> dict[str, Any]:
-    """The edge of what is provisional: it is seen without colours, too."""
+def _dashed(theme: Theme) -> Options:
+    """The edge of a provisional circle: visible without colours, too."""
     return {"borderColor": theme.text, "borderWidth": 1.3, "borderType": [3, 3]}
 
 
-def _axis(low: float, side: float) -> dict[str, Any]:
+def _axis(low: float, side: float) -> Options:
     return {"type": "value", "min": low, "max": low + side, "show": False}
 
 
-def _circle(zone: ZoneSums, most_trips: int, extent: Extent) -> dict[str, Any]:
-    figures = [figure.rounded(zone.sums) for figure in MEASURES.values()]
-    values = ["-" if each is None else each for each in figures]
+def _circle(zone: ZoneSums, most_trips: int, extent: Extent) -> Options:
+    values = [measure.rounded(zone.sums) for measure in MEASURES.values()]
     return {
         "name": zone_name(zone.zone_id),
-        "value": [*_places()[zone.zone_id], *values, zone.zone_id],
+        "value": [*_places()[zone.zone_id], *("-" if each is None else each for each in values), zone.zone_id],
         "symbolSize": _size(zone.sums, most_trips, extent),
     }
 
 
-def _ring(selected: int | None, zones: Sequence[ZoneSums], most_trips: int, extent: Extent) -> list[dict[str, Any]]:
-    """Around the zone that was chosen, whether it has trips or not."""
+def _ring(selected: int | None, zones: Sequence[ZoneSums], most_trips: int, extent: Extent) -> list[Options]:
+    """The ring around the selected zone, with or without trips."""
     if selected is None or selected not in _places():
         return []
     size = next((_size(each.sums, most_trips, extent) for each in zones if each.zone_id == selected), 4.0)
@@ -215,15 +213,15 @@ def _ring(selected: int | None, zones: Sequence[ZoneSums], most_trips: int, exte
 
 
 def _size(sums: Sums, most_trips: int, extent: Extent) -> float:
-    """The diameter: areas are as the trips, but none too small to be seen."""
+    """Diameter in pixels: the area is proportional to the trips, with a visible minimum."""
     return max(5.0, extent.largest * sqrt(sums.trips / max(most_trips, sums.trips, 1)))
 
 
 @cache
 def _boroughs() -> dict[str, tuple[float, float]]:
-    """Where a borough's name stands: in the middle of its zones' centres.
+    """Places of the borough labels: the mean of the zones' centres, as we have no outlines.
 
-    There are no outlines to draw honestly. Manhattan's middle is full of circles: its name stands in the Hudson.
+    The middle of Manhattan is full of circles, so its label is in the Hudson.
     """
     members: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     for number, place in _places().items():

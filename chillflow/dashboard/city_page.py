@@ -1,55 +1,54 @@
-"""The city: a map of its zones in a window of time, live or chosen, and what there is to know of one zone."""
+"""City page: a map of the zones in one window, live or selected, and a panel of one zone."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from datetime import date, datetime
-from typing import Any, TypeAlias, cast
+from typing import cast
 
-from nicegui import events, ui
+from nicegui import ui
+from nicegui.events import EChartPointClickEventArguments, ValueChangeEventArguments
 
 from chillflow.dashboard.city_map import EXTENTS, city_map, zone_name
+from chillflow.dashboard.city_view import CityView, read_city_view
 from chillflow.dashboard.days import LocalDay
-from chillflow.dashboard.look import Look, look
+from chillflow.dashboard.page_frame import MUTED, PANEL, REFRESH_SECONDS, PageFrame, Sources, heading
 from chillflow.dashboard.strip import strip
-from chillflow.dashboard.view import BEAT, MUTED, PANEL, Sources, View, heading
 from chillflow.dashboard.window_sums import MEASURES
 from chillflow.dashboard.zone_panel import ZonePanel
 from chillflow.errors import ChillFlowError
 
 __all__ = ["city_page"]
 
-Change: TypeAlias = events.ValueChangeEventArguments[Any]
-
 _PLAY_SECONDS = 0.5
 _ROWS = 15
 _ICONS = {"final": "check_circle", "provisional": "pending", "no trips": "remove"}
-_TOGGLE = 'dense no-caps unelevated toggle-color=primary padding="2px 10px"'
+_TOGGLE = 'dense no-caps unelevated toggle-color=primary padding="2px 10px" role=group'
 _TWO_DIGITS = {":format": "value => value?.toLocaleString('en-US', {minimumFractionDigits: 2})"}
 
 
-class _City:
-    """One viewer's look at the city."""
+class _CityPage:
+    """One viewer's page: selections and elements."""
 
-    def __init__(self, sources: Sources, view: View) -> None:
-        self.sources, self.view = sources, view
-        self.figure, self.extent = "trips", "manhattan"
+    def __init__(self, sources: Sources, frame: PageFrame) -> None:
+        self.sources, self.frame = sources, frame
+        self.measure, self.extent = "trips", "manhattan"
         self.minutes: int | None = None
         self.at: datetime | None = None
-        """The window that was chosen; None while it is live."""
+        """Start of the selected window; None when live."""
         self.zone: int | None = None
         self.playing = False
-        self.seen: Look | None = None
+        self.view: CityView | None = None
         self._busy = self._again = False
         self._drawn: object = None
 
-    async def beat(self) -> None:
-        """Look again, unless that is under way."""
+    async def refresh_if_idle(self) -> None:
+        """Refresh, unless a refresh is running."""
         if not self._busy:
             await self.refresh()
 
     async def refresh(self) -> None:
-        """Look, and show what is new. What is chosen while that is under way is served by one more look."""
+        """Read and show the current view. A call during a refresh makes that one run once more."""
         self._again = True
         if self._busy:
             return
@@ -63,24 +62,26 @@ class _City:
 
     async def _refresh_once(self) -> None:
         try:
-            seen = await look(self.sources.tables, self.sources.zone, minutes=self.minutes, at=self.at, zone=self.zone)
+            view = await read_city_view(
+                self.sources.tables, self.sources.zone, minutes=self.minutes, at=self.at, zone=self.zone
+            )
         except ChillFlowError as error:
             self.problem.set_visibility(True)
-            self.problem_text.set_text(f"{error} – what is shown is as it was before")
+            self.problem_text.set_text(f"{error} – showing the last known state")
             return
         self.problem.set_visibility(False)
-        self.empty.set_visibility(seen is None)
-        self.content.set_visibility(seen is not None)
-        state = (seen, self.figure, self.extent, self.zone, self.view.dark, self.at is None)
-        if seen is not None and state != self._drawn:
+        self.empty.set_visibility(view is None)
+        self.content.set_visibility(view is not None)
+        state = (view, self.measure, self.extent, self.zone, self.frame.dark, self.at is None)
+        if view is not None and state != self._drawn:
             self._drawn = state
-            self.seen = seen
-            self.show(seen)
+            self.view = view
+            self.show(view)
 
-    # what is shown
+    # elements
 
     def build(self) -> None:
-        """Lay the page out."""
+        """Create the elements."""
         with (
             ui.row()
             .classes(
@@ -116,8 +117,10 @@ class _City:
                 self.final = ui.label("").classes("text-sm")
             ui.space()
             ui.toggle(
-                {name: each.label for name, each in MEASURES.items()}, value=self.figure, on_change=self._choose_figure
-            ).props(f'{_TOGGLE} aria-label="Figure" data-test=figure')
+                {name: each.label for name, each in MEASURES.items()},
+                value=self.measure,
+                on_change=self._choose_measure,
+            ).props(f'{_TOGGLE} aria-label="Measure" data-test=figure')
         with ui.row().classes("w-full items-center gap-x-5 gap-y-1 text-sm tabular-nums").props("data-test=totals"):
             self.total = {name: self._total(each.label, name) for name, each in MEASURES.items()}
             self.total["zones"] = self._total("Zones", "zones")
@@ -178,74 +181,74 @@ class _City:
             )
             self.day = (
                 ui.input(on_change=self._choose_day)
-                .props('type=date dense outlined aria-label="LocalDay" data-test=day')
+                .props('type=date dense outlined aria-label="Day" data-test=day')
                 .classes("w-40")
             )
             self.length = ui.toggle({}, on_change=self._choose_length).props(
                 f'{_TOGGLE} flat aria-label="Length of the windows" data-test=length'
             )
-        ui.label(f"{self.sources.city} time. A trip counts in the zone where it began, when it ended.").classes(
+        ui.label(f"{self.sources.city} time. A trip counts in its pickup zone, in the window of its drop-off.").classes(
             f"text-xs {MUTED}"
         )
 
-    def show(self, seen: Look) -> None:
-        """Show what was found."""
-        self.title.set_text(seen.day.title(seen.at, seen.minutes))
-        self.final.set_text(seen.state)
-        self.final_icon.set_name(_ICONS[seen.state])
-        city = seen.city
+    def show(self, view: CityView) -> None:
+        """Show a view."""
+        self.title.set_text(view.day.title(view.at, view.minutes))
+        self.final.set_text(view.state)
+        self.final_icon.set_name(_ICONS[view.state])
+        city = view.city
         for name, each in MEASURES.items():
             self.total[name].set_text(each.text(city))
-        self.total["zones"].set_text(str(len(seen.zones)))
-        self._show_map(seen)
-        self._show_table(seen)
-        self.slider.props.set_optional("max", len(seen.starts) - 1)
-        self.slider.set_value(seen.starts.index(seen.at))
-        first, last = (LocalDay.of(each, seen.day.zone).date.isoformat() for each in (seen.first, seen.last))
+        self.total["zones"].set_text(str(len(view.zones)))
+        self._show_map(view)
+        self._show_table(view)
+        self.slider.props.set_optional("max", len(view.starts) - 1)
+        self.slider.set_value(view.starts.index(view.at))
+        first, last = (LocalDay.of(each, view.day.zone).date.isoformat() for each in (view.first, view.last))
         self.day.props(f"min={first} max={last}")
-        self.day.set_value(seen.day.date.isoformat())
-        self.length.set_options({each: _length(each) for each in seen.lengths}, value=seen.minutes)
+        self.day.set_value(view.day.date.isoformat())
+        self.length.set_options({each: _length(each) for each in view.lengths}, value=view.minutes)
         is_live = self.at is None
         self.live.props(f"color={'positive' if is_live else 'grey-7'} aria-pressed={str(is_live).lower()}")
-        self.panel.show(seen, self.zone, MEASURES[self.figure], self.view.theme)
+        self.panel.show(view, self.zone, MEASURES[self.measure], self.frame.theme)
 
-    def _show_map(self, seen: Look) -> None:
-        top = MEASURES[self.figure].top
+    def _show_map(self, view: CityView) -> None:
+        top = MEASURES[self.measure].top
         self.map.options.update(
             city_map(
-                seen.zones,
-                figure=self.figure,
-                most_trips=seen.scale.trips,
-                top=top if top is not None else float(getattr(seen.scale, self.figure)),
+                view.zones,
+                measure=self.measure,
+                most_trips=view.scale.trips,
+                top=top if top is not None else float(getattr(view.scale, self.measure)),
                 extent=EXTENTS[self.extent],
                 selected=self.zone,
-                theme=self.view.theme,
+                theme=self.frame.theme,
             )
         )
         self.map.update()
 
-    def _show_table(self, seen: Look) -> None:
+    def _show_table(self, view: CityView) -> None:
         self.table.rows = [
             {
                 "id": each.zone_id,
                 "zone": zone_name(each.zone_id),
-                **{name: figure.rounded(each.sums) for name, figure in MEASURES.items()},
+                **{name: measure.rounded(each.sums) for name, measure in MEASURES.items()},
                 "state": "final" if each.final else "provisional",
             }
-            for each in seen.zones
+            for each in view.zones
         ]
 
-    # what is chosen
+    # selections
 
-    async def _choose_figure(self, event: Change) -> None:
-        self.figure = event.value
+    async def _choose_measure(self, event: ValueChangeEventArguments[str]) -> None:
+        self.measure = event.value
         await self.refresh()
 
-    async def _choose_extent(self, event: Change) -> None:
+    async def _choose_extent(self, event: ValueChangeEventArguments[str]) -> None:
         self.extent = event.value
         await self.refresh()
 
-    async def _choose_length(self, event: Change) -> None:
+    async def _choose_length(self, event: ValueChangeEventArguments[int | None]) -> None:
         if event.value is not None and event.value != self.minutes:
             self.minutes = event.value
             await self.refresh()
@@ -255,21 +258,21 @@ class _City:
             self.zone = number
             await self.refresh()
 
-    async def _click(self, event: events.EChartPointClickEventArguments) -> None:
-        await self._choose_zone(int(cast("list[Any]", event.value)[-1]))
+    async def _click(self, event: EChartPointClickEventArguments) -> None:
+        await self._choose_zone(int(cast("list[float]", event.value)[-1]))
 
-    async def _choose_day(self, event: Change) -> None:
+    async def _choose_day(self, event: ValueChangeEventArguments[str | None]) -> None:
         with suppress(ValueError):
             chosen = LocalDay(date.fromisoformat(event.value or ""), self.sources.zone)
-            if self.seen is not None and chosen != self.seen.day:
-                self.at = chosen.since + (self.seen.at - self.seen.day.since)
+            if self.view is not None and chosen != self.view.day:
+                self.at = chosen.since + (self.view.at - self.view.day.since)
                 await self.refresh()
 
-    async def _slide(self, event: Change) -> None:
-        if self.seen is None:
+    async def _slide(self, event: ValueChangeEventArguments[float | None]) -> None:
+        if self.view is None or event.value is None:
             return
-        start = self.seen.starts[min(int(event.value), len(self.seen.starts) - 1)]
-        if start != self.seen.at:
+        start = self.view.starts[min(int(event.value), len(self.view.starts) - 1)]
+        if start != self.view.at:
             self.at = start
             await self.refresh()
 
@@ -284,19 +287,19 @@ class _City:
             return
         self.playing = True
         self.play.props('icon=pause aria-label="Pause"')
-        if self.seen is not None and self.at is None:  # from the beginning of the day that is live
-            self.at = self.seen.starts[0]
+        if self.view is not None and self.at is None:  # from the start of the live day
+            self.at = self.view.starts[0]
 
     def _stop(self) -> None:
         self.playing = False
         self.play.props('icon=play_arrow aria-label="Play"')
 
     async def step(self) -> None:
-        """Play on by one window, to the end of the day or of the windows."""
-        if not self.playing or self.seen is None:
+        """While playing, go to the next window; stop at the end of the day or of the table."""
+        if not self.playing or self.view is None:
             return
-        at = self.at or self.seen.starts[0]
-        after = next((start for start in self.seen.starts if at < start <= self.seen.last), None)
+        at = self.at or self.view.starts[0]
+        after = next((start for start in self.view.starts if at < start <= self.view.last), None)
         if after is None:
             self._stop()
             return
@@ -305,15 +308,15 @@ class _City:
 
 
 def city_page(sources: Sources) -> None:
-    """Build the page of one viewer, and keep it as the tables are."""
-    view = View()
-    view.header(sources, "City")
+    """Build the page of one viewer and keep it up to date."""
+    frame = PageFrame()
+    frame.header(sources, "City")
     with ui.column().classes("w-full max-w-[110rem] mx-auto gap-3 p-0"):
-        strip(sources, view)
-        city = _City(sources, view)
-        city.build()
-    ui.timer(BEAT, city.beat)
-    ui.timer(_PLAY_SECONDS, city.step)
+        strip(sources, frame)
+        page = _CityPage(sources, frame)
+        page.build()
+    ui.timer(REFRESH_SECONDS, page.refresh_if_idle)
+    ui.timer(_PLAY_SECONDS, page.step)
 
 
 def _length(minutes: int) -> str:

@@ -1,14 +1,13 @@
-"""Lines as options of ECharts: a figure over the day, and the throughput of the last minutes. Pure."""
+"""Line charts as ECharts options: a measure over the day, and the throughput of the last minutes. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from chillflow.dashboard.days import LocalDay
-from chillflow.dashboard.themes import Theme
-from chillflow.dashboard.window_sums import Figure, SummedWindow
+from chillflow.dashboard.themes import Options, Theme
+from chillflow.dashboard.window_sums import MapMeasure, SummedWindow
 
 __all__ = ["day_curve", "sparkline"]
 
@@ -18,10 +17,10 @@ def day_curve(
     starts: Sequence[datetime],
     at: datetime,
     day: LocalDay,
-    figure: Figure,
+    measure: MapMeasure,
     theme: Theme,
-) -> dict[str, Any]:
-    """A figure over the windows of a day; what is provisional is dashed and hollow."""
+) -> Options:
+    """A measure over the windows of a day; provisional windows are dashed and hollow."""
     found = {window.start: window for window in windows}
     clocks = [day.clock(start) for start in starts]
 
@@ -31,14 +30,14 @@ def day_curve(
             window = found.get(start)
             after = found.get(starts[number + 1]) if number + 1 < len(starts) else None
             joins = not final and window is not None and after is not None and not after.final
-            values.append(figure.rounded(window.sums) if window and (window.final == final or joins) else None)
+            values.append(measure.rounded(window.sums) if window and (window.final == final or joins) else None)
         return values
 
-    series: dict[str, Any] = {"type": "line", "showSymbol": False, "lineStyle": {"width": 2}, "color": theme.accent}
+    series: Options = {"type": "line", "showSymbol": False, "lineStyle": {"width": 2}, "color": theme.accent}
     return {
         "backgroundColor": "transparent",
         "animation": False,
-        "aria": {"enabled": True, "label": {"description": _said(windows, day, figure)}},
+        "aria": {"enabled": True, "label": {"description": _description(windows, day, measure)}},
         "textStyle": {"fontFamily": "inherit"},
         "grid": {"left": 8, "right": 12, "top": 28, "bottom": 4, "containLabel": True},
         "tooltip": {
@@ -96,19 +95,19 @@ def day_curve(
     }
 
 
-def _said(windows: Sequence[SummedWindow], day: LocalDay, figure: Figure) -> str:
-    """What a screen reader says in place of the curve."""
-    most = max(windows, key=lambda each: figure.of(each.sums) or 0, default=None)
-    end = f": at most {figure.text(most.sums)}, at {day.clock(most.start)}" if most else ": nothing"
-    return f"{figure.label} over the day{end}"
+def _description(windows: Sequence[SummedWindow], day: LocalDay, measure: MapMeasure) -> str:
+    """The curve for a screen reader."""
+    most = max(windows, key=lambda each: measure.of(each.sums) or 0, default=None)
+    end = f": highest {measure.text(most.sums)}, at {day.clock(most.start)}" if most else ": no trips"
+    return f"{measure.label} over the day{end}"
 
 
-def sparkline(rates: Sequence[tuple[float, float]], minutes: int, theme: Theme) -> dict[str, Any]:
-    """Events a second over the last minutes."""
+def sparkline(rates: Sequence[tuple[float, float]], minutes: int, theme: Theme) -> Options:
+    """Events per second over the last minutes."""
     return {
         "backgroundColor": "transparent",
         "animation": False,
-        "aria": {"enabled": True, "label": {"description": f"Events a second over the last {minutes} minutes"}},
+        "aria": {"enabled": True, "label": {"description": f"Events per second over the last {minutes} minutes"}},
         "grid": {"left": 0, "right": 0, "top": 2, "bottom": 1},
         "xAxis": {"type": "value", "show": False, "min": -60 * minutes, "max": 0},
         "yAxis": {"type": "value", "show": False, "min": 0},

@@ -12,28 +12,28 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class LocalDay(NamedTuple):
-    """A day of wall time; one a year has 23 hours and one 25."""
+    """A day of wall time: 24 hours, but 23 and 25 when the clock changes."""
 
     date: date
     zone: ZoneInfo
 
     @classmethod
     def of(cls, moment: datetime, zone: ZoneInfo) -> LocalDay:
-        """The day that a moment lies in."""
+        """The day that contains a moment."""
         return cls(moment.astimezone(zone).date(), zone)
 
     @property
     def since(self) -> datetime:
-        """Its first moment, UTC."""
+        """Start of the day, UTC."""
         return datetime.combine(self.date, time(), self.zone).astimezone(UTC)
 
     @property
     def until(self) -> datetime:
-        """The first moment after it, UTC."""
+        """Start of the next day, UTC."""
         return datetime.combine(self.date + timedelta(days=1), time(), self.zone).astimezone(UTC)
 
     def starts(self, minutes: int) -> list[datetime]:
-        """Of all windows of this length that begin in it, UTC."""
+        """Starts of the windows of this length that begin in the day, UTC."""
         length = timedelta(minutes=minutes)
         first = self.since + (_EPOCH - self.since) % length
         return [first + number * length for number in range(-(-(self.until - first) // length))]
@@ -43,7 +43,7 @@ class LocalDay(NamedTuple):
         return moment.astimezone(self.zone).strftime("%H:%M")
 
     def title(self, moment: datetime, minutes: int) -> str:
-        """A window for people: `Mon 1 Jan 2024, 17:15–17:30`."""
+        """A window as text: `Mon 1 Jan 2024, 17:15–17:30`."""
         local = moment.astimezone(self.zone)
         end = self.clock(moment + timedelta(minutes=minutes))
         return f"{local:%a} {local.day} {local:%b %Y}, {local:%H:%M}–{end}"

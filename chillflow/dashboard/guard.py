@@ -1,4 +1,4 @@
-"""Who may look: the host that is asked for, the origin that asks, the token; and what a page of ours may load."""
+"""Access control: host, origin and token of each request, and what our pages may load."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["COOKIE", "Guard", "is_loopback"]
 COOKIE = "chillflow_dashboard"
 _POLICY = "; ".join(
     (
-        # NiceGUI's pages hold their scripts and styles, and Vue compiles templates: but all of it comes from here
+        # NiceGUI's pages have inline scripts and styles, and Vue compiles templates; all are served by us
         "default-src 'self'",
         "script-src 'self' 'unsafe-inline' 'unsafe-eval'",
         "style-src 'self' 'unsafe-inline'",
@@ -40,23 +40,23 @@ _HEADERS = {
 
 
 class Guard:
-    """Around an application: lets pass what it should answer."""
+    """ASGI middleware that passes on only requests that may be answered."""
 
     def __init__(self, app: ASGIApp, token: str | None, names: Collection[str] = ()) -> None:
-        """`names` are host names besides `localhost` that this server may be asked for by."""
+        """`names` are allowed host names besides `localhost`."""
         self.app = app
         self._token = token
         self._names = {"localhost", *(name.lower() for name in names)}
-        # of this process: who has the cookie does not have the token
+        # random for each process, so the cookie does not reveal the token
         self._pass = secrets.token_urlsafe(32)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand the request to the application, or refuse it."""
+        """Pass the request on, or refuse it."""
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        refused = self._refusal(headers) or self._stranger(scope, headers)
+        refused = self._refusal(headers) or self._login(scope, headers)
         if refused is None:
             await self.app(scope, receive, _with_headers(send))
         elif scope["type"] == "websocket":
@@ -65,17 +65,17 @@ class Guard:
             await refused(scope, receive, _with_headers(send))
 
     def _refusal(self, headers: Headers) -> Response | None:
-        """The answer to a request for a host, or from an origin, that is not ours; None if both are.
+        """The refusal of a foreign host or origin; None if both are ours.
 
-        A name that is not ours may have been pointed at this address by somebody else's page (DNS rebinding): an
-        address cannot. An origin that is not ours is somebody else's page, too.
+        A foreign page can point a name of its own at this address (DNS rebinding), so names must be known; IP addresses
+        are safe from that.
         """
         host = headers.get("host", "")
         if not self._is_ours(host):
-            return PlainTextResponse("not the name of this server (see --allow-host)\n", 421)
+            return PlainTextResponse("unknown host name (see --allow-host)\n", 421)
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-            return PlainTextResponse("not from another origin\n", 403)
+            return PlainTextResponse("cross-origin requests are refused\n", 403)
         return None
 
     def _is_ours(self, host: str) -> bool:
@@ -88,18 +88,19 @@ class Guard:
         except ValueError:
             return False
 
-    def _stranger(self, scope: Scope, headers: Headers) -> Response | None:
-        """How somebody without the token is answered; with it they get a cookie, and an address without the token."""
+    def _login(self, scope: Scope, headers: Headers) -> Response | None:
+        """The answer to a viewer without the cookie: a refusal, or with the token the cookie and a redirect.
+
+        The redirect removes the token from the address. None for a viewer with the cookie.
+        """
         if self._token is None or _same(_cookie(headers), self._pass):
             return None
         query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
         (given,) = query.pop("token", [""])[:1]
         if not _same(given, self._token):
-            return PlainTextResponse(
-                "This dashboard needs its token: open it once as http://HOST:PORT/?token=TOKEN\n", 401
-            )
+            return PlainTextResponse("This dashboard needs its token: open http://HOST:PORT/?token=TOKEN once\n", 401)
         rest = urlencode(query, doseq=True)
-        path = "/" + scope["path"].lstrip("/")  # two slashes would be another server
+        path = "/" + scope["path"].lstrip("/")  # two slashes would redirect to another server
         answer = RedirectResponse(f"{path}?{rest}" if rest else path, 303)
         answer.set_cookie(COOKIE, self._pass, httponly=True, samesite="strict", secure=scope["scheme"] == "https")
         return answer
@@ -114,7 +115,7 @@ def _cookie(headers: Headers) -> str:
 
 
 def _same(given: str, kept: str) -> bool:
-    """In a time that says nothing of how much of it is right."""
+    """Whether the two are equal, in constant time."""
     return hmac.compare_digest(given.encode(), kept.encode())
 
 
@@ -128,7 +129,7 @@ def _with_headers(send: Send) -> Send:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address.
+    """Whether only this machine can reach the address.
 
     >>> [is_loopback(host) for host in ("127.0.0.1", "localhost", "::1", "0.0.0.0", "example.org")]
     [True, True, True, False, False]

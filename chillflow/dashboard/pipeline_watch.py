@@ -1,60 +1,61 @@
-"""How the pipeline is: what `chillflow-stream status` sees, seen again every two seconds and kept for some minutes."""
+"""Health of the pipeline: what `chillflow-stream status` reports, polled every two seconds, with some minutes kept."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 from chillflow.assembly.account import difference, read_account
-from chillflow.connectors import open_log
+from chillflow.connectors.log import Log
 from chillflow.errors import ChillFlowError
-from chillflow.model.topics import TopicNames
 from chillflow.operation import run_status
 from chillflow.running import run_record
 from chillflow.running.probe import Probe
 from chillflow.running.recovery import ACCOUNT_FILE
-from chillflow.settings import Settings
 from chillflow.telemetry.reasons import kind_of_reason
 
-__all__ = ["Letters", "PipelineHealth", "Watch"]
+__all__ = ["DeadLetterKind", "PipelineHealth", "PipelineWatch"]
 
-_EVERY_SECONDS = 2.0
-_MINUTES = 5
+T = TypeVar("T")
+
+_POLL_SECONDS = 2.0
+_KEPT_MINUTES = 5
 _LETTERS = 500
-"""The newest dead letters of each partition, whose reasons are counted."""
-_LETTERS_EVERY = 10.0
+"""The newest dead letters of each partition whose reasons are counted."""
+_LETTERS_POLL_SECONDS = 10.0
 
 
-class Letters(NamedTuple):
-    """Dead letters that are alike."""
+class DeadLetterKind(NamedTuple):
+    """Dead letters of one stage and kind of reason."""
 
     stage: str
     kind: str
-    number: int
+    total: int
     example: str
     """The reason of the newest."""
 
 
 class PipelineHealth(NamedTuple):
-    """What is known of the pipeline at a moment. What is not known is None."""
+    """The pipeline at a moment. None where a value is unknown."""
 
     running: bool
     ready: bool
     problems: list[str]
-    """Why it is not ready, or not running."""
+    """Why the pipeline is not ready, or not running."""
     since: datetime | None
-    """When the oldest process of the run started."""
+    """Start of the oldest process of the run; the end of a run that is over."""
     account: Mapping[str, int] | None
-    """By the names of the account; of a pipeline that does not run it is the last durable one."""
+    """By the terms of the account; the last durable one if the pipeline does not run."""
     lag_offsets: int | None
     lag_seconds: float | None
     """Event time."""
     rates: list[tuple[float, float]]
-    """Events a second read in the last minutes: seconds before now, rate."""
+    """Events per second read in the last minutes: (seconds relative to now, rate)."""
 
     @property
     def difference(self) -> int | None:
@@ -62,86 +63,94 @@ class PipelineHealth(NamedTuple):
         return None if self.account is None else difference(self.account)
 
 
-class Watch:
-    """Looks at the pipeline of the settings, or at the one served at `url`, from a thread of its own."""
+class PipelineWatch:
+    """Polls the pipeline of a recovery directory, or the one served at `url`, in the background."""
 
-    def __init__(self, settings: Settings, url: str | None = None) -> None:
-        self._settings = settings
+    def __init__(self, recovery_dir: Path, dlq_topic: str, open_log: Callable[[], Log], url: str | None = None) -> None:
+        self._recovery_dir = recovery_dir
+        self._dlq_topic = dlq_topic
+        self._open_log = open_log
         self._url = url
-        self._rates: deque[tuple[float, float]] = deque(maxlen=int(_MINUTES * 60 / _EVERY_SECONDS))
-        self._before: tuple[str, float, run_status.Samples] | None = None
+        self._rates: deque[tuple[float, float]] = deque(maxlen=int(_KEPT_MINUTES * 60 / _POLL_SECONDS))
+        self._previous: tuple[str, float, run_status.Samples] | None = None
+        """Address, monotonic time and samples of the last poll."""
         self._stopped = threading.Event()
-        self._letters = Probe(self._ask_for_letters, rest=_LETTERS_EVERY, patience=5.0)
-        self.health = PipelineHealth(False, False, ["not looked at yet"], None, None, None, None, [])
+        self._letters = Probe(self._count_letters, rest=_LETTERS_POLL_SECONDS, patience=5.0)
+        self.health = PipelineHealth(False, False, ["not checked yet"], None, None, None, None, [])
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start polling."""
         threading.Thread(target=self._work, daemon=True).start()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop polling."""
         self._stopped.set()
 
-    def letters(self) -> list[Letters]:
-        """The newest dead letters by kind of reason, the most first. Raises ChillFlowError."""
+    def letters(self) -> list[DeadLetterKind]:
+        """The newest dead letters by kind, most frequent first. Raises ChillFlowError."""
         return self._letters.answer()
 
     def _work(self) -> None:
         while not self._stopped.is_set():
-            self.health = self._look()
-            self._stopped.wait(_EVERY_SECONDS)
+            self.health = self._poll()
+            self._stopped.wait(_POLL_SECONDS)
 
-    def _look(self) -> PipelineHealth:
+    def _poll(self) -> PipelineHealth:
         try:
-            url = (self._url or run_status.find(self._settings.recovery_dir)).rstrip("/")
+            url = (self._url or run_status.find(self._recovery_dir)).rstrip("/")
             samples, now = run_status.sample(url), time.monotonic()
-            _, then, before = self._before if self._before and self._before[0] == url else (url, 0.0, samples)
-            seen = run_status.describe(url, before, samples, max(now - then, 0.001))
+            previous = self._previous if self._previous and self._previous[0] == url else None
+            _, then, before = previous or (url, 0.0, samples)
+            status = run_status.describe(url, before, samples, max(now - then, 0.001))
         except ChillFlowError as error:
-            self._before = None
+            self._previous = None
             return self._down(str(error))
-        if before is not samples:
-            self._rates.append((now, seen["events_per_second"]))
-        self._before = url, now, samples
+        if previous:
+            self._rates.append((now, status["events_per_second"]))
+        self._previous = url, now, samples
+        lag_offsets: list[int] = _all_known([each["lag_offsets"] for each in status["partitions"]])
+        lag_seconds: list[float] = _all_known([each["lag_seconds"] for each in status["partitions"]])
         return PipelineHealth(
             running=True,
-            ready=seen["ready"],
-            problems=seen["problems"],
-            since=None if seen["since"] is None else datetime.fromtimestamp(seen["since"], UTC),
-            account=_account(seen) if seen["trips"] else None,
-            lag_offsets=_known(sum, [each["lag_offsets"] for each in seen["partitions"]]),
-            lag_seconds=_known(max, [each["lag_seconds"] for each in seen["partitions"]]),
+            ready=status["ready"],
+            problems=status["problems"],
+            since=None if status["since"] is None else datetime.fromtimestamp(status["since"], UTC),
+            account=_account(status["read"], status["trips"], status["events"]) if status["trips"] else None,
+            lag_offsets=sum(lag_offsets) if lag_offsets else None,
+            lag_seconds=max(lag_seconds, default=None),
             rates=self._recent(now),
         )
 
     def _down(self, reason: str) -> PipelineHealth:
-        kept = read_account(self._settings.recovery_dir / ACCOUNT_FILE) if self._url is None else None
-        last = run_record.read(self._settings.recovery_dir / run_record.FILE).last_error
+        kept = read_account(self._recovery_dir / ACCOUNT_FILE) if self._url is None else None
+        last = run_record.read(self._recovery_dir / run_record.FILE).last_error
         ended = last.at if last is not None and self._url is None else None
         account = kept if kept and kept["events"] else None
         return PipelineHealth(False, False, [reason], ended, account, None, None, self._recent(time.monotonic()))
 
     def _recent(self, now: float) -> list[tuple[float, float]]:
-        return [(at - now, rate) for at, rate in self._rates if now - at <= _MINUTES * 60]
+        return [(at - now, rate) for at, rate in self._rates if now - at <= _KEPT_MINUTES * 60]
 
-    def _ask_for_letters(self) -> list[Letters]:
-        log, topic = open_log(self._settings), TopicNames.of(self._settings).dead_letters
+    def _count_letters(self) -> list[DeadLetterKind]:
+        log, topic = self._open_log(), self._dlq_topic
         counts, newest = Counter[tuple[str, str]](), dict[tuple[str, str], str]()
         for partition in range(log.partitions(topic)):
             for letter in log.newest(topic, partition, _LETTERS):
-                said = {name: data.decode(errors="replace") for name, data in letter.headers or ()}
-                stage, reason = said.get("stage", "?"), said.get("reason", "?")
+                headers = {name: data.decode(errors="replace") for name, data in letter.headers or ()}
+                stage, reason = headers.get("stage", "?"), headers.get("reason", "?")
                 if stage != "replayed":
                     counts[stage, kind_of_reason(stage, reason)] += 1
                     newest[stage, kind_of_reason(stage, reason)] = reason
-        return [Letters(*alike, count, newest[alike]) for alike, count in counts.most_common()]
+        return [DeadLetterKind(*each, count, newest[each]) for each, count in counts.most_common()]
 
 
-def _account(seen: Mapping[str, Any]) -> dict[str, int]:
-    """What the metrics of the account say, by the names that the account has."""
-    events = {(f"events_in_{name}" if name in seen["trips"] else name): n for name, n in seen["events"].items()}
-    return {"events": seen["read"], **events, **{f"{name}_trips": n for name, n in seen["trips"].items()}}
+def _account(read: int, trips: Mapping[str, int], events: Mapping[str, int]) -> dict[str, int]:
+    """The account metrics by the terms of the account."""
+    in_trips = {(f"events_in_{name}" if name in trips else name): count for name, count in events.items()}
+    return {"events": read, **in_trips, **{f"{name}_trips": count for name, count in trips.items()}}
 
 
-def _known(add: Any, values: list[Any]) -> Any:
-    return add(values) if values and None not in values else None
+def _all_known(values: Sequence[T | None]) -> list[T]:
+    """The values if all are known; else nothing."""
+    known = [value for value in values if value is not None]
+    return known if len(known) == len(values) else []

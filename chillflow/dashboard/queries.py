@@ -1,38 +1,38 @@
-"""What the pages ask of the tables: a statement and a function each. All are found by an index, however old the table.
+"""Queries of the city page: a statement and a function each. All use an index, however large the table.
 
-Each takes the reader first and then values that can be compared, so that several viewers can share an answer.
+Each function takes the reader and then hashable values, so viewers can share a result: see `shared_queries`.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from chillflow.dashboard.database import Reader, Row, Statement
+from chillflow.connectors.database import Reader, Statement, Values
 from chillflow.dashboard.window_sums import SummedWindow, Sums, ZoneSums
 
-__all__ = ["MOST", "Flow", "Newest", "Scale", "city", "flows", "newest", "scale", "span", "zone", "zones"]
+__all__ = ["TOP_ZONES", "Flow", "Newest", "Scale", "city", "flows", "newest", "scale", "span", "zone", "zones"]
 
-MOST = 8
-"""Zones in a list."""
-_SUMS = "trips, total_amount, tip_amount, timed_trips, card_trips, distance_m, duration_s"
-_NEWEST: Statement = f"select window_minutes, window_start, {_SUMS}, final from mart.city_now order by window_minutes"  # noqa: S608 - our own names
+TOP_ZONES = 8
+"""Zones in a list, at most."""
+_WINDOW = "window_start, trips, total_amount, tip_amount, timed_trips, card_trips, distance_m, duration_s, final"
+_NEWEST: Statement = f"select window_minutes, {_WINDOW} from mart.city_now order by window_minutes"  # noqa: S608 - our own names
 _SPAN: Statement = """
     select (select min(window_start) from mart.zone_window where window_minutes = %(minutes)s),
            (select max(window_start) from mart.zone_window where window_minutes = %(minutes)s)
 """
 _ZONES: Statement = f"""
-    select pu_zone_id, {_SUMS}, final from mart.zone_window
+    select pu_zone_id, {_WINDOW} from mart.zone_window
     where window_minutes = %(minutes)s and window_start = %(start)s and trips > 0
     order by trips desc, pu_zone_id
 """  # noqa: S608 - our own names
 _CITY: Statement = f"""
-    select window_start, {_SUMS}, final from mart.city_window
+    select window_minutes, {_WINDOW} from mart.city_window
     where window_minutes = %(minutes)s and window_start >= %(since)s and window_start < %(until)s and trips > 0
     order by window_start
 """  # noqa: S608 - our own names
 _ZONE: Statement = f"""
-    select window_start, {_SUMS}, final from mart.zone_window
+    select pu_zone_id, {_WINDOW} from mart.zone_window
     where pu_zone_id = %(zone)s and window_minutes = %(minutes)s
       and window_start >= %(since)s and window_start < %(until)s and trips > 0
     order by window_start
@@ -49,14 +49,14 @@ _FLOWS: Statement = """
 
 
 class Newest(NamedTuple):
-    """The window that the city is in, of one length."""
+    """The newest window of one length."""
 
     minutes: int
     window: SummedWindow
 
 
 class Scale(NamedTuple):
-    """The most that one zone had in a window of a day."""
+    """Maxima over the zones and windows of a day: the ends of the colour scales."""
 
     trips: int
     revenue: float
@@ -64,7 +64,7 @@ class Scale(NamedTuple):
 
 
 class Flow(NamedTuple):
-    """Trips to a zone."""
+    """Trips from the selected zone to another."""
 
     zone_id: int
     trips: int
@@ -72,51 +72,71 @@ class Flow(NamedTuple):
     mean_minutes: float | None
 
 
+class _SpanRow(NamedTuple):
+    first: datetime | None
+    last: datetime | None
+
+
+class _WindowRow(NamedTuple):
+    """A row with the columns of `_WINDOW`."""
+
+    group: int
+    """Zone or minutes."""
+    start: datetime
+    trips: int
+    revenue: float
+    tips: float
+    timed_trips: int
+    card_trips: int
+    distance_m: int
+    duration_s: int
+    final: bool
+
+    @property
+    def sums(self) -> Sums:
+        return Sums(*self[2:-1])
+
+    @property
+    def summed(self) -> SummedWindow:
+        return SummedWindow(self.start, self.sums, self.final)
+
+
 def newest(reader: Reader) -> list[Newest]:
-    """The window that the city is in, of each length, the shortest first; none where there are no trips."""
-    return [Newest(int(minutes), _window(row)) for minutes, *row in reader.rows(_NEWEST, {})]
+    """The newest window of each length, the shortest first; empty without trips."""
+    return [Newest(row.group, row.summed) for row in reader.rows(_NEWEST, {}, _WindowRow)]
 
 
 def span(reader: Reader, minutes: int) -> tuple[datetime, datetime] | None:
-    """The first and the last window of this length; None where there is none."""
-    ((first, last),) = reader.rows(_SPAN, {"minutes": minutes})
-    return None if first is None else (first, last)
+    """Starts of the first and the last window of this length; None without any."""
+    (span,) = reader.rows(_SPAN, {"minutes": minutes}, _SpanRow)
+    return None if span.first is None or span.last is None else (span.first, span.last)
 
 
 def zones(reader: Reader, minutes: int, start: datetime) -> list[ZoneSums]:
-    """The zones of a window, those with the most trips first."""
-    found = reader.rows(_ZONES, {"minutes": minutes, "start": start})
-    return [ZoneSums(row[0], _sums(row[1:-1]), bool(row[-1])) for row in found]
+    """The zones of a window, most trips first."""
+    found = reader.rows(_ZONES, {"minutes": minutes, "start": start}, _WindowRow)
+    return [ZoneSums(row.group, row.sums, row.final) for row in found]
 
 
 def city(reader: Reader, minutes: int, since: datetime, until: datetime) -> list[SummedWindow]:
-    """The city's windows in a span of time."""
-    return [*map(_window, reader.rows(_CITY, {"minutes": minutes, "since": since, "until": until}))]
+    """The windows of the city in a time span."""
+    values: Values = {"minutes": minutes, "since": since, "until": until}
+    return [row.summed for row in reader.rows(_CITY, values, _WindowRow)]
 
 
 def zone(reader: Reader, number: int, minutes: int, since: datetime, until: datetime) -> list[SummedWindow]:
-    """A zone's windows in a span of time."""
-    values = {"zone": number, "minutes": minutes, "since": since, "until": until}
-    return [*map(_window, reader.rows(_ZONE, values))]
+    """The windows of a zone in a time span."""
+    values: Values = {"zone": number, "minutes": minutes, "since": since, "until": until}
+    return [row.summed for row in reader.rows(_ZONE, values, _WindowRow)]
 
 
 def scale(reader: Reader, minutes: int, since: datetime, until: datetime) -> Scale:
-    """What the colours of a span of time must reach."""
-    (row,) = reader.rows(_SCALE, {"minutes": minutes, "since": since, "until": until})
-    return Scale(*row)
+    """Maxima in a time span."""
+    (found,) = reader.rows(_SCALE, {"minutes": minutes, "since": since, "until": until}, Scale)
+    return found
 
 
 def flows(reader: Reader, number: int, time: datetime) -> list[Flow]:
-    """Where the trips of a zone went that ended in the hour of this time, the most first."""
+    """Destinations of the trips of a zone that ended in the hour around `time`, most trips first."""
     hour = time - timedelta(minutes=time.minute, seconds=time.second, microseconds=time.microsecond)
-    return [Flow(*row) for row in reader.rows(_FLOWS, {"hour": hour, "zone": number, "most": MOST})]
-
-
-def _window(row: Any) -> SummedWindow:
-    start, *sums, final = row
-    return SummedWindow(start, _sums(sums), bool(final))
-
-
-def _sums(values: list[Any] | Row) -> Sums:
-    trips, revenue, tips, *others = values
-    return Sums(int(trips), float(revenue), float(tips), *map(int, others))
+    return reader.rows(_FLOWS, {"hour": hour, "zone": number, "most": TOP_ZONES}, Flow)

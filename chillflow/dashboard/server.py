@@ -1,4 +1,4 @@
-"""Serves the pages: one process, one poller of the pipeline, one connection to the database."""
+"""Server of the pages: one process, one poller of the pipeline, two read-only sessions."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import timedelta
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import uvicorn
@@ -16,22 +17,25 @@ from fastapi import FastAPI
 from nicegui import app as nicegui_app
 from nicegui import ui
 
-from chillflow.connectors import open_log
+from chillflow.connectors import open_log, open_reader
+from chillflow.connectors.database import Reader
+from chillflow.connectors.log import Log
 from chillflow.dashboard.city_page import city_page
-from chillflow.dashboard.database import open_reader
 from chillflow.dashboard.guard import Guard
-from chillflow.dashboard.pipeline_watch import Watch
-from chillflow.dashboard.shared import Shared
+from chillflow.dashboard.page_frame import Sources
+from chillflow.dashboard.pipeline_watch import PipelineWatch
+from chillflow.dashboard.shared_queries import SharedQueries
+from chillflow.dashboard.trip_history import TripFinder
 from chillflow.dashboard.trip_page import trip_page
-from chillflow.dashboard.view import Sources
 from chillflow.errors import SettingsError
+from chillflow.model.topics import TopicNames
 from chillflow.settings import Settings
 
-__all__ = ["serve"]
+__all__ = ["serve", "trip_finder"]
 
 _TIMEOUT = timedelta(seconds=5)
 _RECONNECT_SECONDS = 30.0
-"""How long a page that has lost its connection is kept: when it is back it goes on where it was."""
+"""A page that reconnects within this time keeps its state."""
 
 
 def serve(
@@ -44,26 +48,26 @@ def serve(
     ready: Callable[[str], None] = lambda address: None,
     until: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Serve until a signal comes, or until `until` says so; `ready` is told the address.
+    """Serve until SIGINT or SIGTERM, or until `until` is true; call `ready` with the address.
 
-    `url` is where the `assemble` to be watched is served, if not that of the recovery directory. Raises
-    SettingsError.
+    `url` is that of the `assemble` to watch; by default the one that uses the recovery directory. Raises SettingsError.
     """
     patient = settings.model_copy(update={"kafka_timeout": _TIMEOUT, "outage_limit": _TIMEOUT})
     with (
         _listening(host, port) as listener,
         closing(open_reader(settings)) as tables,
         closing(open_reader(settings)) as trips,
-        ThreadPoolExecutor(1, "tables") as first,
-        ThreadPoolExecutor(1, "trips") as second,
+        ThreadPoolExecutor(1, "tables") as tables_thread,
+        ThreadPoolExecutor(1, "trips") as trips_thread,  # a trip may take seconds
     ):
+        log, topics = open_log(patient), TopicNames.of(settings)
         sources = Sources(
-            settings,
-            Shared(tables, first),
-            Shared(trips, second),
-            Watch(patient, url),
-            open_log(patient),
+            SharedQueries(tables, tables_thread),
+            SharedQueries(trip_finder(settings, log, trips), trips_thread),
+            PipelineWatch(settings.recovery_dir, topics.dead_letters, partial(open_log, patient), url),
+            log,
             ZoneInfo(settings.source_time_zone),
+            settings.grafana_url,
         )
         server = _Server(_config(_application(sources), settings.dashboard_token, names))
         sources.watch.start()
@@ -74,6 +78,18 @@ def serve(
             asyncio.run(_run(server, listener, lambda: ready(where), until))
         finally:
             sources.watch.stop()
+
+
+def trip_finder(settings: Settings, log: Log, reader: Reader) -> TripFinder:
+    """The finder of the trips of these settings."""
+    return TripFinder(
+        log,
+        reader,
+        TopicNames.of(settings),
+        settings.stream_time_rank,
+        settings.trip_timeout,
+        settings.correction_horizon,
+    )
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -111,7 +127,7 @@ def _config(application: FastAPI, token: str | None, names: Sequence[str]) -> uv
     return uvicorn.Config(
         Guard(application, token, names),
         log_level="warning",
-        access_log=False,  # an address may hold the token
+        access_log=False,  # a URL may hold the token
         server_header=False,
         timeout_graceful_shutdown=2,
         proxy_headers=False,
@@ -121,7 +137,7 @@ def _config(application: FastAPI, token: str | None, names: Sequence[str]) -> uv
 class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Signals are ours: uvicorn would raise them again when it has ended, before anything is closed."""
+        """Leave signals to us: uvicorn would raise them again at its end, before our resources are closed."""
         yield
 
 
@@ -136,7 +152,7 @@ async def _run(server: _Server, listener: socket.socket, ready: Callable[[], Non
 
     for each in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(each, stop)
-    ready()  # not before a signal would be heard
+    ready()  # only now, when signals are handled
     watching = asyncio.create_task(watch())
     try:
         await server.serve([listener])

@@ -1,4 +1,4 @@
-"""The strip of health at the top of each page: an operator sees at a glance that the pipeline is well."""
+"""Health of the pipeline at a glance: the strip at the top of each page."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from nicegui import ui
 
 from chillflow.dashboard.curves import sparkline
+from chillflow.dashboard.page_frame import MUTED, PANEL, REFRESH_SECONDS, PageFrame, Sources
 from chillflow.dashboard.pipeline_watch import PipelineHealth
-from chillflow.dashboard.view import BEAT, MUTED, PANEL, Sources, View
 from chillflow.errors import ChillFlowError
 
 __all__ = ["strip"]
@@ -21,10 +21,11 @@ _COLOURS = f"{_GOOD} {_POOR} {_BAD}"
 _RED_EDGE = "border-l-4 border-l-red-600 dark:border-l-red-500"
 _AMBER_EDGE = "border-l-4 border-l-amber-600 dark:border-l-amber-500"
 _UNKNOWN = "–"
+_LETTERS_SECONDS = 5.0
 
 
 class _Cell:
-    """A figure with its name above and a note below."""
+    """A value with its name above and a note below."""
 
     def __init__(self, name: str, test: str) -> None:
         with ui.element("div").classes("min-w-0").props(f'role=group aria-label="{name}" data-test={test}') as self.box:
@@ -47,16 +48,16 @@ class _Cell:
 
 
 class _Strip:
-    """The cells of the strip, and the list of reasons that opens below that of the dead letters."""
+    """The cells of the strip, and the menu of the dead letters' reasons."""
 
-    def __init__(self, sources: Sources, view: View) -> None:
+    def __init__(self, sources: Sources, frame: PageFrame) -> None:
         self._sources = sources
-        self._view = view
+        self._frame = frame
         self._shown: PipelineHealth | None = None
         with (
             ui.element("section")
             .classes(f"w-full {PANEL} py-2 grid gap-x-4 gap-y-2 grid-cols-3 md:grid-cols-5 xl:grid-cols-12")
-            .props('aria-label="PipelineHealth of the pipeline" data-test=strip') as self._box
+            .props('aria-label="Health of the pipeline" data-test=strip') as self._box
         ):
             self._state = _Cell("Pipeline", "state")
             self._state.box.classes("max-md:col-span-3 xl:col-span-2")
@@ -68,41 +69,41 @@ class _Strip:
             self._account.box.classes("xl:col-span-2")
             self._rate = _Cell("Events/s, 5 min", "rate")
             with self._rate.box:
-                self._chart = ui.echart(sparkline([], 5, view.theme)).classes("w-full h-6 -mt-4").props("role=img")
+                self._chart = ui.echart(sparkline([], 5, frame.theme)).classes("w-full h-6 -mt-4").props("role=img")
             self._rate.note.set_visibility(False)
             button = self._letters.box.classes("cursor-pointer").props('tabindex=0 role=button aria-haspopup="true"')
             with button, ui.menu():
                 self._reasons = ui.column().classes("p-3 gap-1 max-w-md")
 
-    def beat(self) -> None:
-        """Show the pipeline's health if it has been looked at anew."""
+    def refresh(self) -> None:
+        """Show the pipeline's health if it was polled again."""
         health = self._sources.watch.health
-        if self._shown is not health:
+        if health is not self._shown:
             self._shown = health
             self._show(health)
             self.draw()
 
     def draw(self) -> None:
-        """Draw the curve of the rate."""
-        self._chart.options.update(sparkline(self._sources.watch.health.rates, 5, self._view.theme))
+        """Draw the throughput curve."""
+        self._chart.options.update(sparkline(self._sources.watch.health.rates, 5, self._frame.theme))
         self._chart.update()
 
-    async def ask_for_letters(self) -> None:
-        """Show the reasons of the dead letters."""
+    async def refresh_letters(self) -> None:
+        """Show the dead letters' reasons."""
         try:
             found = await asyncio.to_thread(self._sources.watch.letters)
         except ChillFlowError as error:
-            self._letters.note.set_text("reasons not known")
+            self._letters.note.set_text("reasons unknown")
             self._letters.note.props["title"] = str(error)
             return
-        self._letters.note.set_text(", ".join(f"{each.number:,} {_words(each.kind)}" for each in found) or "none")
+        self._letters.note.set_text(", ".join(f"{each.total:,} {_words(each.kind)}" for each in found) or "none")
         self._reasons.clear()
         with self._reasons:
-            ui.label("Reasons of the newest 500 of each partition" if found else "No dead letters").classes(
+            ui.label("Reasons of the newest 500 per partition" if found else "No dead letters").classes(
                 "text-xs font-medium"
             )
             for each in found:
-                ui.label(f"{each.number:,} × {_words(each.kind)} ({each.stage})").classes("text-sm")
+                ui.label(f"{each.total:,} × {_words(each.kind)} ({each.stage})").classes("text-sm")
                 ui.label(each.example).classes(f"text-xs {MUTED} break-all")
             if found:
                 ui.label("chillflow-stream dead-letters list").classes("text-xs font-mono")
@@ -116,7 +117,7 @@ class _Strip:
             (self._complete, "complete_trips", "complete"),
             (self._open, "open_trips", "not complete yet"),
             (self._incomplete, "incomplete_trips", "timed out"),
-            (self._late, "late", "trip was forgotten"),
+            (self._late, "late", "too late to count"),
             (self._letters, "dead_letters", self._letters.note.text),
         ):
             cell.show(_UNKNOWN if known is None else f"{known[name]:,}", note)
@@ -130,22 +131,21 @@ class _Strip:
         elif difference:
             self._account.show(f"{difference:,} off", "unaccounted for: a bug", icon="error", colour=_BAD)
         else:
-            self._account.show("Balances", "of the last epoch", icon="check_circle", colour=_GOOD)
+            self._account.show("Balances", "as of the last epoch", icon="check_circle", colour=_GOOD)
 
     def _show_lag(self, health: PipelineHealth) -> None:
         if health.lag_offsets is None:
-            self._lag.show(_UNKNOWN, "not known")
+            self._lag.show(_UNKNOWN, "unknown")
         else:
-            unit = "bytes" if self._sources.settings.kafka_bootstrap_servers.startswith("file:") else "messages"
-            self._lag.show(_span(health.lag_seconds), f"{health.lag_offsets:,} {unit}")
+            self._lag.show(_span(health.lag_seconds), f"{health.lag_offsets:,} {self._sources.log.offset_unit}")
 
 
-def strip(sources: Sources, view: View) -> None:
-    """Show it, and keep it as the pipeline is."""
-    made = _Strip(sources, view)
-    view.changed.append(made.draw)
-    ui.timer(BEAT, made.beat)
-    ui.timer(5.0, made.ask_for_letters)
+def strip(sources: Sources, frame: PageFrame) -> None:
+    """Add the strip to the page and keep it up to date."""
+    made = _Strip(sources, frame)
+    frame.on_theme_change.append(made.draw)
+    ui.timer(REFRESH_SECONDS, made.refresh)
+    ui.timer(_LETTERS_SECONDS, made.refresh_letters)
 
 
 def _state(health: PipelineHealth, sources: Sources) -> tuple[str, str]:
@@ -171,7 +171,7 @@ def _edge(health: PipelineHealth) -> str:
 
 
 def _when(moment: datetime, sources: Sources) -> str:
-    """Wall time, with the day where that is another."""
+    """Wall time, with the day if that is not today."""
     local = moment.astimezone(sources.zone)
     today = datetime.now(UTC).astimezone(sources.zone).date()
     return f"{local:%H:%M:%S}" if local.date() == today else f"{local.day} {local:%b %H:%M}"

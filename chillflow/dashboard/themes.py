@@ -1,16 +1,19 @@
-"""Colours. The scale of the map is cividis: even to the eye, and the same to those who see fewer colours."""
+"""Colours of charts. The map uses cividis: perceptually even, and readable with colour blindness."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
-__all__ = ["DARK", "LIGHT", "Theme"]
+__all__ = ["DARK", "LIGHT", "Options", "Theme"]
+
+Options: TypeAlias = dict[str, object]
+"""Options of an ECharts chart, or a part of them."""
 
 _CIVIDIS = ("#00224e", "#2a3f6d", "#575d6d", "#7d7c78", "#a59c74", "#d2c060", "#fee838")
 
 
 class Theme(NamedTuple):
-    """What a chart is drawn with."""
+    """The colours of a light or a dark page."""
 
     text: str
     muted: str
@@ -19,9 +22,9 @@ class Theme(NamedTuple):
     card: str
     accent: str
     primary: str
-    """Of buttons and of what is chosen."""
+    """For buttons and selections."""
     scale: tuple[str, ...]
-    """From little to much; on a dark page without the darkest."""
+    """From low to high; without the darkest colours on a dark page."""
 
 
 LIGHT = Theme("#0f172a", "#52606f", "#cbd5e1", "#e2e8f0", "#ffffff", "#c2410c", "#1d4ed8", _CIVIDIS)

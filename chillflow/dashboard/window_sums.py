@@ -1,4 +1,4 @@
-"""The figures that can be looked at: what each is called, how it is made of a window's sums, and how it is written."""
+"""Measures of the city page: their names, how each follows from a window's sums, and how it is written."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
 
-__all__ = ["MEASURES", "Figure", "SummedWindow", "Sums", "ZoneSums"]
+__all__ = ["MEASURES", "MapMeasure", "SummedWindow", "Sums", "ZoneSums"]
 
 
 class Sums(NamedTuple):
-    """What adds up over zones and windows."""
+    """Measures that add up over zones and windows."""
 
     trips: int = 0
     revenue: float = 0
-    """Dollars, all that was paid."""
+    """Dollars, total amounts paid."""
     tips: float = 0
-    """Dollars; those that TLC knows, of cards."""
+    """Dollars; TLC records tips of card payments only."""
     timed_trips: int = 0
-    """Those that ended after they began; distance and time are theirs."""
+    """Trips with a positive duration; `distance_m` and `duration_s` are sums over these."""
     card_trips: int = 0
     distance_m: int = 0
     duration_s: int = 0
 
     @property
     def speed(self) -> float | None:
-        """km/h over all trips that took time; None where there is none."""
+        """Average of the timed trips, km/h; None without any."""
         return 3.6 * self.distance_m / self.duration_s if self.duration_s else None
 
 
@@ -45,30 +45,30 @@ class SummedWindow(NamedTuple):
     final: bool
 
 
-class Figure(NamedTuple):
-    """A figure that the map is coloured by."""
+class MapMeasure(NamedTuple):
+    """A measure that colours the map and has a curve over the day."""
 
     label: str
     of: Callable[[Sums], float | None]
     write: Callable[[float], str]
     unit: str = ""
     digits: int = 0
-    """That matter."""
+    """Significant decimals."""
     top: float | None = None
-    """The end of its scale, where that is always the same."""
+    """The end of its colour scale, if fixed."""
 
     @property
     def head(self) -> str:
-        """What stands above numbers without a unit."""
+        """Column heading, with the unit."""
         return f"{self.label}, {self.unit}" if self.unit else self.label
 
     def rounded(self, sums: Sums) -> float | None:
-        """The figure as a number; None where there is none."""
+        """The measure as a number; None if undefined."""
         value = self.of(sums)
         return None if value is None else round(value, self.digits)
 
     def text(self, sums: Sums) -> str:
-        """The figure for people; a dash where there is none."""
+        """The measure as text; a dash if undefined."""
         value = self.of(sums)
         return "–" if value is None else self.write(value)
 
@@ -86,9 +86,9 @@ def _speed(value: float) -> str:
 
 
 MEASURES = {
-    "trips": Figure("Trips", lambda sums: sums.trips, _count),
-    "revenue": Figure("Revenue", lambda sums: sums.revenue, _dollars, "$", 2),
-    "tips": Figure("Tips", lambda sums: sums.tips, _dollars, "$", 2),
-    "speed": Figure("Speed", lambda sums: sums.speed, _speed, "km/h", 1, top=50),
+    "trips": MapMeasure("Trips", lambda sums: sums.trips, _count),
+    "revenue": MapMeasure("Revenue", lambda sums: sums.revenue, _dollars, "$", 2),
+    "tips": MapMeasure("Tips", lambda sums: sums.tips, _dollars, "$", 2),
+    "speed": MapMeasure("Speed", lambda sums: sums.speed, _speed, "km/h", 1, top=50),
 }
 """By name."""

@@ -1,4 +1,4 @@
-"""What there is to know of one zone, or of the whole city: its figures, its curve over the day, its flows."""
+"""Side panel of one zone or the whole city: measures, curve over the day, destinations."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from nicegui import ui
 
 from chillflow.dashboard import queries
 from chillflow.dashboard.city_map import zone_name
+from chillflow.dashboard.city_view import CityView
 from chillflow.dashboard.curves import day_curve
-from chillflow.dashboard.look import Look
+from chillflow.dashboard.page_frame import MUTED, heading
 from chillflow.dashboard.themes import Theme
-from chillflow.dashboard.view import MUTED, heading
-from chillflow.dashboard.window_sums import MEASURES, Figure, Sums
+from chillflow.dashboard.window_sums import MEASURES, MapMeasure, Sums
 from chillflow.model.zones import zones as all_zones
 
 __all__ = ["ZonePanel"]
 
 _SELECT = "event => setTimeout(() => event.target.select())"
-"""What is typed takes the place of what is there."""
+"""Typing replaces the old text."""
 _FACTS = {name: each.label for name, each in MEASURES.items()} | {
-    "mean": "Mean paid",
-    "distance": "Mean distance",
-    "duration": "Mean time",
+    "mean": "Average paid",
+    "distance": "Average distance",
+    "duration": "Average time",
     "card": "Paid by card",
 }
 
 
 class ZonePanel:
-    """The panel; `choose` is told of the zone that somebody wants to see, None for the whole city."""
+    """The panel. Calls `choose` with the zone that a viewer selects, None for the whole city."""
 
     def __init__(self, choose: Callable[[int | None], Awaitable[None]]) -> None:
         with ui.row().classes("w-full items-center gap-2 no-wrap"):
@@ -54,31 +54,31 @@ class ZonePanel:
         self._curve = ui.echart({}).classes("w-full h-52").props("role=img data-test=curve")
         self._list_title = heading("")
         with ui.element("ol").classes("m-0 p-0 list-none flex flex-col gap-1.5").props("data-test=flows"):
-            self._lines = [_PanelLine(choose) for _ in range(queries.MOST)]
+            self._lines = [_PanelLine(choose) for _ in range(queries.TOP_ZONES)]
             self._none = ui.label("none").classes(MUTED)
 
-    def show(self, seen: Look, zone: int | None, figure: Figure, theme: Theme) -> None:
-        """Show a zone as it was seen."""
+    def show(self, view: CityView, zone: int | None, measure: MapMeasure, theme: Theme) -> None:
+        """Show a zone, or the city without one."""
         self._choice.set_value(zone or 0)
         self._close.set_visibility(zone is not None)
-        found = next((each.sums for each in seen.zones if each.zone_id == zone), Sums())
-        sums = seen.city if zone is None else found
+        found = next((each.sums for each in view.zones if each.zone_id == zone), Sums())
+        sums = view.city if zone is None else found
         for name, each in MEASURES.items():
             self._facts[name].set_text(each.text(sums))
         for name, text in _means(sums).items():
             self._facts[name].set_text(text)
-        day = seen.day
-        self._curve_title.set_text(f"{figure.label} over {day.date:%A}, {day.date.day} {day.date:%B}")
-        self._curve.options.update(day_curve(seen.windows, seen.starts, seen.at, day, figure, theme))
+        day = view.day
+        self._curve_title.set_text(f"{measure.label} over {day.date:%A}, {day.date.day} {day.date:%B}")
+        self._curve.options.update(day_curve(view.windows, view.starts, view.at, day, measure, theme))
         self._curve.update()
         if zone is None:
-            self._list_title.set_text("Zones with the most trips")
-            note = figure.text if figure is not MEASURES["trips"] else lambda sums: ""
-            self._list([(each.zone_id, each.sums.trips, note(each.sums)) for each in seen.zones[: queries.MOST]])
+            self._list_title.set_text("Busiest zones")
+            note = measure.text if measure is not MEASURES["trips"] else lambda sums: ""
+            self._list([(each.zone_id, each.sums.trips, note(each.sums)) for each in view.zones[: queries.TOP_ZONES]])
         else:
-            hour = seen.at - timedelta(minutes=seen.at.minute)
+            hour = view.at - timedelta(minutes=view.at.minute)
             self._list_title.set_text(f"Where trips went, {day.clock(hour)}–{day.clock(hour + timedelta(hours=1))}")
-            self._list([(each.zone_id, each.trips, _minutes(each.mean_minutes)) for each in seen.flows])
+            self._list([(each.zone_id, each.trips, _minutes(each.mean_minutes)) for each in view.flows])
 
     def _list(self, rows: list[tuple[int, int, str]]) -> None:
         most = max((trips for _, trips, _ in rows), default=1)
@@ -88,7 +88,7 @@ class ZonePanel:
 
 
 class _PanelLine:
-    """A zone in a list, with a bar. It stays where it is while what it says changes: somebody may be on it."""
+    """A zone in a list, with a bar. Its elements are reused for other zones, so that focus stays on the line."""
 
     def __init__(self, choose: Callable[[int | None], Awaitable[None]]) -> None:
         self._zone = 0
@@ -108,7 +108,7 @@ class _PanelLine:
             self._bar = ui.linear_progress(0, show_value=False, size="4px").props("aria-hidden=true color=primary")
 
     def show(self, zone: int, trips: int, note: str, *, most: int) -> None:
-        """Say this."""
+        """Show a zone."""
         self._zone = zone
         self._name.set_text(zone_name(zone))
         self._trips.set_text(f"{trips:,}")
@@ -118,7 +118,7 @@ class _PanelLine:
         self._line.set_visibility(True)
 
     def hide(self) -> None:
-        """Say nothing."""
+        """Show nothing."""
         self._line.set_visibility(False)
 
 

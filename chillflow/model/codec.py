@@ -1,4 +1,4 @@
-"""Bytes <-> events and trips: the one place that knows the wire format (JSON, one object a message)."""
+"""Bytes <-> events and trips: the one place that knows the wire format (JSON, one object per message). Pure."""
 
 from __future__ import annotations
 
@@ -6,13 +6,23 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import reduce
 from operator import or_
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from pydantic import ValidationError
 
 from chillflow.errors import DecodeError
-from chillflow.model.events import EVENT_CLASSES, DecodedEvent, Event, TripEvent, event_adapter, wire
+from chillflow.model.events import (
+    EVENT_CLASSES,
+    DecodedEnd,
+    DecodedEvent,
+    DecodedPayment,
+    DecodedStart,
+    Event,
+    TripEvent,
+    event_adapter,
+    wire,
+)
 from chillflow.model.structs import StructClass, derive
 from chillflow.model.trips import CompleteTrip, TripValues
 
@@ -33,35 +43,44 @@ __all__ = [
 
 
 CompleteTripStruct: StructClass[TripValues] = derive(CompleteTrip)
-"""The fast twin of `CompleteTrip`; made by position, in the order of its fields."""
+"""The struct of `CompleteTrip`; takes its values by position, in the order of the fields."""
 
 STRUCTS = tuple(cls.struct for cls in EVENT_CLASSES)
 KINDS: dict[object, int] = {struct: kind for kind, struct in enumerate(STRUCTS)}
-"""The place of an event's type among the five (`EVENT_CLASSES`)."""
-_TIME_FIELDS = ("event_time", "pickup_ts", "dropoff_ts")
+"""Struct to the index of its event type in `EVENT_CLASSES`."""
 
 
-def _is_usual(struct: StructClass[DecodedEvent]) -> Callable[[Any], bool]:
-    """Whether an event is as our own producers write it. Written out it takes half of what looking by name would."""
-    tests = [f"event.{name}.tzinfo is utc" for name in _TIME_FIELDS if name in struct.__struct_fields__]
-    if "extra_columns" in struct.__struct_fields__:
-        tests.append("event.extra_columns is None")
-    test: Callable[[Any], bool] = eval(f"lambda event: {' and '.join(tests)}", {"utc": UTC})  # noqa: S307 - our own names
-    return test
+def _pickup_is_usual(event: DecodedStart) -> bool:
+    return event.event_time.tzinfo is UTC and event.pickup_ts.tzinfo is UTC
 
 
-_IS_USUAL: dict[object, Callable[[Any], bool]] = {struct: _is_usual(struct) for struct in STRUCTS}
+def _dropoff_is_usual(event: DecodedEnd) -> bool:
+    return event.event_time.tzinfo is UTC and event.dropoff_ts.tzinfo is UTC
+
+
+def _payment_is_usual(event: DecodedPayment) -> bool:
+    return event.event_time.tzinfo is UTC
+
+
+def _end_is_usual(event: DecodedEnd) -> bool:
+    return event.event_time.tzinfo is UTC and event.dropoff_ts.tzinfo is UTC and event.extra_columns is None
+
+
+_CHECKS = (_pickup_is_usual, _pickup_is_usual, _dropoff_is_usual, _payment_is_usual, _end_is_usual)
+_IS_USUAL: dict[object, Callable[[Any], bool]] = dict(zip(STRUCTS, _CHECKS, strict=True))
+"""Struct to a check that its times are in UTC and no extra columns are there. One function per type, because reading
+the fields by name takes 0.15 µs instead of 0.11."""
 _decode: Callable[[bytes], DecodedEvent] = msgspec.json.Decoder(reduce(or_, STRUCTS)).decode
 _encoder = msgspec.json.Encoder()
 
 encode_value: Callable[[object], bytes] = _encoder.encode
 """JSON bytes of any plain value or struct."""
 decode_value = msgspec.json.decode
-"""The plain value of JSON bytes or text."""
+"""The plain value of JSON bytes or text; `type=` checks it."""
 
 
 def encode(event: TripEvent) -> bytes:
-    """The event's bytes on the wire."""
+    """The event as JSON, with the `event_id` it has."""
     struct = event.to_struct()
     given, struct.event_id = event.event_id, ""
     content = wire(struct)
@@ -72,16 +91,16 @@ def encode(event: TripEvent) -> bytes:
 
 
 def decode(value: bytes | None) -> DecodedEvent:
-    """The event in a message's value. Raises DecodeError with the reason."""
+    """The event in a message value. Raises DecodeError with the reason."""
     return decode_keyed(None, value)
 
 
 def decode_keyed(key: bytes | None, value: bytes | None) -> DecodedEvent:
-    """The event of a message; a key that is given must be its trip_key. Raises DecodeError with the reason.
+    """The event in a message. Raises DecodeError with the reason, also if there is a key that is not the trip_key.
 
-    The fast decoder reads what our own producers write. Pydantic has the last word on all else: it explains
-    what is wrong, or takes a message that left out a field with a default (a producer that does not know our
-    `event_id`), has times with other offsets, extra columns, or text that is not ASCII.
+    The fast decoder reads what our own producers write; pydantic decides the rest. It explains what is wrong, and
+    accepts a message without a field that has a default (a foreign producer does not know our `event_id`), with other
+    UTC offsets, with extra columns, or with text that is not ASCII.
     """
     if value is None:
         raise DecodeError("null value (a tombstone)")
@@ -98,15 +117,14 @@ def decode_keyed(key: bytes | None, value: bytes | None) -> DecodedEvent:
 
 
 def decode_all(values: Sequence[bytes | None]) -> Sequence[DecodedEvent | None]:
-    """The events of many messages, 0.7 µs each, for a caller that takes only what is usual.
+    """The events of a batch at 0.7 µs each, with None for each message that needs `decode_keyed`.
 
-    They are not held to their keys, nor to UTC, and may have extra columns. A message whose event is None here is to
-    be decoded by `decode_keyed`.
+    The caller checks keys, UTC offsets and extra columns.
     """
-    given: Any = values
+    present = cast("Sequence[bytes]", values)
     try:
-        if all(map(bytes.isascii, given)):
-            return [*map(_decode, given)]
+        if all(map(bytes.isascii, present)):
+            return [*map(_decode, present)]
     except (msgspec.MsgspecError, RecursionError, UnicodeError, TypeError):
         pass
     return [*map(_decoded, values)]
@@ -123,7 +141,7 @@ def _decoded(value: bytes | None) -> DecodedEvent | None:
 def decode_model(value: bytes) -> Event:
     """The event as a pydantic model. Raises DecodeError with the reason."""
     try:
-        msgspec.json.decode(value, type=msgspec.Raw)  # pydantic would take NaN, which is no JSON
+        msgspec.json.decode(value, type=msgspec.Raw)  # refuses NaN, which pydantic would accept
     except (msgspec.DecodeError, RecursionError) as error:
         raise DecodeError(str(error)) from error
     try:
@@ -135,10 +153,10 @@ def decode_model(value: bytes) -> Event:
 
 
 def utc(time: datetime) -> datetime:
-    """The same instant in UTC."""
+    """The time in UTC."""
     return time if time.tzinfo is UTC else time.astimezone(UTC)
 
 
 def time_text(time: datetime) -> str:
-    """RFC 3339 in UTC, as on the wire: `2024-01-01T05:12:40Z`, microseconds only where there are any."""
+    """The time as on the wire, RFC 3339 in UTC: `2024-01-01T05:12:40Z`; microseconds only if there are any."""
     return _encoder.encode(utc(time))[1:-1].decode()

@@ -1,4 +1,4 @@
-"""The five events of a trip, one discriminated union. These models are the one definition of the schema."""
+"""The five events of a trip as one discriminated union; these models define the schema. Pure."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _encoder = msgspec.json.Encoder()
 
 
 class DecodedEvent(Protocol):
-    """An event as the fast decoder makes it: an instance of the struct derived from the event's model."""
+    """A decoded event: an instance of the struct derived from the event's model."""
 
     event_id: str
     trip_key: str
@@ -47,7 +47,7 @@ class DecodedEvent(Protocol):
 
 
 class DecodedStart(DecodedEvent, Protocol):
-    """A `trip_started`, and what a `zone_exited` has of it."""
+    """A `trip_started`; a `zone_exited` has the same."""
 
     pickup_ts: datetime
     pu_zone_id: int
@@ -63,7 +63,7 @@ class DecodedPayment(DecodedEvent, Protocol):
 
 
 class DecodedEnd(DecodedEvent, Protocol):
-    """A `trip_ended`."""
+    """A `trip_ended`; a `zone_entered` has its time and zone."""
 
     dropoff_ts: datetime
     do_zone_id: int
@@ -73,23 +73,23 @@ class DecodedEnd(DecodedEvent, Protocol):
 
 
 class Envelope:
-    """What begins an event of one type on the wire: its `event_id`, which is hashed over all the rest, and its type."""
+    """The head of an event of one type on the wire: its `event_id`, a hash of everything else, and its type."""
 
     def __init__(self, event_type: str) -> None:
         tag = b'"event_type":"%b",' % event_type.encode()
         self._start = b'{%b"event_id":"",' % tag
-        """How an event without its id begins as msgspec writes it."""
+        """The head as msgspec writes it, with an empty id."""
         self.hash = blake2b(self._start, digest_size=16).copy
-        """A new hash that has taken in this beginning. To begin from a copy takes a fifth less."""
+        """A new hash that has already taken in the head; copying it saves a fifth of the time."""
         self.after_id = b'",' + tag
-        """What stands between the id and the content."""
+        """The bytes between id and content."""
 
     def content(self, struct: DecodedEvent) -> bytes:
-        """What comes after the id and the type. The struct's `event_id` must be ""."""
+        """The bytes after the head. The struct's `event_id` must be ""."""
         return _encoder.encode(struct)[len(self._start) :]
 
     def seal(self, content: bytes) -> bytes:
-        """An event's bytes on the wire."""
+        """The event on the wire, from its content."""
         digest = self.hash()
         digest.update(content)
         return b'{"event_id":"' + digest.hexdigest().encode() + self.after_id + content
@@ -99,24 +99,24 @@ _ENVELOPES: dict[object, Envelope] = {}
 
 
 def wire(struct: DecodedEvent) -> bytes:
-    """An event's bytes on the wire. Its `event_id` must be "": it is computed here, from all the rest."""
+    """The event on the wire. The struct's `event_id` must be "": it is computed here."""
     envelope = _ENVELOPES[type(struct)]
     return envelope.seal(envelope.content(struct))
 
 
 class TripEvent(BaseModel):
-    """What all five events have.
+    """The fields that all five events share.
 
-    `event_id` is a hash of the content, filled in where it is not given: the same event has the same id
-    however often it is produced, a corrected one another. A correction carries a higher `event_version`.
+    `event_id` defaults to a hash of the content, so an event has the same id however often it is produced, and a
+    correction has another. A correction carries a higher `event_version`.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
 
     struct: ClassVar[StructClass[DecodedEvent]]
-    """The fast twin of this model, derived from it."""
+    """The struct derived from this model."""
     envelope: ClassVar[Envelope]
-    """How its bytes begin."""
+    """The head of its bytes."""
 
     event_id: str = ""
     event_type: str
@@ -133,13 +133,13 @@ class TripEvent(BaseModel):
         cls.envelope = _ENVELOPES[cls.struct] = Envelope(event_type)
 
     def model_post_init(self, context: object, /) -> None:
-        """Fill in the id where none was given."""
+        """Compute the id if none was given."""
         if not self.event_id:
             content = wire(self.to_struct())
             object.__setattr__(self, "event_id", msgspec.json.decode(content, type=_Id).event_id)
 
     def to_struct(self) -> DecodedEvent:
-        """The same event as its fast twin."""
+        """The event as its struct."""
         return self.struct(*(getattr(self, name) for name in self.struct.__struct_fields__))
 
 

@@ -1,7 +1,7 @@
-"""The measures of windows: sums over trips, all integers, so that they do not depend on the order of trips. Pure.
+"""The measures of windows: integer sums over trips, which do not depend on the order of the trips. Pure.
 
-A measure is declared once, as a field of `ZoneWindow`: its name, what a trip adds to it, its unit and its description.
-All else here follows from the declarations. Means, the city and the busiest zones are views over them (`mart.*`).
+A measure is declared once, as a field of `ZoneWindow`: its name, the value of a trip, its unit and its description.
+The rest of this module follows from the declarations. Means, the city and the busiest zones are views (`mart.*`).
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ __all__ = [
 ]
 
 Change: TypeAlias = tuple[int, ...]
-"""What a trip adds to the windows: its pickup zone, its drop-off in ms, then a number for each of MEASURES."""
+"""A trip's contribution to its windows: pickup zone, drop-off in ms, then a number for each of MEASURES."""
 
 
 @dataclass(frozen=True)
 class Measure:
-    """Marks a field of `ZoneWindow` as a measure. A window begins at 0, and windows are merged by addition."""
+    """A mark on a field of `ZoneWindow` that makes it a measure: it starts at 0 and is merged by addition."""
 
     value: str
-    """What a trip adds, as an expression over `trip` (`TripValues`) that gives an int."""
+    """The value of a trip: an expression over `trip` (`TripValues`) and the names in `_USED` that gives an int."""
     unit: Literal["plain", "cents"] = "plain"
     """The unit of the sum; cents are published as dollars."""
 
@@ -75,7 +75,7 @@ class ZoneWindow(BaseModel):
 
 
 class WindowValues(Protocol):
-    """The values of a window that code reads by name: a `ZoneWindow`, or its struct."""
+    """The values of a window that code reads by name; a `ZoneWindow` and a `ZoneWindowStruct` have them."""
 
     @property
     def pu_zone_id(self) -> int:
@@ -83,11 +83,11 @@ class WindowValues(Protocol):
 
     @property
     def window_start(self) -> datetime:
-        """In UTC."""
+        """In UTC, inclusive."""
 
     @property
     def window_end(self) -> datetime:
-        """In UTC; not in the window."""
+        """In UTC, exclusive."""
 
     @property
     def window_minutes(self) -> int:
@@ -102,21 +102,21 @@ _DECLARED = {
     if isinstance(mark, Measure)
 }
 MEASURES = tuple(_DECLARED)
-"""The measures of a window in their order everywhere: in changes, in the state of windows and in `mart.zone_window`."""
+"""The names of the measures in their order everywhere: in changes, window state and `mart.zone_window`."""
 MONEY_MEASURES = tuple(name for name, measure in _DECLARED.items() if measure.unit == "cents")
-"""Those summed in cents and published in dollars."""
+"""The measures that are summed in cents and published in dollars."""
 
 _DOLLARS = 10**8 - 0.005
-"""What `numeric(10, 2)` holds."""
+"""The limit of `numeric(10, 2)`."""
 _KILOMETRES = 10**6
 _LAST = datetime.max.replace(tzinfo=UTC) - timedelta(days=2)
-"""A later window would end after the last time there is."""
+"""A window after this would end beyond `datetime.max`."""
 
 
 def _cents(dollars: float) -> int:
-    """Cents as the tables round them: half to even on the exact binary value. Raises OverflowError.
+    """The amount in cents, rounded as the tables do: half to even on the exact binary value. Raises OverflowError.
 
-    Fares are all but whole cents and rounded at once; the exact way takes four times as long.
+    An amount close to a whole cent, as fares are, takes the fast way; the exact way takes four times as long.
     """
     if not -_DOLLARS < dollars < _DOLLARS:
         raise OverflowError
@@ -126,25 +126,25 @@ def _cents(dollars: float) -> int:
 
 
 _USED = {"CARD": 1, "CASH": 2, "cents": _cents, "milliseconds": milliseconds}
-"""What the generated code uses; 1 and 2 are TLC's payment types."""
+"""The names that declarations may use besides `trip`; 1 and 2 are TLC's payment types."""
 
 
 class Compiled(NamedTuple):
-    """Functions over all measures, as one would write them by hand."""
+    """Functions over all measures, unrolled."""
 
     change: Callable[[TripValues], Change]
-    """The change of a trip. Raises OverflowError for money that no table can hold."""
+    """The change of a trip. Raises OverflowError for money that a table cannot hold."""
     add_to: Callable[[list[int], Change], None]
-    """Add a change to the sums of a window, the first items of the list."""
+    """Add a change to the sums of a window, which are the first items of the list."""
     dollars: Callable[[Sequence[int]], tuple[float, ...]]
-    """The sums of a window as `ZoneWindow` has them, with dollars instead of cents."""
+    """The sums of a window as in `ZoneWindow`: cents become dollars."""
 
 
 def compiled(measures: Mapping[str, Measure]) -> Compiled:
     """The functions for these measures.
 
-    Their code is generated, because loops over the measures take longer: a change 1.7 µs instead of 1.0, adding it to
-    a window 0.9 µs instead of 0.4, the dollars of a window 0.5 µs instead of 0.1.
+    Their code is generated, because loops over the measures are slower: 1.7 µs instead of 1.0 for a change, 0.9
+    instead of 0.4 to add it to a window, 0.5 instead of 0.1 for the dollars of a window.
     """
     names = "".join(f"{name}, " for name in measures)
     source = f"""
@@ -168,9 +168,9 @@ _change, add_to, dollars = compiled(_DECLARED)
 
 
 def change_of(trip: TripValues) -> Change | None:
-    """What a trip adds to the windows of its zone.
+    """The trip's contribution to the windows of its pickup zone.
 
-    None if a value makes no sense in a sum: money that no table could hold, a distance that is not of this earth.
+    None if a value would spoil the sums: money that a table cannot hold, a distance of a million kilometres.
     """
     if trip.dropoff_ts >= _LAST or (trip.distance_km or 0.0) >= _KILOMETRES:
         return None
@@ -181,5 +181,5 @@ def change_of(trip: TripValues) -> Change | None:
 
 
 def taken_out(change: Change) -> Change:
-    """The change that undoes this one."""
+    """The change that undoes this change."""
     return (change[0], change[1], *(-measure for measure in change[2:]))

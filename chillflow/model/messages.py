@@ -1,4 +1,4 @@
-"""Messages as they go to a topic, and the form of a dead letter."""
+"""Messages to a topic, and the form of a dead letter. Pure."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from chillflow.keyed.batches import Headers
 __all__ = ["Message", "MessageColumns", "Stage", "dead_letter"]
 
 Stage: TypeAlias = Literal["read", "decode", "write"]
-"""Where a dead letter comes from: a row that could not be read, a message that could not be decoded, a
-trip that a table refused."""
+"""The origin of a dead letter: a row that could not be read, a message that could not be decoded, a trip that a
+table cannot hold."""
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
-    """One message for a topic. `timestamp` is the event time in ms since 1970, None for the wall clock."""
+    """A message to a topic. `timestamp` is the event time in ms since 1970, None for the wall clock."""
 
     topic: str
     key: bytes | None
@@ -27,7 +27,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 
 
 class MessageColumns(msgspec.Struct, frozen=True, gc=False):
-    """Messages of one topic, field by field, without headers: of many, a tenth of the work that `Message`s are."""
+    """Messages to one topic as columns, without headers: a tenth of the work of making each a `Message`."""
 
     topic: str
     keys: Sequence[bytes]
@@ -54,10 +54,10 @@ def dead_letter(
     timestamp: int | None = None,
     **where: str | int,
 ) -> Message:
-    """The message for the dead-letter topic: the original, and in headers why and from where.
+    """A message to the dead-letter topic: the original, with the reason and its origin in headers.
 
-    The timestamp is the original's, so that it can be sent again as it was. `where` is the identity
-    of the original (topic, partition and offset; file and row; trip_key and revision).
+    It keeps the original's timestamp, so that the original can be replayed unchanged. `where` identifies the original:
+    topic, partition and offset; file and row; or trip_key and revision.
     """
     ours = {"stage": stage, "reason": reason, **where}
     return Message(

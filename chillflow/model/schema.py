@@ -1,4 +1,4 @@
-"""JSON Schema of the messages, generated from the models that define them."""
+"""JSON Schema of the messages, generated from the models that define them. Pure."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ __all__ = ["schema"]
 
 
 class _Generator(GenerateJsonSchema):
-    def field_title_should_be_set(self, schema: Any) -> bool:
-        """A title would only repeat the name."""
+    def field_title_should_be_set(self, schema: object) -> bool:
+        """False: a title would only repeat the name."""
         return False
 
 
 def schema() -> dict[str, Any]:
-    """The events as they are read, and as they are sent: CompleteTrip, IncompleteTrip and ZoneWindow.
+    """The JSON Schema of the events as read, and of CompleteTrip, IncompleteTrip and ZoneWindow as sent.
 
-    Each is in `$defs` by its name. Fields that are not in the schema are to be ignored.
+    Each is in `$defs` by its name. Readers ignore fields that are not in the schema.
     """
     _, made = models_json_schema(
         [
@@ -37,7 +37,7 @@ def schema() -> dict[str, Any]:
         models[cls.__name__]["required"].append("event_type")
     for sent in (models["CompleteTrip"], models["ZoneWindow"]):
         sent["required"] = [*sent["properties"]]
-        sent["description"] = sent["description"].partition("\n")[0]  # what follows is for users of the class
+        sent["description"] = sent["description"].partition("\n")[0]  # the rest is for users of the class
         sent.pop("additionalProperties", None)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -57,7 +57,7 @@ def schema() -> dict[str, Any]:
 
 
 def _incomplete(complete: dict[str, Any]) -> dict[str, Any]:
-    """What is known of a trip, and what it lacks."""
+    """The schema of an IncompleteTrip: the fields of a CompleteTrip, all but a few optional, and `missing`."""
     missing = {
         "type": "array",
         "items": {"enum": [*EVENT_TYPES]},

@@ -1,4 +1,4 @@
-"""Trips and windows as table rows, and why a table cannot hold a trip; the same for every database. Pure."""
+"""Trips and windows as table rows, for every database, and the trips that a table cannot hold. Pure."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ Row: TypeAlias = tuple[object, ...]
 
 @dataclass(frozen=True)
 class Table:
-    """A table with a row a key, which gives way only to a newer one."""
+    """A table with one row per key, which only a newer row replaces."""
 
     schema: str
     name: str
     columns: tuple[str, ...]
-    """The columns that are written, in the order of a row: those of the key first."""
+    """The columns of a row in their order, those of the key first."""
     key: tuple[str, ...]
     guard: tuple[str, ...]
-    """The columns that say which of two rows is newer: the one that is greater in the first, then in the next."""
+    """The columns that order two rows of a key: the newer one is greater in the first, then in the next."""
     times: tuple[str, ...]
-    """The columns that hold times."""
+    """The columns of times."""
 
 
 def _trip_table(name: str, columns: tuple[str, ...]) -> Table:
@@ -78,33 +78,33 @@ ZONE_WINDOW = Table(
 )
 TABLES = (COMPLETE_TRIP, INCOMPLETE_TRIP, ZONE_WINDOW)
 Rows: TypeAlias = dict[Table, list[Row]]
-"""Rows to write, by table."""
+"""Rows to upsert, by table."""
 
 
 class Retire(NamedTuple):
-    """Windows that have outlived their use: those that ended at this time or earlier."""
+    """A command to delete windows past their retention: those that ended at `before` or earlier."""
 
     before: datetime
 
 
 MONEY = tuple(name for name in PaymentProcessedEvent.model_fields if name in TRIP_FIELDS and name != "payment_type")
 _MONEY_LIMIT = 10**8 - 0.005
-"""`numeric(10, 2)` holds what is rounded below a hundred million."""
+"""`numeric(10, 2)` holds amounts that round to less than a hundred million."""
 _KEY_BYTES = 2000
-"""Postgres indexes at most about 2,700 bytes of a key."""
+"""Postgres can index keys of up to about 2,700 bytes."""
 _AMOUNTS = 65_536
-"""So many different ones are remembered."""
+"""Maximum size of the cache of rounded amounts."""
 _EXTRA = COMPLETE_TRIP.columns.index("extra_columns")
 _MONEY = _EXTRA - len(MONEY)
 assert COMPLETE_TRIP.columns[_MONEY:_EXTRA] == MONEY
 
 
 class UnfitError(ValueError):
-    """A trip that its table cannot hold, and why."""
+    """The reason why a table cannot hold a trip."""
 
 
 class _Cents(dict[float | None, float | None]):
-    """Amounts to the cent. The same come again and again: to look one up takes a quarter of the time of rounding it."""
+    """A cache of amounts rounded to the cent: amounts repeat, and a lookup takes a quarter of the time."""
 
     def __missing__(self, dollars: float | None) -> float | None:
         if dollars is not None and abs(dollars) >= _MONEY_LIMIT:
@@ -119,9 +119,9 @@ _to_the_cent = cast("Callable[[object], float | None]", _Cents().__getitem__)
 
 
 def to_table_row(trip: TripValues, source: str) -> Row:
-    """A trip as a row: money to the cent (half to even on the exact binary value), extra columns as JSON.
+    """A row of `stg.complete_trip`: money to the cent (half to even on the exact binary value), extra columns as JSON.
 
-    Raises UnfitError, so that the sink never meets what the table cannot hold.
+    Raises UnfitError for a trip that the table cannot hold, so that the sink never gets one.
     """
     values = as_tuple(trip)
     extra, key, flag = values[_EXTRA], trip.trip_key, trip.store_and_fwd_flag
@@ -142,7 +142,7 @@ def to_table_row(trip: TripValues, source: str) -> Row:
 
 
 def incomplete_row(trip: TripValues, missing: tuple[str, ...], *, revision: int, is_completed: bool) -> Row:
-    """What is known of an incomplete trip as a row of `stg.incomplete_trip`; `is_completed` once its events came."""
+    """A row of `stg.incomplete_trip`; `is_completed` says that the missing events have come since."""
     fields = as_dict(trip)
     known = {name: fields[name] for name in TRIP_FIELDS if fields[name] is not None}
     return (
@@ -159,11 +159,11 @@ def incomplete_row(trip: TripValues, missing: tuple[str, ...], *, revision: int,
 
 
 window_row: Callable[[WindowValues], Row] = attrgetter(*ZONE_WINDOW.columns)
-"""A window (a ZoneWindow or its struct) as a row of `mart.zone_window`."""
+"""A row of `mart.zone_window`."""
 
 
 def refusal(trip: TripValues) -> str | None:
-    """Why a table cannot hold the trip, or None."""
+    """The reason why a table cannot hold the trip, or None."""
     if len(trip.trip_key.encode()) > _KEY_BYTES:
         return f"trip_key is longer than {_KEY_BYTES} bytes"
     texts = (trip.trip_key, trip.store_and_fwd_flag or "")

@@ -1,4 +1,4 @@
-"""The registry of topics: what each holds, how it is kept, and what tells one message from another."""
+"""The registry of topics: their content, their configuration, and the identity of their messages. Pure."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ __all__ = ["TopicNames", "TopicSpec", "identity", "registry"]
 
 @dataclass(frozen=True)
 class TopicSpec:
-    """One topic as the pipeline makes and uses it."""
+    """A topic as the pipeline creates and uses it."""
 
     name: str
     key: str
-    """What the message key is."""
+    """The content of the message key."""
     value: str
-    """What the message value is."""
+    """The content of the message value."""
     identity: tuple[str, ...]
-    """What two messages must share to be the same message, sent twice. Of a changelog nothing: the last of a key
-    counts, and an earlier one may come again."""
+    """The fields or headers that are equal in two copies of one message. Empty for a changelog, where the last message
+    of a key counts and an earlier one may come again."""
     cleanup_policy: str = "delete"
     shared: bool = False
     """Whether both dataflows write to it."""
 
     @property
     def is_changelog(self) -> bool:
-        """Whether a message stands for all earlier ones of its key, which lie in the partition of that key."""
+        """Whether a message replaces all earlier ones of its key, which are in the same partition."""
         return self.cleanup_policy == "compact"
 
     @property
     def is_dead_letters(self) -> bool:
-        """Whether it is the topic of the dead letters: they say at which stage they became that."""
+        """Whether it is the dead-letter topic, whose messages name their stage."""
         return "stage" in self.identity
 
     @property
     def config(self) -> dict[str, str]:
         """Topic configuration.
 
-        Timestamps are event times, years old in a replay: any retention would delete them, and the
-        broker's default limits on timestamps would refuse them.
+        Timestamps are event times, years old in a replay: any retention would delete such messages, and the broker's
+        default limits on timestamps would refuse them.
         """
         return {
             "cleanup.policy": self.cleanup_policy,
@@ -57,7 +57,7 @@ class TopicSpec:
 
 
 class TopicNames(NamedTuple):
-    """The topics of one pipeline by role."""
+    """The topics of a pipeline by role."""
 
     events: str
     complete: str
@@ -66,22 +66,22 @@ class TopicNames(NamedTuple):
 
     @classmethod
     def of(cls, settings: Settings) -> TopicNames:
-        """The names in the settings."""
+        """The names from the settings."""
         return cls(settings.topic, settings.complete_topic, settings.incomplete_topic, settings.windows_topic)
 
     @property
     def late(self) -> str:
-        """Events whose trip has been dropped."""
+        """Events that came after their trip was dropped."""
         return f"{self.events}.late"
 
     @property
     def dead_letters(self) -> str:
-        """The one dead-letter topic, of both dataflows."""
+        """Dead letters of both dataflows."""
         return f"{self.events}.dlq"
 
 
 def registry(settings: Settings) -> dict[str, TopicSpec]:
-    """All topics of the pipeline by name."""
+    """All topics of the pipeline, by name."""
     names = TopicNames.of(settings)
     specs = (
         TopicSpec(names.events, "trip_key", "one of the five events", ("event_id",)),
@@ -108,10 +108,10 @@ _decode_revision = msgspec.json.Decoder(_Revision).decode
 
 
 def identity(spec: TopicSpec, message: Message) -> tuple[object, ...]:
-    """What tells this message from the others of its topic: equal for the same message made twice."""
+    """The identity of a message in its topic: equal for two copies of one message, else different."""
     if "event_id" in spec.identity:
         raise ValueError(f"{spec.name} is not written exactly once")
     if spec.identity == ("trip_key", "revision"):
         return message.key, _decode_revision(message.value or b"{}").revision
-    headers = dict(message.headers)  # of a name given twice the last counts: ours come last
+    headers = dict(message.headers)  # the last of a repeated name wins, and ours come last
     return tuple(headers.get(name) for name in spec.identity)

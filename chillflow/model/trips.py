@@ -1,6 +1,6 @@
-"""CompleteTrip, the names of its fields, and its trip_key.
+"""CompleteTrip, the names of its fields, and its trip_key. Pure.
 
-The field names are those of the wire, of `CompleteTrip` and of the columns of `stg.complete_trip`.
+A field has one name on the wire, in `CompleteTrip` and as a column of `stg.complete_trip`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Protocol
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
@@ -18,11 +19,12 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidationInfo,
     model_validator,
 )
 
 from chillflow.model.structs import Json, parse_time
-from chillflow.settings import source_time_zone
+from chillflow.settings import DEFAULT_TIME_ZONE
 
 __all__ = [
     "DERIVED_FIELDS",
@@ -52,31 +54,31 @@ def _to_utc(value: datetime) -> datetime:
     if value.tzinfo is UTC:
         return value
     if value.tzinfo is None:
-        raise ValueError("a time needs its offset from UTC")
+        raise ValueError("a time needs a UTC offset")
     try:
         return value.astimezone(UTC)
     except OverflowError:  # in the years 1 and 9999
-        raise ValueError("out of the range of times in UTC") from None
+        raise ValueError("the time is outside the years 1 to 9999 in UTC") from None
 
 
 def _parsed(value: object) -> object:
     return parse_time(value) if isinstance(value, str) else value
 
 
-def _local(value: Any) -> Any:
-    """Times without an offset are wall time of the source; of an ambiguous hour, the first."""
+def _local(value: Any, info: ValidationInfo) -> Any:
+    """A time with its offset; without one it is wall time, and the first of the two in an ambiguous hour."""
     if isinstance(value, str):
         value = datetime.fromisoformat(value.replace("Z", "+00:00"))
     if isinstance(value, datetime) and value.tzinfo is None:
-        return value.replace(tzinfo=source_time_zone())
+        return value.replace(tzinfo=ZoneInfo((info.context or {}).get("time_zone", DEFAULT_TIME_ZONE)))
     return value
 
 
 def canonical_extra(value: object) -> Json:
-    """A value of an unknown column in the form that does not depend on its Parquet type.
+    """The canonical form of a value of an unknown column: one row has the same bytes whatever its Parquet types.
 
-    Null and missing are the same (at the top level None, below it left out of objects); a whole number is
-    an int, however it was stored; names are sorted; times are text. So the same row has the same bytes.
+    Null equals missing: None at the top level, no entry in an object. A whole number is an int, names are sorted,
+    times are text.
     """
     match value:
         case Mapping():
@@ -97,7 +99,7 @@ def canonical_extra(value: object) -> Json:
 def _as_float(value: int) -> float | None:
     try:
         return float(value)
-    except OverflowError:  # as in a column of floats, where it would be infinite
+    except OverflowError:  # a column of floats would hold infinity
         return None
 
 
@@ -118,19 +120,19 @@ def _as_text(value: object) -> str:
 
 
 UtcTime = Annotated[datetime, BeforeValidator(_parsed), AfterValidator(_to_utc)]
-"""An aware time; on the wire RFC 3339 in UTC."""
+"""An aware time, made UTC; RFC 3339 on the wire."""
 LocalTime = Annotated[datetime, BeforeValidator(_local), AfterValidator(_to_utc)]
-"""An aware time; a naive one is read in the source time zone."""
+"""An aware time; a naive one is read in the `time_zone` of the validation context, by default New York's."""
 Int = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
-"""What a column `integer` holds."""
+"""An int that fits a column of type `integer`."""
 Float = Annotated[float, Field(allow_inf_nan=False)]
 Extra = Annotated[dict[str, Json] | None, BeforeValidator(canonical_extra)]
 
 
 class TripValues(Protocol):
-    """The values of a trip that code reads by name: a `CompleteTrip`, or its struct in `codec`.
+    """The values of a trip that code reads by name; a `CompleteTrip` and a `CompleteTripStruct` have them.
 
-    The struct of an incomplete trip has None for all that is not known, the times and zones included.
+    The struct of an incomplete trip has None for every unknown value, also for times and zones.
     """
 
     @property
@@ -197,9 +199,10 @@ class TripValues(Protocol):
 class CompleteTrip(BaseModel):
     """A trip with everything known of it: one TLC row, or what assembly made of its events.
 
-    Only the two times and the two zones are needed. `trip_key` is computed from the rest where it is not
-    given. Times without an offset are read in the source time zone (New York). Distances are miles as TLC
-    publishes them, money is dollars. The last fields are set by assembly.
+    Only the two times and the two zones are required; `trip_key` is computed from the other fields if not given.
+    Times without an offset are New York wall time; for another zone use
+    `CompleteTrip.model_validate(values, context={"time_zone": "Europe/Berlin"})`. Distances are miles, as TLC publishes
+    them, and money is dollars. Assembly sets the last fields.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -247,58 +250,58 @@ class CompleteTrip(BaseModel):
 
 
 TRIP_FIELDS = tuple(name for name in CompleteTrip.model_fields if name not in (*DERIVED_FIELDS, "trip_key", "revision"))
-"""What a source row says of a trip, in the order of `CompleteTrip`."""
+"""The fields that a source row has, in the order of `CompleteTrip`."""
 
 
 class IncompleteTrip(BaseModel):
-    """What is known of a trip that timed out: the fields of `CompleteTrip`, and the events it lacks."""
+    """A trip that timed out: the known fields of `CompleteTrip`, and the types of the missing events."""
 
     model_config = ConfigDict(frozen=True)
 
     trip_key: str
-    missing: tuple[str, ...] = Field(description="event types that have not come")
+    missing: tuple[str, ...] = Field(description="types of the events that are missing")
     fields: dict[str, Any] = Field(description="the known fields of the trip by name")
     revision: int = Field(ge=1)
 
 
 def microseconds(time: datetime) -> int:
-    """µs since 1970 of an aware time, exactly (a float of seconds is not)."""
+    """The time in µs since 1970, exact unlike a float of seconds."""
     return (time - _EPOCH) // _MICROSECOND
 
 
 def milliseconds(time: datetime) -> int:
-    """Whole ms since 1970 of an aware time: the timestamp of a message."""
-    since = time - _EPOCH  # divided by a timedelta it would cost twice as much
+    """The time in whole ms since 1970, rounded down, as in message timestamps."""
+    since = time - _EPOCH  # dividing by a timedelta takes twice as long
     return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
 
 
 def row_digest(values: Iterable[tuple[str, object]]) -> bytes:
-    """SHA-256 of a source row in canonical form: `(field, value)` pairs, nulls left out, times in µs.
+    """SHA-256 of a source row in canonical form: `(field, value)` pairs without nulls, times in µs.
 
-    `ascii()` of Python's own numbers and strings is the same in each version of Python, which the key of
-    a trip must be: it is in topics and tables for years.
+    Keys stay in topics and tables for years, and `ascii()` writes numbers and strings the same in every version of
+    Python.
     """
     return text_digest(", ".join([ascii(pair) for pair in values if pair[1] is not None]))
 
 
 def text_digest(canonical: str) -> bytes:
-    """The digest of a row in canonical form: its pairs as Python writes them, with ", " between."""
+    """SHA-256 of a canonical row: the pairs as `ascii()` writes them, joined by ", "."""
     return hashlib.sha256(f"[{canonical}]".encode()).digest()
 
 
 def numbered_key(digest: bytes, number: int) -> str:
-    """The trip_key of the row that is `number` (from 0) among the identical rows of its file."""
+    """The trip_key of a row, where `number` counts identical rows of a file from 0."""
     return digest.hex() if number == 0 else hashlib.sha256(digest + b"#%d" % number).hexdigest()
 
 
 _FARTHEST = 1e290
-"""Miles. What is more than that cannot be reckoned with: the result would not be finite."""
+"""Miles; beyond this the derived values would not be finite."""
 
 
 def derived(
     trip_distance: float | None, pickup: datetime, dropoff: datetime
 ) -> tuple[float | None, float | None, float | None]:
-    """`distance_km`, `duration_min`, `avg_speed_kmh`; None where they make no sense."""
+    """`distance_km`, `duration_min` and `avg_speed_kmh`; None where they have no meaning."""
     km = trip_distance * KM_PER_MILE if trip_distance is not None and 0 <= trip_distance < _FARTHEST else None
     seconds = (dropoff - pickup).total_seconds()
     if seconds <= 0:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
+from heapq import merge
 from typing import Literal, NamedTuple, TypeAlias
 
 from chillflow.connectors import open_log
-from chillflow.connectors.log import Log, LogRecord, PartitionReader
+from chillflow.connectors.log import Log, LogRecord, PartitionReader, records_until_end
 from chillflow.model.codec import decode_value
 from chillflow.settings import Settings
 
@@ -52,7 +52,7 @@ def follow(
 
 
 class Following:
-    """Reads all partitions of a topic, merged by timestamp as far as they have been read."""
+    """Reads all partitions of a topic, merged by timestamp."""
 
     def __init__(self, log: Log, topic: str, start: Start) -> None:
         """Raises UnknownTopicError."""
@@ -65,33 +65,28 @@ class Following:
             elif isinstance(start, int):
                 position = log.offset_at(topic, number, start)
             self._readers.append(log.reader(topic, number, position, group=None))
-        self._buffers: list[deque[LogRecord]] = [deque() for _ in self._readers]
 
     def messages(self, *, stop_at_end: bool, on_end: Callable[[], None]) -> Iterator[Shown]:
-        """The messages; `on_end` is called when the end is reached for the first time.
-
-        Up to there a message waits until every partition has one to compare with or is at its end; afterwards none
-        waits, so that new messages are shown at once.
-        """
-        was_at_end = False
+        """The messages; `on_end` is called at the end of what there was, before waiting for more."""
+        yield from self._merged(records_until_end(reader, limit=_BATCH) for reader in self._readers)
+        if stop_at_end:
+            return
+        on_end()
         while True:
-            behind = False
-            for reader, buffer in zip(self._readers, self._buffers, strict=True):
-                if not buffer:
-                    buffer.extend(reader.read(_BATCH))
-                behind = behind or not (buffer or reader.at_end)
-            ready = [number for number, buffer in enumerate(self._buffers) if buffer]
-            if ready and (not behind or was_at_end):
-                number = min(ready, key=lambda each: self._buffers[each][0].timestamp or 0)
-                record = self._buffers[number].popleft()
-                yield Shown(self._topic, number, record, _value(record))
-            elif behind or was_at_end:
+            new = [[reader.read(_BATCH)] for reader in self._readers]
+            yield from self._merged(new)
+            if not any(records for (records,) in new):
                 time.sleep(_IDLE_SECONDS)
-            elif stop_at_end:
-                return
-            else:
-                on_end()
-                was_at_end = True
+
+    def _merged(self, partitions: Iterable[Iterable[list[LogRecord]]]) -> Iterator[Shown]:
+        """Messages of all partitions by timestamp; within a partition they keep their order."""
+        shown = [self._shown(number, batches) for number, batches in enumerate(partitions)]
+        return merge(*shown, key=lambda message: message.record.timestamp or 0)
+
+    def _shown(self, partition: int, batches: Iterable[list[LogRecord]]) -> Iterator[Shown]:
+        for records in batches:
+            for record in records:
+                yield Shown(self._topic, partition, record, _value(record))
 
     def close(self) -> None:
         """Close the readers."""

@@ -1,4 +1,4 @@
-"""Trips from a file into `stg.complete_trip`, as revision 0: to be replayed, and written over by assembly."""
+"""Load trips of a file into `stg.complete_trip` as revision 0, to be replayed; assembly overwrites them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import polars as pl
+
 from chillflow.connectors import open_database, open_log
 from chillflow.model.codec import CompleteTripStruct
 from chillflow.model.table_rows import COMPLETE_TRIP, Row, UnfitError, to_table_row
@@ -14,7 +16,7 @@ from chillflow.model.topics import TopicNames, registry
 from chillflow.model.trips import TripValues, derived
 from chillflow.production.parquet import ParquetTrips
 from chillflow.production.replay import RejectedRow, dead_letters
-from chillflow.production.splitting import ROW_FIELDS, TripRow
+from chillflow.production.trip_frames import ROW_FIELDS, TripRow, rows
 from chillflow.settings import Settings
 
 __all__ = ["Loaded", "load"]
@@ -41,36 +43,38 @@ def load(settings: Settings, path: Path) -> Loaded:
     started = time.monotonic()
     database = open_database(settings)
     database.check()
-    rows: list[Row] = []
     rejected: list[RejectedRow] = []
     loaded = 0
-    for item in ParquetTrips(path, settings.source_time_zone):
+    for item in ParquetTrips(path, settings.source_time_zone).frames():
         if isinstance(item, RejectedRow):
             rejected.append(item)
             continue
-        trip = _trip(item)
-        try:
-            rows.append(to_table_row(trip, "load"))
-        except UnfitError as error:
-            rejected.append(RejectedRow(str(path), trip.trip_key, str(error), None))
-            continue
-        if len(rows) == _BATCH:
-            database.upsert({COMPLETE_TRIP: rows})
-            loaded += len(rows)
-            rows = []
-    if rows:
-        database.upsert({COMPLETE_TRIP: rows})
-        loaded += len(rows)
+        for part in item.iter_slices(_BATCH):
+            fitting, unfit = _table_rows(part, str(path))
+            database.upsert({COMPLETE_TRIP: fitting})
+            loaded += len(fitting)
+            rejected += unfit
     database.close()
     if rejected:
         _send(settings, rejected)
     return Loaded(loaded, len(rejected), time.monotonic() - started)
 
 
+def _table_rows(trips: pl.DataFrame, origin: str) -> tuple[list[Row], list[RejectedRow]]:
+    fitting: list[Row] = []
+    unfit: list[RejectedRow] = []
+    for trip in map(_trip, rows(trips)):
+        try:
+            fitting.append(to_table_row(trip, "load"))
+        except UnfitError as error:
+            unfit.append(RejectedRow(origin, trip.trip_key, str(error), None))
+    return fitting, unfit
+
+
 def _trip(row: TripRow) -> TripValues:
     values = [*row[_FIRST:]]
     for position in (_PICKUP, _DROPOFF):
-        values[position] = datetime.fromisoformat(values[position].replace("Z", "+00:00"))
+        values[position] = datetime.fromisoformat(values[position])
     return CompleteTripStruct(*values, *derived(values[_DISTANCE], values[_PICKUP], values[_DROPOFF]), 0)
 
 

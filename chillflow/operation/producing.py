@@ -77,7 +77,7 @@ def produce(
     limit = order.selection.limit
     sink = StdoutSink(settings.topic) if dry_run else topics_of(settings, delivered.update)
     newest = None if isinstance(sink, StdoutSink) else newest_timestamp(sink.log, settings.topic)
-    total = trips.total if isinstance(trips, ParquetTrips) else None
+    total = trips.total
     if limit is not None:
         total = min(total, limit) if total is not None else limit
     with progress(total) as show, tuned_process():

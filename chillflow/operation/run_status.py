@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NotRequired, TypeAlias, TypedDict
 
@@ -16,6 +15,7 @@ from chillflow.errors import ChillFlowError
 from chillflow.running import run_record
 from chillflow.running.http_client import get
 from chillflow.running.http_server import METRICS, READY
+from chillflow.telemetry.clocks import Clocks
 
 __all__ = ["LastErrorStatus", "PartitionStatus", "Samples", "Status", "describe", "find", "measure", "sample", "status"]
 
@@ -94,13 +94,11 @@ def find(folder: Path) -> str:
     raise ChillFlowError(f"no `assemble` runs on {folder}{ended}")
 
 
-def measure(
-    url: str, sleep: Callable[[float], None] = time.sleep, clock: Callable[[], float] = time.monotonic
-) -> Status:
+def measure(url: str, clocks: Clocks = Clocks()) -> Status:
     """The status from two samples a second apart. Raises ChillFlowError if no `assemble` answers."""
-    first, start = sample(url), clock()
-    sleep(_SECONDS)
-    return describe(url, first, sample(url), clock() - start)
+    first, start = sample(url), clocks.monotonic()
+    clocks.sleep(_SECONDS)
+    return describe(url, first, sample(url), clocks.monotonic() - start)
 
 
 def describe(url: str, first: Samples, samples: Samples, seconds: float) -> Status:

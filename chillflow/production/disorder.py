@@ -1,7 +1,7 @@
-"""Streams as bad as real ones: events delayed, sent twice, left out, or sent when nobody waits for them any more.
+"""Disorder of real streams, made on purpose: events delayed, sent twice, dropped, or too late. Pure.
 
-The same legs and the same seed make the same stream. An event keeps its event time; only its place in the
-stream moves.
+The same events and the same seed make the same stream. An event keeps its event time; only its place in the stream
+changes.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from chillflow.production.splitting import Leg
 __all__ = ["Disorder", "DisorderStats"]
 
 _PAST_TIMEOUT = timedelta(hours=1)
-"""How much later than the trip's time-out a late event comes: its partition has surely passed it by then."""
+"""Delay of a late event beyond the trip timeout, so that the watermark of its partition has surely passed it."""
 _US = timedelta(microseconds=1)
 
 
 @dataclass
 class DisorderStats:
-    """What has been done to the events so far."""
+    """Counts of events so far."""
 
     delayed: int = 0
     duplicated: int = 0
@@ -40,8 +40,8 @@ class Disorder:
     duplicates: float = 0.0
     drop: float = 0.0
     late: float = 0.0
-    """Share of events that come after the stream has passed them by more than `trip_timeout`. An event so near
-    the end that the stream does not get that far comes last, and is counted as delayed."""
+    """Share of events delayed until the stream is more than `trip_timeout` ahead of them. Near the end, where the
+    stream does not get that far, such an event comes last and counts as delayed."""
     seed: int = 0
     trip_timeout: timedelta = timedelta(hours=25)
     stats: DisorderStats = field(default_factory=DisorderStats)
@@ -50,7 +50,7 @@ class Disorder:
         return bool(self.shuffle or self.duplicates or self.drop or self.late)
 
     def apply(self, legs: Iterable[Leg]) -> Iterator[Leg]:
-        """The legs, one event each, in the order of the places they get."""
+        """The events in the order of their new places."""
         random = Random(self.seed)
         shuffle, timeout = self.shuffle // _US, self.trip_timeout // _US
         lateness = timeout + shuffle + _PAST_TIMEOUT // _US
@@ -71,15 +71,14 @@ class Disorder:
         for leg in legs:
             if waiting and waiting[0][0] <= leg.at:
                 yield from due(leg.at)
-            for event in leg.singly():
-                for _ in range(self._copies(random)):
-                    at = leg.at + (lateness if random.random() < self.late else random.randint(0, shuffle))
-                    number += 1
-                    heappush(waiting, (at, number, event.moved(at)))
+            for _ in range(self._copies(random)):
+                at = leg.at + (lateness if random.random() < self.late else random.randint(0, shuffle))
+                number += 1
+                heappush(waiting, (at, number, leg.moved(at)))
         yield from due(None)
 
     def _copies(self, random: Random) -> int:
-        """How many times the next event is sent: once, twice, or not at all."""
+        """How many times the next event is sent: 0, 1 or 2."""
         if random.random() < self.drop:
             self.stats.dropped += 1
             return 0

@@ -1,4 +1,4 @@
-"""Parquet files of trips -> rows in the order of their first time, keyed; sorted by way of disk if need be."""
+"""Parquet files of trips -> frames of keyed trips in the order of their first time, sorted on disk if need be."""
 
 from __future__ import annotations
 
@@ -11,35 +11,28 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from chillflow.errors import InputError
-from chillflow.model.codec import encode_value
-from chillflow.model.trips import canonical_extra
-from chillflow.production.bulk import keyed, rows
+from chillflow.production.keying import with_trip_keys
 from chillflow.production.replay import RejectedRow
-from chillflow.production.splitting import TripRow
-from chillflow.production.tlc import REASON, ROW, Layout, Trips, layout_of, to_trips, with_texts
+from chillflow.production.tlc import NEEDED, ROW, Layout, Trips, layout_of, rejected_rows, to_trips
+from chillflow.production.trip_frames import FIRST_TIME, with_time_texts
 
 __all__ = ["ParquetTrips"]
 
 _READ_ROWS = 65_536
 _BUCKET_ROWS = 50_000
-"""Rows sorted in memory at a time: so few that the next ones are ready while these are sent."""
+"""Rows sorted in memory at a time: few enough that the next bucket is ready while this one is sent."""
 _MOST_BUCKETS = 500
-"""Files that are open at the same time; of a file with very many rows buckets are larger."""
+"""Files open at the same time; a file with very many rows gets larger buckets."""
 _SAMPLED = 16
-"""One row in so many tells where to cut: all of them would tell no better, and take 3 % of the production."""
-_NEEDED = ("pickup_ts", "dropoff_ts", "pu_zone_id", "do_zone_id")
-_FIRST = pl.min_horizontal("pickup_us", "dropoff_us").alias("first_us")
+"""One row in this many decides where to cut: reading all of them cuts no better and takes 3 % of production."""
 
 
 class ParquetTrips:
-    """The trips of one parquet file. Raises InputError if it cannot be read or holds no taxi trips.
-
-    Iterating gives each row once, as a TripRow in the order of the earlier of its two times (of one time, in
-    the order of the file), or as a RejectedRow.
-    """
+    """The trips of one parquet file. Raises InputError if it cannot be read or holds no taxi trips."""
 
     def __init__(self, path: Path, time_zone: str) -> None:
         self.path = path
+        self.origin = str(path)
         self.time_zone = time_zone
         try:
             self._file = pq.ParquetFile(path)
@@ -56,15 +49,8 @@ class ParquetTrips:
         self.ambiguous_times = 0
         self.missing_times = 0
 
-    def __iter__(self) -> Iterator[TripRow | RejectedRow]:
-        for item in self.frames():
-            if isinstance(item, RejectedRow):
-                yield item
-            else:
-                yield from rows(item)
-
     def frames(self) -> Iterator[pl.DataFrame | RejectedRow]:
-        """The same with the rows in frames, as `bulk.py` takes them."""
+        """Each row once: in a frame, ordered by FIRST_TIME, then by place in the file; or as a RejectedRow."""
         self.ambiguous_times = self.missing_times = 0
         if self.total <= self._bucket_rows:
             frames: list[pl.DataFrame] = []
@@ -78,17 +64,17 @@ class ParquetTrips:
             yield from self._sorted_on_disk(Path(folder))
 
     def _sorted_on_disk(self, folder: Path) -> Iterator[pl.DataFrame | RejectedRow]:
-        """A bucket sort: rows go to the file of their stretch of time, then each file is sorted in memory.
+        """Bucket sort: each row goes to the file of its stretch of time, then each file is sorted in memory.
 
-        The stretches are cut so that each holds about as many rows; identical rows share their times,
-        so they meet in one bucket and can be numbered there.
+        The stretches are cut to hold about equally many rows. Identical rows share their times, so all of them are in
+        one bucket, where their trip_keys can be numbered.
         """
         bounds = self._bounds()
         writers: dict[int, pa.RecordBatchFileWriter] = {}
         for trips in self._read(self._layout):
             yield from self._rejected(trips)
             cut = trips.trips.with_columns(
-                pl.Series("bucket", bounds.search_sorted(trips.trips.select(_FIRST).to_series(), side="right"))
+                pl.Series("bucket", bounds.search_sorted(trips.trips.select(FIRST_TIME).to_series(), side="right"))
             )
             for (bucket,), frame in cut.partition_by("bucket", as_dict=True, include_key=False).items():
                 table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
@@ -105,12 +91,12 @@ class ParquetTrips:
             path.unlink()
 
     def _bounds(self) -> pl.Series:
-        """Times between the buckets, from a first pass over some of the rows, and the columns every trip needs."""
+        """Times between the buckets, from a first pass over a sample of the rows and only the columns it needs."""
         every = min(_SAMPLED, self._bucket_rows)
-        needed = {field: column for field, column in self._layout.fields.items() if field in _NEEDED}
+        needed = {field: column for field, column in self._layout.fields.items() if field in NEEDED}
         layout = Layout(None, needed, ())
         read = self._read(layout, [*needed.values()], every)
-        firsts = [trips.trips.select(_FIRST).to_series() for trips in read]
+        firsts = [trips.trips.select(FIRST_TIME).to_series() for trips in read]
         ordered = pl.concat(firsts).sort()
         step = self._bucket_rows // every
         return ordered.gather_every(step, offset=step).unique().sort()
@@ -129,13 +115,11 @@ class ParquetTrips:
     def _rejected(self, trips: Trips) -> Iterator[RejectedRow]:
         self.ambiguous_times += trips.ambiguous_times
         self.missing_times += trips.missing_times
-        for values in trips.rejected.iter_rows(named=True):
-            row, reason = values.pop(ROW), values.pop(REASON)
-            yield RejectedRow(str(self.path), row, reason, encode_value(canonical_extra(values)))
+        yield from rejected_rows(trips.rejected, self.origin, ROW)
 
 
 def _without_decimal256(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Polars does not know decimals that wide. By way of text the nearest float is found, as for any other type."""
+    """Such decimals as floats, since Polars cannot hold them. The cast through text gives each the nearest float."""
     for position, field in enumerate(batch.schema):
         if pa.types.is_decimal256(field.type):
             floats = batch.column(position).cast(pa.string()).cast(pa.float64())
@@ -144,4 +128,4 @@ def _without_decimal256(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _ordered(trips: pl.DataFrame) -> pl.DataFrame:
-    return keyed(with_texts(trips.sort(_FIRST, ROW).drop(ROW)))
+    return with_trip_keys(with_time_texts(trips.sort(FIRST_TIME, ROW).drop(ROW)))

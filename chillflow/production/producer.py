@@ -1,4 +1,4 @@
-"""TripEventProducer, the Python API of production."""
+"""`TripEventProducer`, the Python API of production."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ __all__ = ["SendStats", "TripEventProducer"]
 
 @dataclass(frozen=True)
 class SendStats:
-    """What became of some events, after the broker's answers. `sent` = `delivered` + `failed`."""
+    """Counts of sent events after the broker's acknowledgements; `sent` = `delivered` + `failed`."""
 
     sent: int
     delivered: int
     failed: int
     error: str | None = None
-    """The first failure."""
+    """The first delivery error."""
 
 
 class TripEventProducer:
     """Splits trips into events and sends them to Kafka. Settings come from the environment unless given.
 
-    Nothing is connected before the first `send_events`.
+    Connects on the first `send_events`.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -46,11 +46,10 @@ class TripEventProducer:
         return split(trip)
 
     def send_events(self, events: Iterable[TripEvent], topic: str | None = None) -> SendStats:
-        """Send events and wait for the broker's answers.
+        """Send events and wait for the broker's acknowledgements.
 
-        `topic` is that of the settings unless given, and is made when missing. Raises
-        KafkaUnavailableError after 10 s (a setting) without a broker, UnknownTopicError if the topic is not
-        there and is not to be made.
+        `topic` defaults to the topic of the settings and is created if missing. Raises KafkaUnavailableError after
+        10 s (a setting) without a broker, UnknownTopicError if the topic is missing and creating topics is off.
         """
         name = topic or self._settings.topic
         self._ensure(name)

@@ -1,4 +1,4 @@
-"""The source of the production: events in the order of their times, at the wanted pace, and rows that are no trips."""
+"""The Bytewax source of production: events in event-time order at the wanted pace, and rejected rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Batch: TypeAlias = Events | list[RejectedRow]
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast to replay: event time `speed` times the clock, or `rate` events a second; else at full speed."""
+    """Replay pace: `speed` times real time, or `rate` events a second; full speed without either."""
 
     speed: float | None = None
     rate: float | None = None
@@ -30,7 +30,7 @@ class Pace:
         return bool(self.speed or self.rate)
 
     def due(self, leg: Leg, first: int, sent: int) -> float:
-        """Seconds after the start at which the leg is due; `first` is the place of the first leg in µs."""
+        """Seconds from the start until the event is due; `first` is the place of the first event in µs."""
         if self.speed:
             return (leg.at - first) / 1e6 / self.speed
         return sent / self.rate if self.rate else 0.0
@@ -38,13 +38,13 @@ class Pace:
 
 @dataclass(frozen=True)
 class ReplaySource(FixedPartitionedSource[Batch, None]):
-    """Replays from the beginning each time it is run: a reader that ignores repeated event ids sees each once.
+    """Replays from the beginning on each run: readers drop repeated event ids.
 
-    `progress` is called with the stats now and then, in the thread that runs the flow.
+    `progress` is called with the stats after each batch, in the thread that runs the flow.
     """
 
     replayed: Callable[[], Iterator[Replayed | Events]]
-    """Events in columns are sent at once, whatever the pace, and their trips counted in `stats`."""
+    """Columns of events are sent at full speed whatever the pace, and their trips counted in `stats`."""
     pace: Pace = field(default_factory=Pace)
     stats: ReplayStats = field(default_factory=ReplayStats)
     progress: Callable[[ReplayStats], None] = lambda stats: None
@@ -81,7 +81,7 @@ class _ReplayPartition(StatefulSourcePartition[Batch, None]):
         return [self._counted(events)]
 
     def _due(self) -> list[Batch]:
-        """Of the next legs and rejected rows those that are due."""
+        """The next events that are due and the rejected rows before them, at most `_BATCH`."""
         legs: list[Leg] = []
         rejected: list[RejectedRow] = []
         pace, stats = self._source.pace, self._source.stats
@@ -95,7 +95,7 @@ class _ReplayPartition(StatefulSourcePartition[Batch, None]):
                     self._wait = pace.due(item, self._first, sent) - elapsed
                     if self._wait > 0:
                         break
-                    sent += len(item.contents)
+                    sent += 1
                 legs.append(item)
             elif isinstance(item, RejectedRow):
                 rejected.append(item)
@@ -119,7 +119,7 @@ class _ReplayPartition(StatefulSourcePartition[Batch, None]):
     def next_awake(self) -> datetime | None:
         if self._wait <= 0:
             return None
-        return datetime.now(UTC) + timedelta(seconds=min(self._wait, 0.2))  # a signal is seen soon
+        return datetime.now(UTC) + timedelta(seconds=min(self._wait, 0.2))  # a stop request is seen soon
 
     def snapshot(self) -> None:
         return None

@@ -1,11 +1,11 @@
-"""Frames of source rows (TLC's columns, or our own) -> frames of trips, whole columns at a time.
+"""Frames of source rows (TLC's columns, or our own) -> frames of trips, whole columns at a time. Pure, on frames.
 
 A column means the same whatever its Parquet type; a value that does not fit its field rejects its row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -15,11 +15,13 @@ from polars import selectors
 from chillflow.errors import InputError
 from chillflow.model.codec import decode_value, encode_value
 from chillflow.model.trips import DERIVED_FIELDS, TRIP_FIELDS, CompleteTrip, canonical_extra
+from chillflow.production.replay import RejectedRow
+from chillflow.production.trip_frames import ROW_FIELDS, TIMES
 
-__all__ = ["REASON", "ROW", "Layout", "Trips", "layout_of", "to_trips", "with_texts"]
+__all__ = ["NEEDED", "REASON", "ROW", "Layout", "Trips", "layout_of", "rejected_rows", "to_trips"]
 
 ROW, REASON = "#row", "#reason"
-"""Columns beside those of a source, which may have a `row` of its own."""
+"""Columns added to those of a source, which may have a `row` of its own."""
 _TLC_NAMES = {
     "vendorid": "vendor_id",
     "pulocationid": "pu_zone_id",
@@ -27,13 +29,12 @@ _TLC_NAMES = {
     "ratecodeid": "rate_code",
     **{name: name for name in TRIP_FIELDS if name not in ("extra_columns", "service")},
 }
-_TIMES = ("pickup_ts", "dropoff_ts")
-_NEEDED = (*_TIMES, "pu_zone_id", "do_zone_id")
+NEEDED = (*TIMES, "pu_zone_id", "do_zone_id")
+"""The fields without which a row is no trip."""
 _OF_THE_TABLE = (*DERIVED_FIELDS, "source", "revision", "created_at", "updated_at")
-_READ = ("pickup_us", "dropoff_us", "trip_key", *TRIP_FIELDS)
 _FLOATS = tuple(name for name in TRIP_FIELDS if "float" in str(CompleteTrip.model_fields[name].annotation))
 _TEXTS = ("service", "store_and_fwd_flag", "extra_columns")
-_INTS = tuple(name for name in TRIP_FIELDS if name not in (*_FLOATS, *_TEXTS, *_TIMES))
+_INTS = tuple(name for name in TRIP_FIELDS if name not in (*_FLOATS, *_TEXTS, *TIMES))
 _TEXT_FORMATS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%m/%d/%Y %I:%M:%S %p")
 _HOUR = pl.duration(hours=1)
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
@@ -41,31 +42,31 @@ _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime.max.replace(tzin
 
 @dataclass(frozen=True)
 class Layout:
-    """Which column of a file holds which field."""
+    """The columns of a source by the field they hold."""
 
     service: str | None
     fields: dict[str, str]
     """Field -> column."""
     extra: tuple[str, ...]
-    """Columns this library does not know, carried by name in `extra_columns`."""
+    """Unknown columns, carried by name in `extra_columns`."""
 
 
 @dataclass(frozen=True)
 class Trips:
-    """Trips of some source rows, and what could not be one."""
+    """Source rows read as trips, and the rejected ones."""
 
     trips: pl.DataFrame
-    """ROW (number in the file, from 0), `pickup_us`, `dropoff_us`, and the fields of a trip by name."""
+    """ROW (number in the source, from 0), `pickup_us`, `dropoff_us`, and the fields of a trip by name."""
     rejected: pl.DataFrame
     """ROW, REASON, and the source's columns."""
     ambiguous_times: int
-    """Times in the hour that comes twice when summer time ends: taken as the first."""
+    """Times in the hour that comes twice when daylight saving ends: taken as the first."""
     missing_times: int
-    """Times in the hour that is skipped when summer time begins: taken with the offset before it."""
+    """Times in the hour that is skipped when daylight saving begins: taken with the offset before it."""
 
 
 def layout_of(columns: Sequence[str]) -> Layout:
-    """The layout of a file with these columns. Raises InputError if they are not TLC's or our own."""
+    """The layout of a source with these columns. Raises InputError if they are neither TLC's nor our own."""
     by_lower: dict[str, str] = {}
     for column in columns:
         by_lower.setdefault(column.lower(), column)
@@ -80,21 +81,21 @@ def layout_of(columns: Sequence[str]) -> Layout:
         names = {
             f"{prefix}_pickup_datetime": "pickup_ts",
             f"{prefix}_dropoff_datetime": "dropoff_ts",
-            **{tlc: field for tlc, field in _TLC_NAMES.items() if field not in _TIMES},
+            **{tlc: field for tlc, field in _TLC_NAMES.items() if field not in TIMES},
         }
         ignored = ()
     fields = {field: by_lower[name] for name, field in names.items() if name in by_lower}
     absent = [
-        next(name for name, field in names.items() if field == needed) for needed in _NEEDED if needed not in fields
+        next(name for name, field in names.items() if field == needed) for needed in NEEDED if needed not in fields
     ]
     if absent:
-        raise InputError(f"these are no trip records of yellow or green taxis: no column {', '.join(absent)}")
+        raise InputError(f"not yellow or green taxi trip records: no column {', '.join(absent)}")
     known = {*fields.values(), *(by_lower[name] for name in ignored if name in by_lower)}
     return Layout(service, fields, tuple(column for column in columns if column not in known))
 
 
 def to_trips(source: pl.DataFrame, layout: Layout, time_zone: str) -> Trips:
-    """Trips of source rows; `source` has besides its columns a column ROW."""
+    """The trips of source rows. `source` has its own columns and ROW."""
     values: list[pl.Expr] = []
     reasons: list[pl.Expr] = []
     for field in ("trip_key", *TRIP_FIELDS):
@@ -107,7 +108,7 @@ def to_trips(source: pl.DataFrame, layout: Layout, time_zone: str) -> Trips:
             values.append(pl.lit(layout.service if field == "service" else None, _dtype(field)).alias(read))
         else:
             raw, dtype = pl.col(column), source.schema[column]
-            if field in _TIMES:
+            if field in TIMES:
                 value, odd = _time(raw, dtype, time_zone)
                 values.extend(count.alias(f"#{kind} {field}") for kind, count in odd.items())
             elif field in _INTS:
@@ -118,7 +119,7 @@ def to_trips(source: pl.DataFrame, layout: Layout, time_zone: str) -> Trips:
                 value = _text(raw, dtype)
             values.append(value.alias(read))
             reasons.append(_misfit(field, raw, dtype, pl.col(read)))
-    # Lazily, what these have in common (the offsets of the times) is worked out once: half the time of the whole.
+    # Lazy, so that shared expressions (the UTC offsets of the times) are computed once: it halves the time.
     frame = (
         source.lazy()
         .with_columns(values)
@@ -136,22 +137,19 @@ def to_trips(source: pl.DataFrame, layout: Layout, time_zone: str) -> Trips:
         for kind in ("ambiguous", "missing")
     }
     return Trips(
-        good.select(ROW, *(pl.col(f"#{name}").alias(name) for name in _READ)),
+        good.select(ROW, *(pl.col(f"#{name}").alias(name) for name in ROW_FIELDS)),
         bad,
         counts["ambiguous"],
         counts["missing"],
     )
 
 
-def with_texts(trips: pl.DataFrame) -> pl.DataFrame:
-    """The times as RFC 3339 text, as on the wire (microseconds only where there are any)."""
-    return trips.with_columns(
-        pl.when(pl.col(name).dt.microsecond() == 0)
-        .then(pl.col(name).dt.strftime("%Y-%m-%dT%H:%M:%SZ"))
-        .otherwise(pl.col(name).dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ"))
-        .alias(name)
-        for name in _TIMES
-    )
+def rejected_rows(rejected: pl.DataFrame, origin: str, identity: str) -> Iterator[RejectedRow]:
+    """The rejected rows of `Trips`; the column `identity` (ROW, or trip_key in a table) says which row it was."""
+    for values in rejected.iter_rows(named=True):
+        row, reason = values[identity], values.pop(REASON)
+        del values[ROW]
+        yield RejectedRow(origin, row, reason, encode_value(canonical_extra(values)))
 
 
 def _dtype(field: str) -> pl.DataType:
@@ -168,8 +166,8 @@ def _float(raw: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     if dtype in (pl.String, pl.Binary, pl.Categorical):
         raw = raw.cast(pl.String, strict=False).str.strip_chars()
     elif dtype == pl.Float32:
-        raw = raw.cast(pl.String)  # the shortest text: 12.8 stays 12.8, which a plain cast would not leave it
-    # pandas writes a missing number as NaN; adding 0 makes -0.0 the 0.0 that other types have
+        raw = raw.cast(pl.String)  # the shortest text, so that 12.8 stays 12.8: a plain cast gives 12.800000190734863
+    # pandas writes a missing number as NaN; adding 0 turns -0.0 into the 0.0 that other types have
     return raw.cast(pl.Float64, strict=False).fill_nan(None) + 0.0
 
 
@@ -187,11 +185,12 @@ def _time(raw: pl.Expr, dtype: pl.DataType, time_zone: str) -> tuple[pl.Expr, di
     if dtype in (pl.String, pl.Binary, pl.Categorical):
         text = raw.cast(pl.String, strict=False).str.strip_chars()
         aware = text.str.contains(r"(Z|[+-]\d\d(:?\d\d)?)$")
-        naive = pl.coalesce(text.str.to_datetime(form, time_unit="us", strict=False) for form in _TEXT_FORMATS)
+        wall = pl.when(~aware).then(text)
+        naive = pl.coalesce(wall.str.to_datetime(form, time_unit="us", strict=False) for form in _TEXT_FORMATS)
         with_offset = text.str.replace(" ", "T", literal=True).str.to_datetime(
             "%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", time_zone="UTC", strict=False
         )
-        value, odd = _localised(pl.when(~aware).then(naive), time_zone)
+        value, odd = _localised(naive, time_zone)
         return pl.when(aware).then(with_offset).otherwise(value), odd
     if dtype == pl.Date or isinstance(dtype, pl.Datetime):
         return _localised(raw.cast(pl.Datetime("us")), time_zone)
@@ -199,7 +198,7 @@ def _time(raw: pl.Expr, dtype: pl.DataType, time_zone: str) -> tuple[pl.Expr, di
 
 
 def _localised(naive: pl.Expr, time_zone: str) -> tuple[pl.Expr, dict[str, pl.Expr]]:
-    """Wall time -> UTC, and how often an hour was ambiguous or missing."""
+    """Wall time -> UTC, and whether its hour is ambiguous or missing."""
 
     def placed(wall: pl.Expr, ambiguous: str) -> pl.Expr:
         local = wall.dt.replace_time_zone(time_zone, ambiguous=ambiguous, non_existent="null")  # type: ignore[arg-type]
@@ -219,32 +218,35 @@ def _misfit(field: str, raw: pl.Expr, dtype: pl.DataType, value: pl.Expr) -> pl.
     if dtype.is_float():
         present = present & raw.is_not_nan()
     shown = pl.format("{}", raw.cast(pl.String, strict=False).fill_null("value"))
-    if field in _TIMES:
+    if field in TIMES:
         what, bad = (
-            "no time since 1970",
+            "not a time since 1970",
             present & (value.is_null() | ~value.is_between(_EARLIEST, _LATEST)),
         )
         if isinstance(dtype, pl.Datetime) and dtype.time_unit == "ns":
             bad = bad | (present & (raw.dt.nanosecond() % 1000 != 0))
             what += " in whole microseconds"
     elif field in _INTS:
-        what, bad = "no whole number of 32 bits", present & value.is_null()
+        what, bad = "not a 32-bit integer", present & value.is_null()
     elif field in _FLOATS:
-        what, bad = "no finite number", present & (value.is_null() | value.is_infinite())
+        what, bad = "not a finite number", present & (value.is_null() | value.is_infinite())
     elif field == "service":
         what, bad = "neither yellow nor green", present & ~value.is_in(["yellow", "green"])
     else:
-        what, bad = "no text", present & value.is_null()
+        what, bad = "not text", present & value.is_null()
     reason = pl.when(bad).then(pl.concat_str(pl.lit(f"{field}: "), shown, pl.lit(f" is {what}")))
-    if field in _NEEDED:
+    if field in NEEDED:
         return reason.when(~present).then(pl.lit(f"{field}: missing"))
     return reason
 
 
 def _extra(source: pl.DataFrame, layout: Layout) -> tuple[pl.Series, pl.Series] | None:
-    """`extra_columns` as JSON text: the unknown columns, and what an export of ours holds already; and misfits."""
+    """`extra_columns` as JSON text, and the reasons of rows where it is no object; None if every row has none.
+
+    The unknown columns join the `extra_columns` that an export of ours holds already.
+    """
     own = layout.fields.get("extra_columns")
-    if own is None and not layout.extra:
+    if not layout.extra and (own is None or source.get_column(own).null_count() == source.height):
         return None
     columns = [*layout.extra, *([own] if own else [])]
     singles = selectors.by_dtype(pl.Float32).cast(pl.String).cast(pl.Float64)
@@ -259,5 +261,5 @@ def _extra(source: pl.DataFrame, layout: Layout) -> tuple[pl.Series, pl.Series] 
             reasons.append(None)
         except (TypeError, ValueError, RecursionError):
             texts.append(None)
-            reasons.append("extra_columns: no JSON object")
+            reasons.append("extra_columns: not a JSON object")
     return pl.Series(texts, dtype=pl.String), pl.Series(reasons, dtype=pl.String)

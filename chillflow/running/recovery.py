@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 VERSION = 1
-"""Version of `pipeline.json`, and so of the store as a whole."""
+"""Version of the store as a whole, in `pipeline.json`; its parts have versions of their own."""
 ACCOUNT_FILE = "account.json"
 LOCK_FILE = "lock"
 _IDENTITY_FILE = "pipeline.json"
@@ -157,9 +157,9 @@ def is_new(folder: Path) -> bool:
 def bind(folder: Path, identity: PipelineIdentity) -> None:
     """Record in the directory the pipeline it belongs to. Raises RecoveryError if it belongs to a different one."""
     check_identity(folder, identity)
-    found = _IdentityFile(**msgspec.structs.asdict(identity), version=VERSION)
+    content = _IdentityFile(**msgspec.structs.asdict(identity), version=VERSION)
     scratch = folder / f"pipeline.{os.getpid()}.tmp"  # the processes of a cluster under `bytewax.run` all bind
-    scratch.write_bytes(msgspec.json.encode(found))
+    scratch.write_bytes(msgspec.json.encode(content))
     scratch.replace(folder / _IDENTITY_FILE)
 
 

@@ -1,4 +1,4 @@
-"""What a trip costs: TLC's rules of the meter since December 2022, in cents."""
+"""Fares: TLC's meter rules since December 2022, in cents."""
 
 from __future__ import annotations
 
@@ -7,16 +7,8 @@ from datetime import date
 
 import polars as pl
 
-from chillflow.synthetic.geography import (
-    CONGESTION_ZONES,
-    JFK,
-    LAGUARDIA,
-    MANHATTAN,
-    NEWARK,
-    OUTSIDE,
-    SURCHARGE_ZONES,
-    Service,
-)
+from chillflow.model.zones import CONGESTION_ZONES, MANHATTAN, SURCHARGE_ZONES
+from chillflow.synthetic.geography import JFK, LAGUARDIA, NEWARK, OUTSIDE, Service
 from chillflow.synthetic.randomness import Draws, loaded_die
 
 CHARGES = (
@@ -30,7 +22,7 @@ CHARGES = (
     "Airport_fee",
     "cbd_congestion_fee",
 )
-"""The columns that `with_charges` adds, whose sum a passenger pays."""
+"""The columns that `with_charges` adds; their sum is what the passenger pays."""
 
 CARD, CASH, NO_CHARGE, DISPUTE = 1, 2, 3, 4
 
@@ -46,9 +38,9 @@ _TIP_PERCENT = pl.Series(loaded_die({0: 12, 10: 8, 15: 15, 18: 10, 20: 35, 25: 1
 
 
 def with_charges(trips: pl.DataFrame, draw: Draws, service: Service) -> pl.DataFrame:
-    """The trips with the columns `RatecodeID`, `payment_type` and `CHARGES`, these as Int64 in cents.
+    """The trips with the columns `RatecodeID`, `payment_type` and `CHARGES` (Int64, in cents).
 
-    Of a trip it needs `PULocationID`, `DOLocationID`, `pickup` (a naive datetime, New York wall time),
+    Needs the columns `PULocationID`, `DOLocationID`, `pickup` (a naive datetime, New York wall time),
     `distance` (hundredths of a mile) and `driven` (seconds that the meter ran).
     """
     return (
@@ -93,8 +85,8 @@ def _surcharges(service: Service) -> dict[str, pl.Expr]:
 
 
 def _fare() -> pl.Expr:
-    # The meter counts a unit for a fifth of a mile or for a minute in slow traffic. A trip is part one, part
-    # the other; the larger of the two plus a fifth of the smaller comes close to TLC's own figures.
+    # The meter counts a unit for each fifth of a mile, or for each minute in slow traffic. A trip mixes both: the
+    # larger of the two counts plus a fifth of the smaller comes close to TLC's published fares.
     by_distance = pl.col("distance") * 5
     by_time = pl.col("driven") * 100 // 60
     hundredths = pl.max_horizontal(by_distance, by_time) + pl.min_horizontal(by_distance, by_time) // 5

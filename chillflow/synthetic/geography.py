@@ -1,4 +1,4 @@
-"""Where trips begin and end, and how far that is: the two taxi services of New York in numbers."""
+"""Pickup and drop-off zones by demand, and the distances between them, for both taxi services."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 
 import polars as pl
 
-from chillflow.model.zones import Zone, zones
+from chillflow.model.zones import SURCHARGE_ZONES, Zone, zones
 from chillflow.synthetic.randomness import SLOTS, loaded_die, look_up
 
 Service = Literal["yellow", "green"]
@@ -18,25 +18,12 @@ Service = Literal["yellow", "green"]
 NEWARK, JFK, LAGUARDIA = 1, 132, 138
 UNKNOWN, OUTSIDE = 264, 265
 
-# fmt: off
-CONGESTION_ZONES = frozenset({
-    4, 12, 13, 45, 48, 50, 68, 79, 87, 88, 90, 100, 107, 113, 114, 125, 137, 144, 148, 158, 161, 162, 163,
-    164, 170, 186, 209, 211, 224, 229, 230, 231, 232, 233, 234, 246, 249, 261,
-})
-"""Manhattan south of 60th Street, where the congestion toll of 2025 is due."""
-
-SURCHARGE_ZONES = CONGESTION_ZONES | {43, 140, 141, 142, 143, 236, 237, 238, 239, 262, 263}
-"""Manhattan south of 96th Street, where taxis charge the congestion surcharge."""
-# fmt: on
-
-MANHATTAN = frozenset(zone.zone_id for zone in zones() if zone.borough == "Manhattan")
-
 _UNSERVED = {57, 103, 104, 105}  # 57 is not on TLC's map, the others are islands without a road
 
 
 @dataclass(frozen=True)
 class _Demand:
-    """How much each zone is asked for: weights without a unit, by borough unless the zone has its own."""
+    """Demand of each zone: weights without a unit, by borough unless the zone has its own."""
 
     core: float  # a zone of Manhattan south of 96th Street
     boroughs: dict[str, float]
@@ -86,7 +73,7 @@ _DROPOFFS: dict[Service, _Demand] = {
 # fmt: on
 
 _EARTH_RADIUS_MILES = 3958.8
-_NO_PLACE = {UNKNOWN: 150, OUTSIDE: 1500}  # hundredths of a mile to and from any zone, for want of a centre
+_NO_PLACE = {UNKNOWN: 150, OUTSIDE: 1500}  # hundredths of a mile to and from any zone, since it has no centre
 _AIRPORTS = {NEWARK, JFK, LAGUARDIA}
 # Hundredths of a mile; a zone this far away draws half as many trips as one next door.
 _USUAL_TRIP: dict[Service, int] = {"yellow": 150, "green": 100}
@@ -99,7 +86,7 @@ def pickup_die(service: Service) -> pl.Series:
 
 
 def dropoff_zone(service: Service, pickup_zone: pl.Expr, roll: pl.Expr) -> pl.Expr:
-    """The drop-off zone of a trip from a pickup zone; `roll` is evenly spread from 0 to `SLOTS` - 1."""
+    """The drop-off zone of a trip from a pickup zone; `roll` is uniform from 0 to `SLOTS` - 1."""
     return look_up(_dropoff_dice(service), (pickup_zone - 1) * SLOTS + roll)
 
 
@@ -110,7 +97,7 @@ def distance(pickup_zone: pl.Expr, dropoff_zone: pl.Expr) -> pl.Expr:
 
 @cache
 def _dropoff_dice(service: Service) -> pl.Series:
-    """One loaded die after the other, one for each pickup zone: near zones are likelier than far ones."""
+    """The loaded dice of all pickup zones, concatenated; near zones are likelier than far ones."""
     faces: list[int] = []
     for pickup in zones():
         pulls = {dropoff.zone_id: _pull(service, pickup, dropoff) for dropoff in zones()}
@@ -120,7 +107,7 @@ def _dropoff_dice(service: Service) -> pl.Series:
 
 def _pull(service: Service, pickup: Zone, dropoff: Zone) -> float:
     if pickup == dropoff and pickup.zone_id in _AIRPORTS:
-        return 0.0  # though nothing is nearer, and few places are in more demand
+        return 0.0  # no trips within an airport, though distance and demand would make them frequent
     far = _hundredths_of_a_mile(pickup, dropoff) / _USUAL_TRIP[service]
     return _DROPOFFS[service].of(dropoff) / (1 + far * far * far)
 
@@ -135,5 +122,5 @@ def _hundredths_of_a_mile(start: Zone, end: Zone) -> int:
         return max(_NO_PLACE.get(start.zone_id, 0), _NO_PLACE.get(end.zone_id, 0))
     north, east = radians(end.lat - start.lat), radians(end.lon - start.lon)
     half_chord = sqrt(sin(north / 2) ** 2 + cos(radians(start.lat)) * cos(radians(end.lat)) * sin(east / 2) ** 2)
-    # Rounded here, so that a last digit that differs between machines goes no further.
+    # Rounded, so that a last digit that differs between machines has no effect.
     return round(200 * _EARTH_RADIUS_MILES * asin(half_chord))

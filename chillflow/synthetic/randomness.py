@@ -1,8 +1,8 @@
-"""Random columns that are the same on every machine and with every version of polars.
+"""Random columns that are the same on every machine and with every version of Polars. Pure, on frames.
 
-A value is a function of the seed, the column's name and the row's number alone (SplitMix64, used as a
-counter), so rows can be drawn in any order, in chunks of any size, and a row can be drawn again to repeat it.
-Everything here is integer arithmetic: floats would leave the last digit to the machine.
+A value depends only on the seed, the column's name and the row's number (SplitMix64 used as a counter), so rows can be
+drawn in any order and in chunks of any size, and drawing a row again repeats it. All arithmetic is on integers: with
+floats the last digit would depend on the machine.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TypeVar
 import polars as pl
 
 SLOTS = 4096
-"""How many faces a loaded die has: a value's share is exact to one in as many."""
+"""Faces of a loaded die: shares are exact to one in as many."""
 
 _Value = TypeVar("_Value", int, str)
 
@@ -51,7 +51,7 @@ class Draws:
 
 
 def loaded_die(weights: Mapping[_Value, float]) -> list[_Value]:
-    """The `SLOTS` faces of a die on which every value has its share by weight.
+    """The `SLOTS` faces of a die, each value on a share of them by its weight.
 
     Raises:
         ZeroDivisionError: all weights are zero.
@@ -66,7 +66,7 @@ def loaded_die(weights: Mapping[_Value, float]) -> list[_Value]:
 
 
 def look_up(table: pl.Series, position: pl.Expr) -> pl.Expr:
-    """The values of a table at the positions given, which must all be inside it."""
+    """The values of a table at the given positions, which must be within it."""
     return pl.lit(table).gather(position)
 
 

@@ -1,4 +1,4 @@
-"""The columns of TLC's own files, in their order and with their types."""
+"""The columns of TLC's files, with their order and types."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TYPES: dict[str, pa.DataType] = {
     "tpep_dropoff_datetime": pa.timestamp("us"),
     "lpep_pickup_datetime": pa.timestamp("us"),
     "lpep_dropoff_datetime": pa.timestamp("us"),
-}  # all others are float64, whole numbers too: TLC writes them so because they may be null
+}  # all others are float64, whole numbers too, because they may be null
 
 
 @cache
@@ -38,6 +38,6 @@ def tlc_schema(service: Service) -> pa.Schema:
     schema = pa.schema([(name, _TYPES.get(name, pa.float64())) for name in _COLUMNS[service].split()])
     if service == "green":
         return schema
-    # Null in green files, 0 in yellow ones where it is unknown; hence the two types.
+    # An unknown payment type is null in green files (float) and 0 in yellow ones (int).
     position = schema.get_field_index("payment_type")
     return schema.set(position, pa.field("payment_type", pa.int64()))

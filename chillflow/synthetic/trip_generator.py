@@ -1,4 +1,4 @@
-"""Files of invented trips that look like those of the Taxi and Limousine Commission (TLC), oddities too."""
+"""Parquet files of generated trips that look like TLC's (Taxi and Limousine Commission), with their oddities."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from chillflow.synthetic.randomness import SLOTS, Draws, loaded_die, look_up
 from chillflow.synthetic.tlc_schema import tlc_schema
 
 REFUNDS = 0.003
-"""Share of rows that take back the charge of another: same vendor, times and zones, negative amounts."""
+"""Share of rows that refund another row: same vendor, times and zones, negative amounts."""
 COPIES = 0.0005
-"""Share of rows that are identical to another."""
+"""Share of rows that are identical to another row."""
 DAY_LONG = 0.002
 """Share of trips whose meter was left on: 23 h 50 min to 24 h from pickup to drop-off."""
 INSTANT = 0.001
-"""Share of trips with their drop-off at their pickup."""
+"""Share of trips whose drop-off time equals their pickup time."""
 WITHOUT_DISTANCE = 0.01
-"""Share of trips of zero miles."""
+"""Share of trips with a distance of 0."""
 INCOMPLETE = 0.05
-"""Share of trips that a vendor delivered without half of the columns: they are null."""
+"""Share of trips that a vendor delivered with half of the columns null."""
 STRAY_EVERY = 66_667
-"""One trip in so many is dated 2009-01-01, by a meter whose clock was reset."""
+"""One trip in this many is dated 2009-01-01, by a meter whose clock was reset."""
 
 _FIRST_DAY = date(2009, 1, 1)
 _DAY = 86_400
-_CENTI = (*CHARGES, "total_amount", "trip_distance")  # kept as whole hundredths until they are written
+_CENTI = (*CHARGES, "total_amount", "trip_distance")  # whole hundredths until they are written
 
-# Pickups by the hour of the day, and the speed to be had then in hundredths of a mile an hour.
+# Pickups by hour of the day, and the typical speed in hundredths of a mile an hour.
 # fmt: off
 _WEEKDAY = (14, 8, 5, 3, 3, 6, 16, 32, 44, 46, 46, 49, 54, 56, 60, 62, 60, 66, 71, 64, 57, 55, 48, 32)
 _WEEKEND = (48, 38, 29, 20, 12, 7, 8, 12, 20, 31, 42, 50, 56, 58, 58, 58, 58, 60, 62, 57, 52, 51, 50, 44)
@@ -66,22 +66,21 @@ def generate(
     service: Service = "yellow",
     chunk: int = 100_000,
 ) -> None:
-    """Write a parquet file of invented trips in TLC's own schema.
+    """Write a parquet file of generated trips in TLC's own schema.
 
-    The same arguments give the same rows on any machine. Times are naive New York wall time; they take no
-    notice of daylight saving, so on its first day a few lie in the hour that does not exist. Memory depends
-    on `chunk`, not on `trips`. The file is written as `NAME.part` beside it and renamed once it is whole.
+    The same arguments give the same rows on any machine. Times are naive New York wall time and ignore daylight
+    saving, so on its first day a few lie in the hour that does not exist. Memory depends on `chunk`, not on `trips`.
+    The file is written as `NAME.part` in the same directory and renamed when complete.
 
     Args:
         path: The file to write; its directory must exist.
-        trips: How many rows, refunds and copies included.
+        trips: Number of rows, including refunds and copies.
         seed: Another seed gives other trips.
         start: The first day of pickups, 2009-01-01 or later.
-        days: Over how many days the trips are spread, each with as many; by default 100,000 trips a day.
-            All drop-offs lie before the end of the last one, and no time before 2009.
-        service: Whose schema, zones and fares.
-        chunk: How many rows a row group has. Each group is a slice of time, shuffled; which trips there are
-            does not depend on it.
+        days: Number of days over which the trips are spread evenly; by default one for each 100,000 trips.
+            All drop-offs are before the end of the last day.
+        service: Decides schema, zones and fares.
+        chunk: Rows of a row group. Each group is a shuffled slice of time; the set of trips does not depend on it.
 
     Raises:
         ValueError: `trips` is negative, `days` or `chunk` less than 1, or `start` before 2009.
@@ -104,7 +103,7 @@ def generate(
 
 @dataclass(frozen=True)
 class _Plan:
-    """Makes any slice of the file's rows, each from its number alone."""
+    """Generates any slice of the file's rows, each from its row number."""
 
     trips: int
     seed: int
@@ -116,26 +115,26 @@ class _Plan:
         """Rows `first` to `last` - 1 in random order, with all columns of either service."""
         numbers = pl.select(row=pl.int_range(first, last, dtype=pl.UInt64))
         rows = self._with_repeats(numbers.sort(Draws(self.seed, pl.col("row")).bits("order")))
-        # From here on everything is drawn by `trip`, so that a repeat gets what its original got.
+        # From here on every value is drawn by `trip`, so that a repeat equals its original.
         draw = Draws(self.seed, pl.col("trip"))
         rows = self._with_times(self._with_journey(rows, draw), draw)
         return self._with_oddities(with_charges(rows, draw, self.service), draw)
 
     def _with_repeats(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """With `trip`, the number of the row whose trip this is: its own or, of a repeat, the one before."""
+        """Adds `trip`: the number of the row itself, or of the row before it for a repeat."""
         row = pl.col("row")
 
         def is_candidate(number: pl.Expr) -> pl.Expr:
             return Draws(self.seed, number).chance(REFUNDS + COPIES, "repeat")
 
-        # What repeats must not be repeated itself: its original would not be in the file.
+        # A repeat must not be repeated: its own original would not be in the file.
         is_repeat = (row > 0) & is_candidate(row) & ~is_candidate(row - 1)
         is_refund = Draws(self.seed, row).chance(REFUNDS / (REFUNDS + COPIES), "refund")
         return rows.select(trip=row - is_repeat.cast(pl.UInt64), refund=is_repeat & is_refund)
 
     def _with_journey(self, rows: pl.DataFrame, draw: Draws) -> pl.DataFrame:
-        """With zones, `begun` (seconds since the start), `distance` (hundredths of a mile), `driven` (s)."""
-        # Rows follow the curve of each day rather than being drawn from it: a slice of rows is one of time.
+        """Adds zones, `begun` (s since the start), `distance` (hundredths of a mile) and `driven` (s)."""
+        # Rows follow the demand curve of each day instead of being drawn from it: a slice of rows is a slice of time.
         place = (pl.col("trip") * (self.days * SLOTS) // self.trips).cast(pl.Int64)
         day, slot = place // SLOTS, place % SLOTS
         is_weekend = (day + self.start.weekday()) % 7 >= 5
@@ -159,7 +158,7 @@ class _Plan:
         )
 
     def _with_times(self, rows: pl.DataFrame, draw: Draws) -> pl.DataFrame:
-        """With `pickup` and `dropoff`, both naive."""
+        """Adds `pickup` and `dropoff`, both naive."""
         elapsed = (
             pl.when(draw.chance(DAY_LONG, "day long"))
             .then(_DAY - 1 - draw.below(600, "minutes short of a day"))
@@ -167,7 +166,7 @@ class _Plan:
             .then(0)
             .otherwise(pl.min_horizontal(pl.col("driven"), _DAY // 4))
         )
-        # Squeezed by as much as it takes for the last drop-off to fall before the end.
+        # Compressed so that the last drop-off is before the end.
         period = self.days * _DAY
         after_start = pl.col("begun") * (period - pl.col("elapsed")) // period
         is_stray = pl.col("trip") % STRAY_EVERY == STRAY_EVERY // 2
@@ -184,7 +183,7 @@ class _Plan:
         )
 
     def _with_oddities(self, rows: pl.DataFrame, draw: Draws) -> pl.DataFrame:
-        """With what is left of TLC's columns, nulls and refunds among them."""
+        """Adds the remaining TLC columns, with nulls and refunds."""
         prefix, unknown_payment = ("tpep", 0) if self.service == "yellow" else ("lpep", None)
         charges = [name for name in CHARGES if name in tlc_schema(self.service).names]
         known = ~draw.chance(INCOMPLETE, "incomplete")
@@ -213,7 +212,7 @@ def _to_arrow(rows: pl.DataFrame, schema: pa.Schema) -> pa.Table:
     table = rows.select(schema.names).to_arrow(compat_level=pl.CompatLevel.oldest())
     for position, name in enumerate(schema.names):
         if name in _CENTI:
-            # Not in polars: it multiplies by 0.01 instead, which is off in the last digit.
+            # Not in Polars, which multiplies by 0.01 instead and is off in the last digit.
             exact = pc.divide(pc.cast(table[name], pa.float64()), 100.0)
             table = table.set_column(position, name, exact)
     return table.cast(schema)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, TypeAlias
 
+from chillflow.telemetry.clocks import Clocks
 from chillflow.telemetry.metrics import Metrics
 
 __all__ = ["Deliveries", "SinkName"]
@@ -21,9 +21,9 @@ _PATIENCE = 10.0
 class Deliveries:
     """The transactions of a run's sinks: those in flight, and the outcome of the last ones."""
 
-    def __init__(self, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, metrics: Metrics, clocks: Clocks) -> None:
         self._metrics = metrics
-        self._clock = clock
+        self._clocks = clocks
         self._lock = threading.Lock()
         self._in_flight: dict[object, tuple[SinkName, float]] = {}
         self._failed: dict[SinkName, str] = {}
@@ -31,7 +31,7 @@ class Deliveries:
     @contextmanager
     def delivering(self, sink: SinkName, records: int) -> Iterator[None]:
         """Measure a transaction of so many records, from waiting for their delivery to its commit."""
-        this, start = object(), self._clock()
+        this, start = object(), self._clocks.monotonic()
         with self._lock:
             self._in_flight[this] = sink, start
         try:
@@ -45,7 +45,7 @@ class Deliveries:
                 del self._in_flight[this]
         self._failed.pop(sink, None)
         if records:
-            self._metrics.sink_seconds.labels(sink).observe(self._clock() - start)
+            self._metrics.sink_seconds.labels(sink).observe(self._clocks.monotonic() - start)
             self._metrics.sink_records.labels(sink).observe(records)
 
     def problem(self) -> str | None:
@@ -54,6 +54,6 @@ class Deliveries:
             oldest = min(self._in_flight.values(), key=lambda each: each[1], default=None)
         for sink, error in [*self._failed.items()]:
             return f"{sink}: {error}"
-        if oldest is not None and (seconds := self._clock() - oldest[1]) > _PATIENCE:
+        if oldest is not None and (seconds := self._clocks.monotonic() - oldest[1]) > _PATIENCE:
             return f"{oldest[0]}: in flight for {seconds:.0f} s"
         return None

@@ -89,8 +89,8 @@ class Metrics:
         self.account_events = self._metric(
             Gauge,
             "chillflow_account_events",
-            "Those events by outcome: the current state of their trip, or why they are in none. As of the last durable"
-            " epoch.",
+            "Events read, by outcome: the current state of their trip, or why they are in no trip. As of the last"
+            " durable epoch.",
             "outcome",
         )
         self.account_trips = self._metric(
@@ -139,7 +139,7 @@ class Metrics:
         self.sink_seconds = self._histogram(
             Histogram,
             "chillflow_sink_write_seconds",
-            "Time to deliver and commit such a transaction; for `table`, the time in the database.",
+            "Time to deliver and commit a transaction; for `table`, the time in the database.",
             "sink",
         )
         self.delivery_errors = self._metric(
@@ -170,8 +170,8 @@ class Metrics:
         self.snapshot_bytes = self._metric(
             Counter,
             "chillflow_snapshot_bytes_total",
-            "Bytes of trips and of windows in snapshots, before pickling. A state is written again with every state"
-            " packed together with it that changes.",
+            "Bytes of trips and of windows in snapshots, before pickling. A changed state is written again together"
+            " with all states packed with it.",
             "of",
         )
         self.store_bytes = self._metric(

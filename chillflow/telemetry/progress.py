@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
+from chillflow.telemetry.clocks import Clocks
 from chillflow.telemetry.metrics import Metrics
 
 __all__ = ["Epochs", "Reading"]
@@ -17,15 +15,9 @@ class Epochs:
     workers. So the first snapshot ends an epoch, and the first read after it proves the epoch durable.
     """
 
-    def __init__(
-        self,
-        metrics: Metrics,
-        clock: Callable[[], float] = time.time,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, metrics: Metrics, clocks: Clocks) -> None:
         self._metrics = metrics
-        self._clock = clock
-        self._monotonic = monotonic
+        self._clocks = clocks
         self._ended: float | None = None
         self._durable: float | None = None
         self.last: float | None = None
@@ -34,24 +26,24 @@ class Epochs:
     def snapshot(self) -> None:
         """Report the snapshot of a partition."""
         if self._ended is None:
-            self._ended = self._monotonic()
+            self._ended = self._clocks.monotonic()
 
     def durable(self) -> None:
         """Report that a partition reads on after a snapshot."""
         if self._ended is None:
             return  # another partition has reported this epoch
-        now = self._monotonic()
+        now = self._clocks.monotonic()
         self._metrics.epoch_commit_seconds.observe(now - self._ended)
         if self._durable is not None:
             self._metrics.epoch_seconds.observe(now - self._durable)
-        self._ended, self._durable, self.last = None, now, self._clock()
+        self._ended, self._durable, self.last = None, now, self._clocks.wall()
         self._metrics.last_epoch.set(self.last)
         self._metrics.show(self._metrics.last_epoch)
 
     @property
     def age(self) -> float | None:
         """Seconds since an epoch was last known to be durable."""
-        return None if self._durable is None else self._monotonic() - self._durable
+        return None if self._durable is None else self._clocks.monotonic() - self._durable
 
 
 class Reading:

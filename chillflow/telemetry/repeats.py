@@ -24,7 +24,7 @@ class _Shown:
     last: logging.LogRecord | None = None
 
 
-class TextStream(Protocol):
+class _Stream(Protocol):
     """A stream of log lines."""
 
     def write(self, text: str, /) -> object:
@@ -34,14 +34,14 @@ class TextStream(Protocol):
         """Flush what was written."""
 
 
-class CountingHandler(logging.StreamHandler[TextStream]):
+class CountingHandler(logging.StreamHandler[_Stream]):
     """Shows warnings and errors of one kind at most once a minute.
 
     The next one shown has the number of those held back as `repeated`. If no other follows, the last one held back is
     shown with it.
     """
 
-    def __init__(self, stream: TextStream, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, stream: _Stream, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(stream)
         self._clock = clock
         self._shown: dict[tuple[str, str], _Shown] = {}

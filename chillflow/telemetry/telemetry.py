@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from chillflow.errors import ChillFlowError
+from chillflow.telemetry.clocks import Clocks
 from chillflow.telemetry.delivery import Deliveries, SinkName
 from chillflow.telemetry.logs import get_logger
 from chillflow.telemetry.metrics import Metrics
@@ -32,15 +32,12 @@ class Letter(Protocol):
 
 
 class Telemetry:
-    """Metrics, progress, deliveries and failures of one run.
+    """Metrics, progress, deliveries and failures of one run."""
 
-    `clock` returns seconds since 1970, `monotonic` seconds that only grow.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clocks: Clocks = Clocks()) -> None:
         self.metrics = Metrics()
-        self.epochs = Epochs(self.metrics, clock, monotonic)
-        self.deliveries = Deliveries(self.metrics, monotonic)
+        self.epochs = Epochs(self.metrics, clocks)
+        self.deliveries = Deliveries(self.metrics, clocks)
         self.failures: list[ChillFlowError] = []
         """Errors raised by sources and sinks, the first one first."""
         self._readings: dict[int, Reading] = {}

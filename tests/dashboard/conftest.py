@@ -1,4 +1,4 @@
-"""A browser as people have it, and pipelines to be looked at. Where there is no Chromium its tests are skipped."""
+"""Browser and pipelines for the dashboard tests. Without Chromium the tests are skipped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from chillflow.synthetic.trip_generator import generate
 from tests.conftest import had
-from tests.dashboard.looking import Looked, looking
+from tests.dashboard.browsing import Dashboard, open_dashboard
 from tests.integration.cli import FileTopics, Pipeline
 from tests.integration.conftest import embedded, on_servers
 from tests.servers import shared
@@ -22,7 +22,7 @@ __all__ = ["embedded", "on_servers"]
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium without a window, one for all tests of the session; in CI it must be there."""
+    """Headless Chromium, one for the session; required in CI."""
     with had("Chromium"):
         chromium = shared.running("chromium", ChromiumServer)
     with sync_playwright() as playwright:
@@ -31,7 +31,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A page of a browser that has seen nothing yet."""
+    """A page in a fresh browser context."""
     context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme="light")
     context.set_default_timeout(20_000)
     yield context.new_page()
@@ -46,8 +46,8 @@ def day_of_trips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def put_together(pipeline: Pipeline, trips: Path) -> Pipeline:
-    """A day in its tables, the last windows still provisional."""
+def assemble_day(pipeline: Pipeline, trips: Path) -> Pipeline:
+    """Assemble a day; its last windows stay provisional."""
     pipeline.run("init-db")
     pipeline.produce(trips)
     pipeline.assemble()
@@ -55,32 +55,32 @@ def put_together(pipeline: Pipeline, trips: Path) -> Pipeline:
 
 
 @pytest.fixture(scope="session")
-def kept(tmp_path_factory: pytest.TempPathFactory, day_of_trips: Path) -> Path:
-    """What a pipeline on files has made of the day: its folder."""
-    folder = tmp_path_factory.mktemp("kept")
+def assembled_folder(tmp_path_factory: pytest.TempPathFactory, day_of_trips: Path) -> Path:
+    """The folder of a pipeline on files after the day."""
+    folder = tmp_path_factory.mktemp("assembled")
     topics = folder / "topics"
-    put_together(
+    assemble_day(
         Pipeline(folder, f"file:{topics}", f"sqlite:///{folder / 'trips.sqlite'}", FileTopics(topics)), day_of_trips
     )
     return folder
 
 
 @pytest.fixture
-def assembled(kept: Path, embedded: Pipeline) -> Pipeline:
-    """A pipeline on files that has put the day together."""
-    shutil.copytree(kept, embedded.folder, dirs_exist_ok=True)
+def assembled(assembled_folder: Path, embedded: Pipeline) -> Pipeline:
+    """A pipeline on files after the day."""
+    shutil.copytree(assembled_folder, embedded.folder, dirs_exist_ok=True)
     return embedded
 
 
 @pytest.fixture
-def looked(assembled: Pipeline, page: Page) -> Iterator[Looked]:
-    """The dashboard of that pipeline, open in the browser."""
-    with looking(assembled, page) as looked:
-        yield looked
+def dashboard(assembled: Pipeline, page: Page) -> Iterator[Dashboard]:
+    """The dashboard of the assembled day, open in the browser."""
+    with open_dashboard(assembled, page) as dashboard:
+        yield dashboard
 
 
 @pytest.fixture
-def looked_on_servers(on_servers: Pipeline, day_of_trips: Path, page: Page) -> Iterator[Looked]:
+def dashboard_on_servers(on_servers: Pipeline, day_of_trips: Path, page: Page) -> Iterator[Dashboard]:
     """The same on Kafka and Postgres."""
-    with looking(put_together(on_servers, day_of_trips), page) as looked:
-        yield looked
+    with open_dashboard(assemble_day(on_servers, day_of_trips), page) as dashboard:
+        yield dashboard

@@ -1,4 +1,4 @@
-"""Who may look: the token, the host that is asked for, the origin that asks. Asked as no browser would."""
+"""Access control: token, host and origin, with requests that no browser would send."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from chillflow.dashboard.guard import COOKIE
-from tests.dashboard.looking import serving
+from tests.dashboard.browsing import serving
 from tests.integration.cli import Pipeline
 
 TOKEN = "a-token-of-sixteen-characters"
 
 
 class Client:
-    """Asks a server with any headers."""
+    """Sends requests with arbitrary headers."""
 
     def __init__(self, url: str) -> None:
         self.place = urlsplit(url)
@@ -33,7 +33,7 @@ class Client:
         return found
 
     def upgrade(self, **headers: str) -> int:
-        """The answer to a websocket's handshake."""
+        """The status of a websocket handshake."""
         wanted = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec_WebSocket_Version": "13"}
         key = {"Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ=="}
         return self.get("/_nicegui_ws/socket.io/?EIO=4&transport=websocket", **wanted, **key, **headers)[0]
@@ -41,19 +41,19 @@ class Client:
 
 @pytest.fixture
 def here(embedded: Pipeline) -> Iterator[Client]:
-    """A server for this machine alone."""
+    """A server on the loopback address."""
     with serving(embedded) as (_, url):
         yield Client(url)
 
 
 @pytest.fixture
 def everywhere(embedded: Pipeline) -> Iterator[Client]:
-    """A server that others can reach."""
+    """A server on all addresses."""
     with serving(embedded, "--port", 0, "--host", "0.0.0.0", CHILLFLOW_DASHBOARD_TOKEN=TOKEN) as (_, url):
         yield Client(url.replace("0.0.0.0", "127.0.0.1"))
 
 
-def test_another_name_for_this_address_is_refused(here: Client) -> None:
+def test_an_unknown_host_name_is_refused(here: Client) -> None:
     port = here.place.port
     for host in (f"127.0.0.1:{port}", f"localhost:{port}", f"[::1]:{port}"):
         assert here.get(Host=host)[0] == 200
@@ -72,7 +72,7 @@ def test_another_origin_is_refused(here: Client) -> None:
         assert here.get("/_nicegui_ws/socket.io/?EIO=4&transport=polling", Origin=origin)[0] == 403
 
 
-def test_the_page_may_load_nothing_from_elsewhere(here: Client) -> None:
+def test_pages_may_load_nothing_from_elsewhere(here: Client) -> None:
     _, headers, _ = here.get()
     policy = headers["Content-Security-Policy"]
     assert "default-src 'self'" in policy
@@ -93,7 +93,7 @@ def test_without_the_token_there_is_nothing(everywhere: Client) -> None:
     assert everywhere.get(Cookie=f"{COOKIE}=")[0] == 401
 
 
-def test_the_token_is_given_once_and_then_a_cookie_is(everywhere: Client) -> None:
+def test_the_token_is_exchanged_for_a_cookie(everywhere: Client) -> None:
     code, headers, _ = everywhere.get(f"/trip?key=abc&token={TOKEN}")
     cookie = headers["Set-Cookie"]
     assert (code, headers["Location"]) == (303, "/trip?key=abc")
@@ -117,12 +117,12 @@ def test_a_browser_with_the_token_sees_the_page(everywhere: Client, page: Page) 
     assert page.evaluate("document.cookie") == ""
 
 
-def test_others_are_let_in_only_with_a_token(embedded: Pipeline) -> None:
+def test_a_public_address_needs_a_token(embedded: Pipeline) -> None:
     assert "needs --token" in embedded.fail("dashboard", "--host", "0.0.0.0", code=2)
     assert "at least 16 characters" in embedded.fail("dashboard", "--token", "short", code=2)
 
 
-def test_the_token_is_in_no_line(embedded: Pipeline) -> None:
+def test_the_token_is_never_printed(embedded: Pipeline) -> None:
     line = embedded.fail("dashboard", CHILLFLOW_DASHBOARD_TOKEN="short-secret", code=2)
     assert "short-secret" not in line
     with serving(embedded, "--port", 0, "--token", TOKEN) as (running, url):
@@ -130,13 +130,13 @@ def test_the_token_is_in_no_line(embedded: Pipeline) -> None:
         assert TOKEN not in running.stop().stderr
 
 
-def test_a_name_can_be_allowed(embedded: Pipeline) -> None:
+def test_a_host_name_can_be_allowed(embedded: Pipeline) -> None:
     with serving(embedded, "--port", 0, "--allow-host", "Taxi.Example") as (_, url):
         assert Client(url).get(Host="taxi.example:8050")[0] == 200
         assert Client(url).get(Host="other.example:8050")[0] == 421
 
 
-def test_a_port_that_is_taken_is_said_in_one_line(embedded: Pipeline) -> None:
+def test_a_taken_port_is_reported_in_one_line(embedded: Pipeline) -> None:
     with serving(embedded) as (_, url):
         port = urlsplit(url).port
         assert re.fullmatch(

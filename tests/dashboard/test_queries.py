@@ -1,16 +1,16 @@
-"""What the pages ask: read only, in any state of the table fast, and once for all viewers."""
+"""Queries of the pages: read-only, fast on tables of any size, and shared by all viewers."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 import time
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -18,21 +18,22 @@ import psycopg
 import pytest
 from playwright.sync_api import Page, expect
 
-from chillflow.connectors import open_database
+from chillflow.connectors import open_database, open_reader
+from chillflow.connectors.database import Reader, Statement, Values
 from chillflow.dashboard import queries
-from chillflow.dashboard.database import Reader, Row, Statement, open_reader
 from chillflow.dashboard.days import LocalDay
-from chillflow.dashboard.shared import Shared
+from chillflow.dashboard.shared_queries import SharedQueries
 from chillflow.errors import DatabaseError, MissingTableError
 from chillflow.settings import load
-from tests.dashboard.looking import looking
+from tests.dashboard.browsing import open_dashboard
 from tests.integration.cli import Pipeline
 
+T = TypeVar("T")
 NEW_YORK = ZoneInfo("America/New_York")
 YEAR = datetime(2023, 1, 1, tzinfo=UTC)
 EXPLAIN = {"sqlite": "explain query plan", "postgres": "explain"}
 READS_ALL = re.compile(r"Seq Scan on zone_window|SCAN (?:mart_)?zone_window(?! USING)")
-"""What a plan says of a statement that goes through the whole table."""
+"""A plan that reads the whole table."""
 ZONES = 120
 COLUMNS = """
     pu_zone_id, window_start, window_end, window_minutes, trips, timed_trips, card_trips, cash_trips, total_amount,
@@ -60,7 +61,7 @@ FILL = {
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An address of tables, on either database."""
+    """The address of empty tables, on either database."""
     where = f"sqlite:///{tmp_path / 'trips.sqlite'}"
     address: str = where if request.param == "sqlite" else request.getfixturevalue("database_url")
     database = open_database(load(database_url=address))
@@ -70,7 +71,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def run(url: str, statement: str) -> None:
-    """Change the tables."""
+    """Run a statement that writes."""
     if url.startswith("sqlite"):
         import sqlite3
 
@@ -84,32 +85,32 @@ def run(url: str, statement: str) -> None:
 
 @pytest.fixture
 def reader(url: str) -> Iterator[Reader]:
-    """The tables as the dashboard reads them."""
+    """A read-only session on the tables."""
     reader = open_reader(load(database_url=url))
     yield reader
     reader.close()
 
 
 class Explaining:
-    """A reader that keeps how the database finds what it is asked for."""
+    """A reader that collects the plans of its statements."""
 
     def __init__(self, reader: Reader, explain: str) -> None:
         self._reader = reader
         self._explain = explain
         self.plans: list[str] = []
 
-    def rows(self, statement: Statement, values: Mapping[str, Any]) -> list[Row]:
-        plan = self._reader.rows(f"{self._explain} {statement}", values)
+    def rows(self, statement: Statement, values: Values, kind: type[T]) -> list[T]:
+        plan = self._reader.rows(f"{self._explain} {statement}", values, tuple)
         self.plans.append("\n".join(str(line[-1]) for line in plan))
-        return self._reader.rows(statement, values)
+        return self._reader.rows(statement, values, kind)
 
     def close(self) -> None:
         self._reader.close()
 
 
 @pytest.mark.parametrize("days", [40, pytest.param(365, marks=pytest.mark.long)])
-def test_windows_of_long_ago_are_found_by_their_indexes(url: str, reader: Reader, days: int) -> None:
-    """However old the table, a page reads what it shows; how long it takes for a year is printed."""
+def test_old_windows_are_found_by_index(url: str, reader: Reader, days: int) -> None:
+    """A page reads only the rows it shows, however large the table; prints the time for a year of windows."""
     kind = "sqlite" if url.startswith("sqlite") else "postgres"
     for minutes in (15, 60):
         run(url, FILL[kind].format(minutes=minutes, seconds=60 * minutes, zones=ZONES, columns=COLUMNS, days=days))
@@ -119,11 +120,11 @@ def test_windows_of_long_ago_are_found_by_their_indexes(url: str, reader: Reader
     span = (day.since, day.until)
     explaining = Explaining(reader, EXPLAIN[kind])
 
-    def page(at: datetime, reader: Reader = reader) -> list[Any]:
-        """All that a page asks for."""
+    def page(at: datetime, reader: Reader = reader) -> list[Sequence[object]]:
+        """Results of all queries of a page."""
         return [
             queries.newest(reader),
-            queries.span(reader, 15),
+            queries.span(reader, 15) or (),
             queries.zones(reader, 15, at),
             queries.city(reader, 15, *span),
             queries.zone(reader, 42, 15, *span),
@@ -148,16 +149,16 @@ def test_windows_of_long_ago_are_found_by_their_indexes(url: str, reader: Reader
 
 def test_it_cannot_write(url: str, reader: Reader) -> None:
     with pytest.raises(DatabaseError, match=r"read.?only"):
-        reader.rows("delete from mart.zone_window returning 1", {})
-    assert reader.rows("select count(*) from mart.zone_window", {}) == [(0,)]
+        reader.rows("delete from mart.zone_window returning 1", {}, tuple)
+    assert reader.rows("select count(*) from mart.zone_window", {}, tuple) == [(0,)]
 
 
-def test_what_is_given_is_a_value_and_never_sql(reader: Reader) -> None:
+def test_values_are_never_sql(reader: Reader) -> None:
     evil = "x' or '1'='1"
-    assert reader.rows("select %(key)s", {"key": evil}) == [(evil,)]
+    assert reader.rows("select %(key)s", {"key": evil}, tuple) == [(evil,)]
 
 
-def test_tables_that_are_not_there_are_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_and_not_made(tmp_path: Path) -> None:
     reader = open_reader(load(database_url=f"sqlite:///{tmp_path / 'none.sqlite'}"))
     with pytest.raises(MissingTableError, match="init-db"):
         queries.newest(reader)
@@ -166,7 +167,7 @@ def test_tables_that_are_not_there_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.postgres
 @pytest.mark.kafka
-def test_a_role_that_may_only_read_is_enough(on_servers: Pipeline, day_of_trips: Path, page: Page) -> None:
+def test_a_read_only_role_is_enough(on_servers: Pipeline, day_of_trips: Path, page: Page) -> None:
     on_servers.run("init-db")
     on_servers.produce(day_of_trips)
     on_servers.assemble()
@@ -181,65 +182,65 @@ def test_a_role_that_may_only_read_is_enough(on_servers: Pipeline, day_of_trips:
             run(on_servers.database, statement)
         parts = urlsplit(on_servers.database)
         url = parts._replace(netloc=f"{role}:{role}@{parts.hostname}:{parts.port}").geturl()
-        with looking(on_servers, page, DATABASE_URL=url) as looked:
-            looked.wait(lambda: looked.text("total-trips"))
+        with open_dashboard(on_servers, page, DATABASE_URL=url) as dashboard:
+            dashboard.wait(lambda: dashboard.text("total-trips"))
             ((trips,),) = on_servers.query("select trips from mart.city_now where window_minutes = 15")
-            assert looked.number("total-trips") == trips
+            assert dashboard.number("total-trips") == trips
             (key, *_) = on_servers.query("select trip_key from stg.complete_trip limit 1")[0]
-            page.goto(f"{looked.url}trip?key={key}")
-            expect(looked.at("where")).to_contain_text("from the trip's first time")
-            expect(looked.at("problem")).to_have_count(0)
+            page.goto(f"{dashboard.url}trip?key={key}")
+            expect(dashboard.at("where")).to_contain_text("from the trip's first time")
+            expect(dashboard.at("problem")).to_have_count(0)
     finally:
         run(on_servers.database, f"drop owned by {role}; drop role {role}")
 
 
-def in_a_loop(work: Coroutine[Any, Any, None]) -> None:
-    """Run it in a thread of its own: that of the tests has the loop of the browser."""
+def in_a_loop(work: Callable[[], Coroutine[object, object, None]]) -> None:
+    """Run a coroutine in a thread of its own: the loop of the test thread belongs to the browser."""
     with ThreadPoolExecutor(1) as thread:
-        thread.submit(asyncio.run, work).result(30)
+        thread.submit(lambda: asyncio.run(work())).result(30)
 
 
-def test_many_who_ask_at_once_are_answered_by_one_question() -> None:
-    asked = []
+def test_equal_queries_run_once_until_the_result_is_old() -> None:
+    ran = []
 
-    def question(source: str, value: int) -> tuple[str, int]:
-        asked.append(value)
+    def query(source: str, value: int) -> tuple[str, int]:
+        ran.append(value)
         time.sleep(0.05)
         return source, value
 
-    async def ask() -> None:
-        shared = Shared("source", executor)
-        assert await asyncio.gather(*(shared.ask(question, 1) for _ in range(10))) == [("source", 1)] * 10
-        assert await shared.ask(question, 1) == ("source", 1)
-        assert asked == [1]
-        assert await shared.ask(question, 2) == ("source", 2)
+    async def work() -> None:
+        shared = SharedQueries("source", executor)
+        assert await asyncio.gather(*(shared.run(query, 1) for _ in range(10))) == [("source", 1)] * 10
+        assert await shared.run(query, 1) == ("source", 1)
+        assert ran == [1]
+        assert await shared.run(query, 2) == ("source", 2)
         await asyncio.sleep(0.1)
-        await shared.ask(question, 1, fresh=0.05)
-        assert asked == [1, 2, 1]
+        await shared.run(query, 1, max_age=0.05)
+        assert ran == [1, 2, 1]
 
     with ThreadPoolExecutor(1) as executor:
-        in_a_loop(ask())
+        in_a_loop(work)
 
 
-def test_an_error_is_shared_and_not_for_ever() -> None:
-    answers: list[Any] = [DatabaseError("away"), "back"]
+def test_an_error_is_shared_until_it_is_old() -> None:
+    answers: list[DatabaseError | str] = [DatabaseError("away"), "back"]
 
-    def question(source: None) -> str:
+    def query(source: None) -> str:
         answer = answers.pop(0)
-        if isinstance(answer, Exception):
+        if isinstance(answer, DatabaseError):
             raise answer
-        return str(answer)
+        return answer
 
-    async def ask() -> None:
-        shared = Shared(None, executor)
+    async def work() -> None:
+        shared = SharedQueries(None, executor)
         for _ in range(3):
             with pytest.raises(DatabaseError, match="away"):
-                await shared.ask(question)
+                await shared.run(query)
         await asyncio.sleep(0.1)
-        assert await shared.ask(question, fresh=0.05) == "back"
+        assert await shared.run(query, max_age=0.05) == "back"
 
     with ThreadPoolExecutor(1) as executor:
-        in_a_loop(ask())
+        in_a_loop(work)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The strip of health: what an operator sees while a pipeline runs, is killed, and runs again."""
+"""The health strip while a pipeline runs, is killed, and runs again."""
 
 from __future__ import annotations
 
@@ -7,53 +7,53 @@ import signal
 
 from playwright.sync_api import Page, expect
 
-from tests.dashboard.looking import Looked, looking
+from tests.dashboard.browsing import Dashboard, open_dashboard
 from tests.integration.cli import Pipeline
 
 RED, GREEN = "Not running", "Running"
 
 
-def state(looked: Looked) -> str:
-    return looked.at("state").inner_text()
+def state(dashboard: Dashboard) -> str:
+    return dashboard.at("state").inner_text()
 
 
 def test_a_killed_pipeline_turns_the_state_red_and_a_new_one_turns_it_back(assembled: Pipeline, page: Page) -> None:
-    with looking(assembled, page) as looked:
-        looked.wait(lambda: RED in state(looked))
-        red = looked.at("state").get_by_text(RED, exact=True).evaluate("e => getComputedStyle(e).color")
+    with open_dashboard(assembled, page) as dashboard:
+        dashboard.wait(lambda: RED in state(dashboard))
+        red = dashboard.at("state").get_by_text(RED, exact=True).evaluate("e => getComputedStyle(e).color")
         with assembled.start("assemble") as first:
-            looked.wait(lambda: "check_circle" in state(looked), timeout=30)
-            assert GREEN in state(looked)
-            assert "since " in state(looked)
-            green = looked.at("state").get_by_text(GREEN, exact=True).evaluate("e => getComputedStyle(e).color")
+            dashboard.wait(lambda: "check_circle" in state(dashboard), timeout=30)
+            assert GREEN in state(dashboard)
+            assert "since " in state(dashboard)
+            green = dashboard.at("state").get_by_text(GREEN, exact=True).evaluate("e => getComputedStyle(e).color")
             assert red != green
             first.stop(signal.SIGKILL)
-            looked.wait(lambda: RED in state(looked))
-            assert "no `assemble` runs on" in state(looked)
+            dashboard.wait(lambda: RED in state(dashboard))
+            assert "no `assemble` runs on" in state(dashboard)
         with assembled.start("assemble"):
-            looked.wait(lambda: GREEN in state(looked) and RED not in state(looked), timeout=30)
+            dashboard.wait(lambda: GREEN in state(dashboard) and RED not in state(dashboard), timeout=30)
 
 
-def test_its_numbers_are_those_of_the_account(assembled: Pipeline, page: Page) -> None:
+def test_the_numbers_are_those_of_the_account(assembled: Pipeline, page: Page) -> None:
     for number in range(3):
         assembled.topics.send("trip-events", b"key", b"no event %d" % number, timestamp=1704200000000)
-    with assembled.start("assemble"), looking(assembled, page, "trip") as looked:
-        looked.wait(lambda: looked.text("letters").startswith("Dead letters\n3"), timeout=30)
-        told = json.loads(assembled.run("status", "--json").stdout)
+    with assembled.start("assemble"), open_dashboard(assembled, page, "trip") as dashboard:
+        dashboard.wait(lambda: dashboard.text("letters").startswith("Dead letters\n3"), timeout=30)
+        status = json.loads(assembled.run("status", "--json").stdout)
         for test, expected in {
-            "events": told["read"],
-            "complete": told["trips"]["complete"],
-            "open": told["trips"]["open"],
-            "incomplete": told["trips"]["incomplete"],
-            "late": told["events"]["late"],
+            "events": status["read"],
+            "complete": status["trips"]["complete"],
+            "open": status["trips"]["open"],
+            "incomplete": status["trips"]["incomplete"],
+            "late": status["events"]["late"],
         }.items():
-            assert looked.text(test).splitlines()[1] == f"{expected:,}", test
-        assert "Balances" in looked.text("account")
-        assert looked.text("lag").splitlines()[1:] == ["0 s", "0 bytes"]
-        looked.wait(lambda: "3 no json" in looked.text("letters"))
-        looked.at("letters").click()
+            assert dashboard.text(test).splitlines()[1] == f"{expected:,}", test
+        assert "Balances" in dashboard.text("account")
+        assert dashboard.text("lag").splitlines()[1:] == ["0 s", "0 bytes"]
+        dashboard.wait(lambda: "3 no json" in dashboard.text("letters"))
+        dashboard.at("letters").click()
         expect(page.get_by_text("3 × no json (decode)")).to_be_visible()
-        drawn = looked.page.locator("[data-test=rate] canvas")
+        drawn = dashboard.page.locator("[data-test=rate] canvas")
         expect(drawn).to_be_visible()
 
 
@@ -62,12 +62,12 @@ def test_an_account_that_does_not_balance_is_shown(assembled: Pipeline, page: Pa
     account = json.loads(file.read_text())
     file.write_text(json.dumps({**account, "duplicates": account["duplicates"] - 7}))
 
-    with looking(assembled, page) as looked:
-        looked.wait(lambda: "7 off" in looked.text("account"))
+    with open_dashboard(assembled, page) as dashboard:
+        dashboard.wait(lambda: "7 off" in dashboard.text("account"))
 
 
-def test_grafana_is_linked_where_it_is_known(assembled: Pipeline, page: Page) -> None:
-    with looking(assembled, page) as looked:
-        expect(looked.at("grafana")).to_have_count(0)
-    with looking(assembled, page, CHILLFLOW_GRAFANA_URL="http://127.0.0.1:3000/d/x") as looked:
-        expect(looked.at("grafana")).to_have_attribute("href", "http://127.0.0.1:3000/d/x")
+def test_grafana_is_linked_if_configured(assembled: Pipeline, page: Page) -> None:
+    with open_dashboard(assembled, page) as dashboard:
+        expect(dashboard.at("grafana")).to_have_count(0)
+    with open_dashboard(assembled, page, CHILLFLOW_GRAFANA_URL="http://127.0.0.1:3000/d/x") as dashboard:
+        expect(dashboard.at("grafana")).to_have_attribute("href", "http://127.0.0.1:3000/d/x")

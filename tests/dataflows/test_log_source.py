@@ -1,9 +1,8 @@
-"""The source of the assembly on its own, where a whole flow would need luck with the timing."""
+"""The source of the assembly on its own, without the timing of a whole flow."""
 
 from __future__ import annotations
 
-import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from chillflow.keyed.watermark import NO_WATERMARK
 from chillflow.model.messages import Message
 from chillflow.model.topics import registry
 from tests.dataflows.vocabulary import settings
+from tests.unit.fake_clock import FakeClock
 
 TOPIC = "trip-events"
 
@@ -55,7 +55,7 @@ def read_to_the_end(part: Any) -> tuple[list[bytes | None], Any]:
 
 
 @pytest.mark.parametrize("before", [0, 1, 30])
-def test_what_comes_during_a_bounded_run_is_left_for_the_next(log: FileLog, before: int) -> None:
+def test_records_that_arrive_during_a_bounded_run_are_left_for_the_next(log: FileLog, before: int) -> None:
     source = LogSource(log, TOPIC, 4, 20, group="test", exit_at_end=True)
     early, late = [b"early %d" % number for number in range(before)], [b"late 1", b"late 2"]
     send(log, *early)
@@ -69,42 +69,42 @@ def test_what_comes_during_a_bounded_run_is_left_for_the_next(log: FileLog, befo
     assert values == late
 
 
-def test_an_end_without_a_snapshot_is_waited_for(log: FileLog) -> None:
+def test_a_partition_does_not_end_before_its_snapshot_is_durable(log: FileLog) -> None:
     source = LogSource(log, TOPIC, 4, 20, group="test", exit_at_end=True)
     send(log, b"a")
     part = source.build_part("read_events", "0000", None)
 
     for _ in range(5):
-        part.next_batch()  # does not end: nothing says that the epoch is durable
+        part.next_batch()  # does not end: no snapshot was taken
     values, _ = read_to_the_end(part)
     assert values == []
 
 
-def test_a_bounded_run_of_one_process_ends_at_once_and_tells_of_it_when_all_is_durable(tmp_path: Path) -> None:
+def test_a_bounded_run_of_one_process_ends_at_once_and_commits_when_all_is_durable(tmp_path: Path) -> None:
     log = FileLog(tmp_path)
     log.ensure_topics([registry(settings())[TOPIC]], 2, 1)
     send(log, b"a", b"b")
     ended: list[Any] = []
     source = LogSource(log, TOPIC, 4, 1, group="test", exit_at_end=True, ended=ended)
     parts = [source.build_part("read_events", name, None) for name in source.list_parts()]
-    told: list[Any] = []
+    progress: list[Any] = []
     for _ in range(6):
         for part in [*parts]:
             try:
-                told += [item for key, item in part.next_batch() if key == CLOCK]
+                progress += [item for key, item in part.next_batch() if key == CLOCK]
             except StopIteration:
                 part.close()
                 parts.remove(part)
     assert not parts
-    assert [each for each in told if each.last] == [
-        PartitionProgress(told[0].partition, 1_704_103_200_000, False, last=True)
+    assert [each for each in progress if each.last] == [
+        PartitionProgress(progress[0].partition, 1_704_103_200_000, False, last=True)
     ]
     assert len(ended) == 2
     for end in ended:
         end()
 
 
-def test_a_drain_ends_only_when_all_is_durable(log: FileLog) -> None:
+def test_a_drain_ends_once_everything_is_durable(log: FileLog) -> None:
     draining = False
     source = LogSource(log, TOPIC, 4, 20, group="test", draining=lambda: draining)
     send(log, b"a", b"b")
@@ -124,29 +124,48 @@ def test_a_drain_ends_only_when_all_is_durable(log: FileLog) -> None:
     assert values_of(batch) == [b"c"]
 
 
-def test_the_windows_hear_of_a_time_only_when_all_before_it_has_arrived(log: FileLog) -> None:
+def test_the_watermark_is_reported_once_all_records_before_it_have_arrived(log: FileLog) -> None:
     part = LogSource(log, TOPIC, 4, 1, group="test").build_part("read_events", "0000", None)
-    assert part.next_batch() == []  # a partition without a message has no time that others must wait for
+    assert part.next_batch() == []  # a partition without messages does not hold back the others
     send(log, b"a")
-    told = []
+    progress = []
     for _ in range(3):  # batches of one epoch
-        told += [item for key, item in part.next_batch() if key == CLOCK]
-    assert told == [PartitionProgress("0000", NO_WATERMARK, False)]
+        progress += [item for key, item in part.next_batch() if key == CLOCK]
+    assert progress == [PartitionProgress("0000", NO_WATERMARK, False)]
     part.snapshot()
     assert [item for key, item in part.next_batch() if key == CLOCK] == [
         PartitionProgress("0000", 1_704_103_200_000, False)
     ]
 
 
-def test_a_silent_partition_says_so_and_when_it_is_not_any_more(log: FileLog) -> None:
-    source = LogSource(log, TOPIC, 4, 1, group="test", idle_timeout=timedelta(milliseconds=1))
+def test_a_silent_partition_is_reported_as_idle_until_a_record_arrives(log: FileLog) -> None:
+    clock = FakeClock()
+    source = LogSource(log, TOPIC, 4, 1, group="test", idle_timeout=timedelta(minutes=1), clocks=clock.clocks)
     send(log, b"a")
     part = source.build_part("read_events", "0000", None)
-    heard = []
-    for more in (False, False, False, True, False, False):
-        if more:
-            send(log, b"b")
-        heard += [item.idle for key, item in part.next_batch() if isinstance(item, PartitionProgress)]
+
+    def reported(after: float, *more: bytes) -> list[bool]:
+        send(log, *more)
+        clock.now += after
+        batch = part.next_batch()
         part.snapshot()
-        time.sleep(0.002)
-    assert heard == [False, False, True, False, True]
+        return [item.idle for _, item in batch if isinstance(item, PartitionProgress)]
+
+    assert reported(0) == [False]  # with the first record
+    assert reported(1) == [False]  # with its watermark
+    assert reported(60) == [True]
+    assert reported(60) == []
+    assert reported(1, b"b") == []  # its watermark is reported after the next snapshot
+    assert reported(1) == [False]
+    assert reported(59) == []
+    assert reported(1) == [True]
+
+
+def test_an_empty_poll_is_repeated_after_ten_milliseconds(log: FileLog) -> None:
+    clock = FakeClock(1_704_103_200.0)
+    part = LogSource(log, TOPIC, 4, 1, group="test", clocks=clock.clocks).build_part("read_events", "0000", None)
+    part.next_batch()
+    assert part.next_awake() == datetime(2024, 1, 1, 10, 0, 0, 10_000, tzinfo=UTC)
+    send(log, b"a")
+    part.next_batch()
+    assert part.next_awake() is None

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
+import polars as pl
 from bytewax.testing import TestingSink
 
 from chillflow.model.codec import encode
-from chillflow.model.messages import Message, MessageColumns
-from chillflow.production.replay import RejectedRow, Screen, replay
+from chillflow.model.messages import Message
+from chillflow.production.bulk import event_frames, replay_columns
+from chillflow.production.replay import RejectedRow
 from chillflow.production.replay_source import ReplaySource
-from chillflow.production.splitting import split, to_row
-from dataflows.produce import FLOW_ID, build
+from chillflow.production.screening import Screen
+from chillflow.production.splitting import split
+from dataflows.produce import FLOW_ID, Keyed, build
 from tests.dataflows.conftest import Run
 from tests.dataflows.vocabulary import BEGINNING, settings, trip
+from tests.trip_rows import frame, to_row
 
 SCREEN = Screen(datetime(2026, 1, 1, tzinfo=UTC), timedelta(hours=1), timedelta(days=8))
 
 
-def sent(run: Run, rows: list[Any]) -> list[Message]:
-    out: list[tuple[str, list[Message] | MessageColumns]] = []
-    source = ReplaySource(lambda: replay(rows, SCREEN, origin="trips.parquet"))
+def sent(run: Run, *frames: pl.DataFrame | RejectedRow) -> list[Message]:
+    out: list[Keyed] = []
+    source = ReplaySource(lambda: replay_columns(event_frames(frames, SCREEN, origin="trips.parquet")))
     run(build(source, TestingSink(out), settings()))
     assert {key for key, _ in out} <= {FLOW_ID}
     return [message for _, messages in out for message in messages]
@@ -31,7 +34,7 @@ def sent(run: Run, rows: list[Any]) -> list[Message]:
 def test_trips_become_their_events_in_event_time_order(run: Run) -> None:
     trips = [trip(number) for number in range(50)]
 
-    messages = sent(run, [to_row(each) for each in trips])
+    messages = sent(run, frame(map(to_row, trips)))
 
     assert {message.topic for message in messages} == {"trip-events"}
     expected = {encode(event): event.trip_key.encode() for each in trips for event in split(each)}
@@ -46,9 +49,9 @@ def test_rejected_rows_are_dead_letters_among_them(run: Run) -> None:
     good, other = (to_row(trip(number)) for number in (1, 2))
     long = to_row(trip(3, dropoff_ts=BEGINNING + timedelta(days=9)))
     future = to_row(trip(4, pickup_ts=datetime(2099, 1, 1, tzinfo=UTC), dropoff_ts=BEGINNING.replace(year=2099)))
-    unreadable = RejectedRow("trips.parquet", 5, "passenger_count: 1.5 is no whole number of 32 bits", b"{}")
+    unreadable = RejectedRow("trips.parquet", 5, "passenger_count: 1.5 is not a 32-bit integer", b"{}")
 
-    messages = sent(run, [good, unreadable, other, long, future])
+    messages = sent(run, frame([good]), unreadable, frame([other, long, future]))
 
     letters = [dict(message.headers) for message in messages if message.topic == "trip-events.dlq"]
     assert len(messages) == 10 + len(letters)
@@ -60,5 +63,5 @@ def test_rejected_rows_are_dead_letters_among_them(run: Run) -> None:
 def test_nothing_in_nothing_out(run: Run) -> None:
     start = time.monotonic()
 
-    assert sent(run, []) == []
+    assert sent(run) == []
     assert time.monotonic() - start < 10

@@ -1,4 +1,4 @@
-"""What `assemble` serves, as its clients see it."""
+"""A client of the endpoints of `assemble`."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from chillflow.running.http_server import Readiness
 from tests.integration.cli import Pipeline
 
 
 def url_of(pipeline: Pipeline, folder: Path | None = None) -> str | None:
-    """Where it is served, once it is."""
+    """The address of the run, once it is served."""
     file = (folder or pipeline.folder / "recovery") / "monitoring.json"
     return json.loads(file.read_text())["url"] if file.exists() else None
 
 
 def get(url: str, timeout: float = 20) -> tuple[int, str]:
-    """Status and text."""
+    """Status and body."""
     try:
         with urllib.request.urlopen(url, timeout=timeout) as answer:
             return answer.status, answer.read().decode()
@@ -46,17 +46,17 @@ class Seen:
         ]
 
     def total(self, name: str, **labels: str) -> float:
-        """Their values added up."""
+        """The sum of their values."""
         return sum(value for _, value in self.find(name, **labels))
 
     def one(self, name: str, **labels: str) -> float:
-        """The value of the only one."""
+        """The value of the only sample."""
         ((_, value),) = self.find(name, **labels)
         return value
 
 
 def is_ready(url: str | None) -> bool:
-    """Whether it is served and says that it is ready."""
+    """Whether the run is served and ready."""
     try:
         return url is not None and get(f"{url}/readyz")[0] == 200
     except OSError:
@@ -64,8 +64,8 @@ def is_ready(url: str | None) -> bool:
 
 
 def problems(url: str) -> list[str]:
-    """What /readyz names, none if it is ready."""
+    """The problems in /readyz, none if the run is ready."""
     code, text = get(f"{url}/readyz")
-    said: dict[str, Any] = json.loads(text)
-    assert said["ready"] == (code == 200) == (not said["problems"])
-    return list(said["problems"])
+    body: Readiness = json.loads(text)
+    assert body["ready"] == (code == 200) == (not body["problems"])
+    return body["problems"]

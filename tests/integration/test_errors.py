@@ -127,7 +127,7 @@ def test_a_file_that_is_not_a_database(here: Pipeline) -> None:
 
 
 def test_a_path_where_no_topic_can_be_created(here: Pipeline) -> None:
-    assert here.fail("create-topic", KAFKA_BOOTSTRAP_SERVERS="file:/dev/null/topics").startswith("cannot make ")
+    assert here.fail("create-topic", KAFKA_BOOTSTRAP_SERVERS="file:/dev/null/topics").startswith("cannot create ")
 
 
 def test_a_path_where_no_recovery_store_can_be_created(here: Pipeline) -> None:
@@ -139,11 +139,15 @@ def test_a_path_where_no_recovery_store_can_be_created(here: Pipeline) -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
-        ("CHILLFLOW_PARTITIONS", "none", "wrong setting CHILLFLOW_PARTITIONS='none': "),
-        ("CHILLFLOW_PARTITIONS", "0", "wrong setting CHILLFLOW_PARTITIONS='0': "),
-        ("CHILLFLOW_TRIP_TIMEOUT", "soon", "wrong setting CHILLFLOW_TRIP_TIMEOUT='soon': "),
-        ("LOG_LEVEL", "LOUD", "wrong setting LOG_LEVEL='LOUD': "),
-        ("CHILLFLOW_SOURCE_TIME_ZONE", "America/Gotham", "wrong setting CHILLFLOW_SOURCE_TIME_ZONE='America/Gotham': "),
+        ("CHILLFLOW_PARTITIONS", "none", "invalid setting CHILLFLOW_PARTITIONS='none': "),
+        ("CHILLFLOW_PARTITIONS", "0", "invalid setting CHILLFLOW_PARTITIONS='0': "),
+        ("CHILLFLOW_TRIP_TIMEOUT", "soon", "invalid setting CHILLFLOW_TRIP_TIMEOUT='soon': "),
+        ("LOG_LEVEL", "LOUD", "invalid setting LOG_LEVEL='LOUD': "),
+        (
+            "CHILLFLOW_SOURCE_TIME_ZONE",
+            "America/Gotham",
+            "invalid setting CHILLFLOW_SOURCE_TIME_ZONE='America/Gotham': ",
+        ),
         ("DATABASE_URL", "mysql://x", "DATABASE_URL: unknown scheme 'mysql'"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What `assemble` says of itself while it runs: metrics, health, status."""
+"""Metrics, health and status of a running `assemble`."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ DISORDER = ("--shuffle-seconds", 600, "--duplicates", 0.05, "--drop", 0.05, "--l
 
 @contextmanager
 def assembling(pipeline: Pipeline, *arguments: object, **changes: Any) -> Iterator[tuple[Running, str]]:
-    """A run that is ready, and where it is served."""
+    """A run that is ready, and its address."""
     with pipeline.start("assemble", "--json", *arguments, **changes) as running:
         running.wait_for(lambda: is_ready(url_of(pipeline)), 60)
         yield running, url_of(pipeline) or ""
 
 
 def read(url: str, events: int) -> Seen | None:
-    """What is served once so many events are in a durable epoch."""
+    """The metrics, once so many events are in a durable epoch."""
     seen = Seen(url)
     return seen if seen.total("account_read_events_total") == events else None
 
 
-def test_the_metrics_are_those_of_the_summary(pipeline: Pipeline, trips_file: Path, workers: int) -> None:
+def test_the_metrics_agree_with_the_summary(pipeline: Pipeline, trips_file: Path, workers: int) -> None:
     pipeline.run("init-db")
     sent = pipeline.produce(trips_file, *DISORDER)["events"] + 2
     pipeline.topics.send(pipeline.topic, b"t", b"no JSON", partition=1)
@@ -49,7 +49,7 @@ def test_the_metrics_are_those_of_the_summary(pipeline: Pipeline, trips_file: Pa
 
     with assembling(pipeline, "--workers", workers) as (running, url):
         running.wait_for(lambda: read(url, sent) is not None)
-        # where the partitions end is asked for every five seconds: what is known may be from before
+        # the ends of the partitions are queried every five seconds, so they may be older
         running.wait_for(lambda: {value for _, value in Seen(url).find("consumer_lag_seconds")} == {0})
         seen = Seen(url)
         done = running.stop()
@@ -93,7 +93,7 @@ def test_the_metrics_are_those_of_the_summary(pipeline: Pipeline, trips_file: Pa
     assert time.time() - seen.find("last_durable_epoch_timestamp_seconds")[0][1] < 30
 
 
-def test_all_that_is_served_is_on_its_page_and_the_other_way_round(embedded: Pipeline, trips_file: Path) -> None:
+def test_the_metrics_served_are_those_on_their_page(embedded: Pipeline, trips_file: Path) -> None:
     embedded.run("init-db")
     embedded.produce(trips_file)
     with assembling(embedded) as (running, url):
@@ -108,7 +108,7 @@ def test_all_that_is_served_is_on_its_page_and_the_other_way_round(embedded: Pip
         assert labels == {tuple(sorted(metric.labels))}, metric.name
 
 
-def test_promtool_is_content_with_what_is_served(promtool: str, embedded: Pipeline, trips_file: Path) -> None:
+def test_promtool_accepts_the_metrics(promtool: str, embedded: Pipeline, trips_file: Path) -> None:
     embedded.run("init-db")
     embedded.produce(trips_file)
     with assembling(embedded) as (running, url):
@@ -129,7 +129,7 @@ def test_after_kills_nothing_is_unaccounted_for(embedded: Pipeline, trips_file: 
                 assert [value for _, value in seen.find("account_difference_events")] in ([], [0])
                 if seen.find("account_read_events_total"):
                     now = seen.one("account_read_events_total")
-                    assert seen.total("account_events") == now >= last, "a durable account goes back"
+                    assert seen.total("account_events") == now >= last, "a durable account never goes back"
                     last = now
             assert seen.one("starts_total") == run
             running.process.kill()
@@ -137,7 +137,7 @@ def test_after_kills_nothing_is_unaccounted_for(embedded: Pipeline, trips_file: 
     assert embedded.assemble(DATABASE_URL=None)["events"] >= last > 0
 
 
-def test_ready_false_true_and_false_without_the_database(
+def test_ready_only_while_the_database_answers(
     embedded: Pipeline, own_postgres: PostgresServer, trips_file: Path
 ) -> None:
     embedded.environment["DATABASE_URL"] = own_postgres.create_database("trips")
@@ -177,7 +177,7 @@ def test_not_ready_without_the_broker(own_kafka: KafkaServer, embedded: Pipeline
         running.wait_for(lambda: is_ready(url), 60)
 
 
-def test_a_worker_that_hangs_is_named(embedded: Pipeline) -> None:
+def test_a_hanging_worker_is_reported(embedded: Pipeline) -> None:
     embedded.run("create-topic")
     with assembling(embedded, "--workers", 2, DATABASE_URL=None) as (_, url):
         worker = json.loads((embedded.folder / "recovery" / "worker-1.json").read_text())["pid"]
@@ -191,7 +191,7 @@ def test_a_worker_that_hangs_is_named(embedded: Pipeline) -> None:
         assert seen.one("worker_up", worker="1") == 0
 
 
-def test_a_port_that_is_taken_is_an_error(embedded: Pipeline) -> None:
+def test_a_port_in_use_is_an_error(embedded: Pipeline) -> None:
     embedded.run("create-topic")
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -202,7 +202,7 @@ def test_a_port_that_is_taken_is_an_error(embedded: Pipeline) -> None:
             assert line.startswith(f"cannot serve metrics on 127.0.0.1 port {port}: Address already in use")
 
 
-def test_the_port_that_is_asked_for(embedded: Pipeline) -> None:
+def test_the_port_of_the_option_is_used(embedded: Pipeline) -> None:
     embedded.run("create-topic")
     port = free_port()
     with assembling(embedded, "--metrics-port", port, "--metrics-host", "0.0.0.0", DATABASE_URL=None) as (_, url):
@@ -214,7 +214,7 @@ def test_the_port_that_is_asked_for(embedded: Pipeline) -> None:
 # status
 
 
-def test_status_of_nothing_of_a_run_and_of_one_that_failed(embedded: Pipeline, trips_file: Path) -> None:
+def test_status_without_a_run_of_a_run_and_of_one_that_failed(embedded: Pipeline, trips_file: Path) -> None:
     recovery = embedded.folder / "recovery"
     assert embedded.fail("status") == f"no `assemble` runs on {recovery}"
 
@@ -284,14 +284,14 @@ def test_under_bytewax_run(embedded: Pipeline, trips_file: Path) -> None:
 # Logs
 
 
-def test_a_dead_letter_is_warned_of_once_with_its_place(embedded: Pipeline, trips_file: Path) -> None:
+def test_dead_letters_are_one_warning_with_the_position_of_the_first(embedded: Pipeline, trips_file: Path) -> None:
     embedded.run("create-topic")
     for number in range(50):
         embedded.topics.send(embedded.topic, b"t%d" % number, b"no JSON", partition=2)
     done = embedded.run("assemble", "--exit-at-end", "--log-format", "json", DATABASE_URL=None)
-    said = [json.loads(line) for line in done.stderr.splitlines() if "dead letter (decode, no_json)" in line]
-    first = said[0]
-    assert len(said) <= 2
+    warnings = [json.loads(line) for line in done.stderr.splitlines() if "dead letter (decode, no_json)" in line]
+    first = warnings[0]
+    assert len(warnings) <= 2
     places = {event.offset: (event.key or b"").decode() for event in embedded.events()}
     assert (first["topic"], first["partition"]) == (embedded.topic, 2)
     assert places[first["offset"]] == first["trip_key"]

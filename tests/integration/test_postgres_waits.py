@@ -112,14 +112,15 @@ def test_a_writer_that_sleeps_is_let_go_of(database_url: str, monkeypatch: pytes
 @pytest.mark.postgres
 def test_a_replay_may_be_slow(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgres, "_SLEEP_TIMEOUT", timedelta(seconds=1))
+    monkeypatch.setattr(postgres, "READ_ROWS", 100)
     database = PostgresDatabase(database_url, WAIT)
     database.migrate()
     database.upsert(rows(1))
-    trips = database.trips(trip_key=None, since=None, until=None, limit=None)
-    next(trips)
+    batches = database.trips(trip_key=None, since=None, until=None, limit=None)
+    assert len(next(batches)) == 100
     time.sleep(2)
 
-    assert len([*trips]) == 499
+    assert [len(batch) for batch in batches] == [100] * 4
     database._connected().execute("select 1")  # the connection is still there
     database.close()
 

@@ -18,7 +18,7 @@ PICKUP, DROPOFF = "tpep_pickup_datetime", "tpep_dropoff_datetime"
 
 
 def few(trips_file: Path, folder: Path, count: int = 10) -> pl.DataFrame:
-    """So many of the generated trips, without those that go backwards in time."""
+    """The first generated trips, without those whose drop-off is before their pickup."""
     trips = pl.read_parquet(trips_file)
     return trips.filter(pl.col(DROPOFF) > pl.col(PICKUP)).sort(PICKUP).head(count)
 
@@ -51,7 +51,7 @@ def test_tables_are_made_once(pipeline: Pipeline) -> None:
     ]
 
 
-def test_topics_are_not_made_when_that_is_not_wanted(pipeline: Pipeline, trips_file: Path) -> None:
+def test_topics_are_not_created_when_that_is_off(pipeline: Pipeline, trips_file: Path) -> None:
     line = pipeline.fail("produce-from-file", "--file", trips_file, "--no-create-topics")
 
     assert f"no topic '{pipeline.topic}'" in line
@@ -133,7 +133,7 @@ def test_pace_and_speed_exclude_each_other(embedded: Pipeline, trips_file: Path)
     assert line == "--speed and --rate exclude each other"
 
 
-def test_a_replay_stops_when_asked(pipeline: Pipeline, trips_file: Path) -> None:
+def test_a_replay_stops_on_request(pipeline: Pipeline, trips_file: Path) -> None:
     with pipeline.start("produce-from-file", "--file", trips_file, "--rate", 100, "--json") as replay:
         replay.wait_for(lambda: bool(pipeline.events()))
         done = replay.stop(within=10)
@@ -142,7 +142,7 @@ def test_a_replay_stops_when_asked(pipeline: Pipeline, trips_file: Path) -> None
     assert 0 < done.json["delivered"] == done.json["events"] == len(pipeline.events()) < 1500
 
 
-def test_a_replay_at_full_speed_stops_when_asked_and_leaves_nothing_behind(embedded: Pipeline, tmp_path: Path) -> None:
+def test_a_replay_at_full_speed_stops_on_request_and_leaves_nothing_behind(embedded: Pipeline, tmp_path: Path) -> None:
     file, temporary = tmp_path / "trips.parquet", tmp_path / "temporary"
     temporary.mkdir()
     generate(file, 200_000)
@@ -183,8 +183,8 @@ def test_bad_rows_are_dead_letters_and_the_rest_arrives(pipeline: Pipeline, trip
     assert [letter.headers["reason"] for letter in letters] == [
         "dated more than 1 h in the future",
         "do_zone_id: missing",
-        "passenger_count: 1.5 is no whole number of 32 bits",
-        "pickup and drop-off lie more than 192 h apart",
+        "passenger_count: 1.5 is not a 32-bit integer",
+        "pickup and drop-off are more than 192 h apart",
     ]
     assert {letter.headers["stage"] for letter in letters} == {"read"}
     assert {letter.headers["file"] for letter in letters} == {str(file)}
@@ -202,7 +202,7 @@ def test_rejected_rows_are_named_on_a_dry_run(embedded: Pipeline, trips_file: Pa
     done = embedded.run("produce-from-file", "--file", file, "--dry-run")
 
     assert len(done.lines) == 10
-    assert f"rejected: {file}, row 1: passenger_count: 1.5 is no whole number of 32 bits" in done.stderr
+    assert f"rejected: {file}, row 1: passenger_count: 1.5 is not a 32-bit integer" in done.stderr
 
 
 def test_a_file_without_rows_is_no_error(embedded: Pipeline, trips_file: Path, tmp_path: Path) -> None:
@@ -307,7 +307,7 @@ def test_rows_that_the_table_cannot_hold_are_not_loaded(pipeline: Pipeline, trip
     assert sorted(letter.headers["reason"] for letter in pipeline.dead_letters()) == [
         "a text holds a NUL character",
         "fare_amount 1000000000.0 does not fit numeric(10, 2)",
-        "passenger_count: 0.5 is no whole number of 32 bits",
+        "passenger_count: 0.5 is not a 32-bit integer",
     ]
 
 

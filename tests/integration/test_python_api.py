@@ -9,16 +9,17 @@ import pytest
 
 from chillflow.errors import KafkaUnavailableError, UnknownTopicError
 from chillflow.production.parquet import ParquetTrips
-from chillflow.production.splitting import ROW_FIELDS
+from chillflow.production.replay import RejectedRow
 from chillflow.settings import load
 from stream import CompleteTrip, SendStats, TripAssembler, TripEventProducer, TripStartedEvent
 from tests.integration.cli import Pipeline, elapsed
+from tests.trip_rows import rows_of, trip_of
 
 
 @pytest.fixture(scope="module")
 def trips(trips_file: Path) -> list[CompleteTrip]:
-    rows = [*ParquetTrips(trips_file, "America/New_York")]
-    return [CompleteTrip(**dict(zip(ROW_FIELDS[2:], row[2:], strict=True))) for row in rows]
+    rows = rows_of(ParquetTrips(trips_file, "America/New_York"))
+    return [trip_of(row) for row in rows if not isinstance(row, RejectedRow)]
 
 
 @pytest.fixture

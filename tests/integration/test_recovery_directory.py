@@ -1,4 +1,4 @@
-"""What the recovery directory is relied on for: other numbers of workers, one owner, and its own loss."""
+"""The recovery directory: changing the number of workers, one owner, and the loss of the store."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tests.servers._process import command_line, free_port, wait_until
 
 
 def test_one_three_and_two_workers_keep_everything(pipeline: Pipeline) -> None:
-    """Stopped in the middle of many trips."""
+    """Each run is drained with many trips open."""
     pipeline.run("init-db")
     pipeline.run("create-topic")
-    generate(pipeline.folder / "many.parquet", 10_000)  # enough for as long as it takes
+    generate(pipeline.folder / "many.parquet", 10_000)  # more than the test takes
     with pipeline.start("produce-from-file", "--file", "many.parquet", "--rate", 200, "--json") as replay:
         for workers in (1, 3, 2):
             before = pipeline.rows()
@@ -100,8 +100,8 @@ def test_two_clusters_under_bytewax_itself(embedded: Pipeline, trips_file: Path)
         for number, each in enumerate(cluster()):
             refused = each.result(within=30)
             assert refused.code == 1
-            said = [line for line in refused.stderr.splitlines() if "another `assemble` runs on" in line]
-            assert len(said) == 1, (number, refused.stderr)
+            refusals = [line for line in refused.stderr.splitlines() if "another `assemble` runs on" in line]
+            assert len(refusals) == 1, (number, refused.stderr)
         for each in first:
             each.process.send_signal(signal.SIGTERM)
         assert {each.result(within=20).code for each in first} <= {0, 1}

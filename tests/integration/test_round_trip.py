@@ -1,4 +1,4 @@
-"""What the two commands are for: every trip of a real file comes out as it went in, once."""
+"""Production and assembly together: every trip of a real file comes out unchanged, once."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def in_form(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def assembled(trips: list[dict[str, Any]], names: list[str]) -> pl.DataFrame:
-    """Complete trips as they stand in their topic, in the same form."""
+    """The complete trips of the topic, in the same form."""
     types = {name: pl.Int64 if name in WHOLE else pl.Float64 for name in names}
     types |= dict.fromkeys(("store_and_fwd_flag", "pickup_ts", "dropoff_ts"), pl.String)  # type: ignore[arg-type]
     frame = pl.DataFrame([{name: trip[name] for name in names} for trip in trips], schema=types)
@@ -141,7 +141,7 @@ def test_every_trip_of_a_file_comes_out_as_it_went_in(pipeline: Pipeline, name: 
 
 
 def assert_derived(trips: list[dict[str, Any]]) -> None:
-    """What assembly adds, computed by another hand."""
+    """Check the derived fields against an independent computation."""
     frame = pl.DataFrame(
         [
             {name: trip[name] for name in ("trip_distance", "distance_km", "duration_min", "avg_speed_kmh")}
@@ -188,7 +188,7 @@ def test_many_days_produced_again_are_no_second_ones(embedded: Pipeline, tmp_pat
     embedded.produce(file)
     again = embedded.assemble()
 
-    # those that are remembered are known, and those that are not are too old to be a trip of their own
+    # events of trips kept for corrections are duplicates, those of dropped trips are late
     assert again["duplicates"] + again["late"] == 5 * trips
     assert again["complete_trips"] == len(embedded.trips()) == embedded.rows() == trips
     assert len(embedded.topics.read(f"{embedded.topic}.late")) == again["late"] > 0

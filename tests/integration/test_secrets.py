@@ -61,10 +61,10 @@ def test_files_that_cannot_be_used(embedded: Pipeline, name: str) -> None:
         path = {f"{name}_FILE": str(folder / file), "KAFKA_BOOTSTRAP_SERVERS": NO_SERVER, "DATABASE_URL": None}
         return embedded.fail(*command, code=2, **{**path, **changes})
 
-    assert said("secret", **{name: "loud"}) == f"{name} and {name}_FILE are both set: which one counts? Set one of them"
+    assert said("secret", **{name: "loud"}) == f"{name} and {name}_FILE are both set; set only one of them"
     assert said("absent") == f"{name}_FILE: cannot read {folder}/absent: No such file or directory"
     assert said("") == f"{name}_FILE: cannot read {folder}: Is a directory"
-    assert said("noise") == f"{name}_FILE: cannot read {folder}/noise: it is no text"
+    assert said("noise") == f"{name}_FILE: cannot read {folder}/noise: it is not text"
     assert said("empty") == f"{name}_FILE: {folder}/empty is empty"
 
 

@@ -75,7 +75,7 @@ def test_what_retention_has_deleted_is_not_skipped(on_kafka: Pipeline, admin: Ad
 
     line = on_kafka.fail("assemble", "--exit-at-end")
 
-    assert "is not in the topic any more (retention, or made anew?)" in line
+    assert "is not in the topic any more (retention, or recreated?)" in line
     assert len(on_kafka.trips()) == 50
 
 
@@ -121,4 +121,4 @@ def test_partitions_are_added_while_it_is_read(on_kafka: Pipeline, admin: AdminC
         ended = assembling.result(within=60)
 
     assert ended.code == 1
-    assert "has 6 partitions now, of which 4 are read" in ended.stderr.splitlines()[-1]
+    assert "now has 6 partitions, of which 4 are read" in ended.stderr.splitlines()[-1]

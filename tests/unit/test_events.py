@@ -1,4 +1,4 @@
-"""The five events: their ids, what they refuse, and their fast twins."""
+"""The five events: their ids, what they refuse, and their structs."""
 
 from datetime import datetime
 from typing import Any, cast
@@ -37,7 +37,7 @@ from tests.unit.vocabulary import (
 )
 
 
-def test_the_types_are_those_of_the_wire() -> None:
+def test_event_types_on_the_wire() -> None:
     assert EVENT_TYPES == ("trip_started", "zone_exited", "zone_entered", "payment_processed", "trip_ended")
 
 
@@ -66,14 +66,14 @@ def test_events_of_one_trip_have_different_ids() -> None:
 
 
 @pytest.mark.parametrize("event", five(), ids=lambda event: event.event_type)
-def test_on_the_wire_the_fields_are_flat_in_their_order(event: Event) -> None:
+def test_the_wire_format_is_flat_with_the_fields_in_order(event: Event) -> None:
     value = decode_value(encode(event))
     assert [*value] == [*type(event).model_fields]
     assert value == event_adapter.dump_python(event, mode="json")
 
 
 @pytest.mark.parametrize("cls", EVENT_CLASSES)
-def test_the_twin_has_the_fields_of_the_model(cls: type[TripEvent]) -> None:
+def test_the_struct_has_the_fields_of_the_model(cls: type[TripEvent]) -> None:
     assert cls.struct.__struct_fields__ == tuple(name for name in cls.model_fields if name != "event_type")
     assert cast("type[msgspec.Struct]", cls.struct).__struct_config__.tag == cls.model_fields["event_type"].default
 
@@ -114,12 +114,12 @@ def test_the_struct_has_the_fields_of_its_protocol(protocol: type, classes: list
         {"event_type": "trip_started"},
     ],
 )
-def test_what_is_no_event_is_refused(wrong: dict[str, Any]) -> None:
+def test_an_invalid_event_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         exit_event(**wrong)
 
 
-def test_extra_columns_that_say_nothing_are_null() -> None:
+def test_empty_extra_columns_are_null() -> None:
     assert end_event(extra_columns={}).event_id == end_event(extra_columns={"a": None}).event_id == end_event().event_id
 
 
@@ -131,13 +131,13 @@ def test_times_may_be_text() -> None:
     assert start_event(event_time="2024-01-01T07:00:00-05:00", pickup_ts="2024-01-01T12:00:00Z") == start_event()
 
 
-def test_parse_time_wants_an_offset() -> None:
+def test_parse_time_requires_an_offset() -> None:
     assert parse_time("2024-01-01T12:00:00Z") == BEGINNING
     for text in ("2024-01-01T12:00:00", "12:00", ""):
         with pytest.raises(ValueError):
             parse_time(text)
 
 
-def test_an_event_cannot_be_changed() -> None:
+def test_an_event_is_immutable() -> None:
     with pytest.raises(ValidationError):
         start_event().trip_key = KEY  # type: ignore[misc]

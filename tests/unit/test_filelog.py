@@ -1,6 +1,7 @@
-"""Topics as files: what is written is read, a torn line is cut, one writer a file."""
+"""The file log: what is written is read, a torn line is truncated, each file has one writer."""
 
 import json
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from chillflow.connectors import filelog
 from chillflow.connectors.filelog import FileLog, FileReader
-from chillflow.connectors.log import LogRecord
+from chillflow.connectors.log import LogRecord, records_until_end
 from chillflow.errors import KafkaError, UnknownTopicError
 from chillflow.model.codec import encode
 from chillflow.model.messages import Message
@@ -41,9 +42,7 @@ def write(log: FileLog, *messages: Message, partition: int = 0) -> None:
 
 
 def read_all(reader: FileReader, limit: int = 1000) -> list[LogRecord]:
-    records: list[LogRecord] = []
-    while found := reader.read(limit):
-        records += found
+    records = [*chain.from_iterable(records_until_end(reader, limit=limit))]
     assert reader.at_end
     return records
 
@@ -56,14 +55,14 @@ def values(log: FileLog, partition: int = 0) -> list[bytes | None]:
     return [record.value for record in read_all(log.reader("events", partition, None, group=None))]
 
 
-def test_topics_are_made_once(tmp_path: Path) -> None:
+def test_topics_are_created_once(tmp_path: Path) -> None:
     log = FileLog(tmp_path)
     assert log.ensure_topics([TOPIC, SHARED], 3, 1) == ["events", "dlq"]
     assert log.ensure_topics([TOPIC, SHARED], 5, 1) == []
     assert (log.partitions("events"), log.partitions("dlq")) == (3, 4)
 
 
-def test_unknown_topics(tmp_path: Path) -> None:
+def test_unknown_topics_are_errors(tmp_path: Path) -> None:
     log = FileLog(tmp_path)
     with pytest.raises(UnknownTopicError):
         log.partitions("none")
@@ -134,13 +133,13 @@ def test_what_is_written_is_read_from_any_offset(
         assert reader.position == end
 
 
-def test_values_that_are_json_are_legible(log: FileLog, tmp_path: Path) -> None:
+def test_json_values_are_embedded(log: FileLog, tmp_path: Path) -> None:
     write(log, message(1, b'{"a":1}'))
     assert json.loads(path_of(tmp_path).read_text()) == {"ts": 1001, "key": "key 1", "value": {"a": 1}}
 
 
 @pytest.mark.parametrize("torn", [b"{", b'{"ts":1', b'{"ts":1,"key":"k","value":{}}', b"x" * 200_000])
-def test_a_torn_last_line_is_cut(log: FileLog, tmp_path: Path, torn: bytes) -> None:
+def test_a_torn_last_line_is_truncated(log: FileLog, tmp_path: Path, torn: bytes) -> None:
     write(log, message(1), message(2))
     whole = path_of(tmp_path).read_bytes()
     path_of(tmp_path).write_bytes(whole + torn)
@@ -151,14 +150,14 @@ def test_a_torn_last_line_is_cut(log: FileLog, tmp_path: Path, torn: bytes) -> N
     assert path_of(tmp_path).read_bytes().startswith(whole)
 
 
-def test_a_file_that_is_one_torn_line(log: FileLog, tmp_path: Path) -> None:
+def test_a_file_of_one_torn_line_is_empty(log: FileLog, tmp_path: Path) -> None:
     path_of(tmp_path).write_bytes(b'{"ts":')
     assert log.end_offset("events", 0) == 0
     write(log, message(1))
     assert len(values(log)) == 1
 
 
-def test_a_line_being_written_is_left_for_later(log: FileLog, tmp_path: Path) -> None:
+def test_a_line_being_written_is_read_once_complete(log: FileLog, tmp_path: Path) -> None:
     write(log, message(1), message(2))
     whole = path_of(tmp_path).read_bytes()
     path_of(tmp_path).write_bytes(b"")
@@ -172,8 +171,8 @@ def test_a_line_being_written_is_left_for_later(log: FileLog, tmp_path: Path) ->
     assert [record.key for record in seen] == [b"key 1", b"key 2"]
 
 
-def test_a_reader_outlives_a_writer_that_was_killed(log: FileLog, tmp_path: Path) -> None:
-    # It has seen the torn line, which the next writer cuts: it must not go on in the middle of another.
+def test_a_reader_continues_after_its_writer_was_killed(log: FileLog, tmp_path: Path) -> None:
+    # The reader has seen the torn line, which the next writer truncates: it must not continue within another line.
     write(log, message(1))
     reader = log.reader("events", 0, None, group=None)
     with path_of(tmp_path).open("ab") as file:
@@ -197,7 +196,7 @@ def test_a_line_longer_than_a_read_is_not_the_end(log: FileLog, monkeypatch: pyt
 def test_a_second_writer_is_refused(log: FileLog) -> None:
     first = log.exactly_once_writer("one", 0)
     first.send(message(1))
-    with pytest.raises(KafkaError, match="written by another command"):
+    with pytest.raises(KafkaError, match="another command is writing"):
         log.exactly_once_writer("two", 0).send(message(2))
     other = log.exactly_once_writer("two", 1)
     other.send(message(2))
@@ -231,7 +230,7 @@ def test_nothing_is_delivered_before_flush(log: FileLog) -> None:
     writer.close()
 
 
-def test_offset_at(log: FileLog) -> None:
+def test_offset_at_is_the_first_record_at_or_after_a_time(log: FileLog) -> None:
     write(log, *(Message("events", b"k", b"v", timestamp) for timestamp in (10, 30, None, 20, 40)))
     offsets = [record.offset for record in read_all(log.reader("events", 0, None, group=None))]
     found = [log.offset_at("events", 0, timestamp) for timestamp in (0, 10, 11, 31, 41)]
@@ -239,13 +238,13 @@ def test_offset_at(log: FileLog) -> None:
     assert log.offset_at("events", 1, 0) == 0
 
 
-def test_a_topic_that_became_shorter_is_refused(log: FileLog) -> None:
+def test_a_position_past_the_end_is_refused(log: FileLog) -> None:
     with pytest.raises(KafkaError, match="shorter"):
         log.reader("events", 0, 5, group=None)
 
 
 @pytest.mark.parametrize("line", [b"rubbish", b"[]", b'{"ts":"x"}', b"\xff"])
-def test_a_line_that_is_none_of_ours_is_named(log: FileLog, tmp_path: Path, line: bytes) -> None:
+def test_the_error_of_an_unreadable_line_names_its_offset(log: FileLog, tmp_path: Path, line: bytes) -> None:
     path_of(tmp_path).write_bytes(line + b"\n")
     with pytest.raises(KafkaError, match="byte 0"):
         values(log)

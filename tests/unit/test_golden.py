@@ -26,7 +26,7 @@ from chillflow.model.messages import Message
 from chillflow.model.topics import registry
 from chillflow.production.splitting import split
 from chillflow.settings import load
-from tests.unit.test_exactly_once_sink import fresh, result, standing
+from tests.unit.test_exactly_once_sink import fresh, result, written
 from tests.unit.vocabulary import (
     DAY,
     HOUR,
@@ -120,7 +120,7 @@ def test_a_sink_goes_on(snapshot: Any, tmp_path: Path) -> None:
     part.snapshot()
     part.close()
     expected = Counter((each.topic, each.key, each.value, each.headers or None) for each in map(result, range(40)))
-    assert standing(log) == expected
+    assert written(log) == expected
 
 
 # The key group: an incomplete trip, an open one, a complete one

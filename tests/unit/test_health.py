@@ -31,28 +31,19 @@ from chillflow.settings import Settings, load
 from chillflow.telemetry import Telemetry
 from tests.missing import missing
 from tests.servers._process import wait_until
+from tests.unit.fake_clock import FakeClock
 
 PARTITIONS = 2
 
 
-class Clock:
-    """A clock that the test sets."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def telemetry(clock: Clock) -> Telemetry:
-    return Telemetry(clock, clock)
+def telemetry(clock: FakeClock) -> Telemetry:
+    return Telemetry(clock.clocks)
 
 
 @pytest.fixture
@@ -76,9 +67,9 @@ def lag_of(telemetry: Telemetry, partition: int) -> tuple[float | None, float | 
 # Probe
 
 
-def test_a_probe_reuses_an_answer_until_its_rest_is_over(clock: Clock) -> None:
+def test_a_probe_reuses_an_answer_until_its_rest_is_over(clock: FakeClock) -> None:
     asked: list[float] = []
-    probe = Probe(lambda: asked.append(0), rest=5, clock=clock)
+    probe = Probe(lambda: asked.append(0), rest=5, clock=clock.clocks.monotonic)
     for _ in range(3):
         probe.answer()
         clock.now += 2
@@ -87,7 +78,7 @@ def test_a_probe_reuses_an_answer_until_its_rest_is_over(clock: Clock) -> None:
     assert len(asked) == 2
 
 
-def test_a_hanging_server_is_waited_for_once(clock: Clock) -> None:
+def test_a_hanging_server_is_waited_for_once(clock: FakeClock) -> None:
     resume, asked, waited = threading.Event(), list[int](), list[float]()
 
     def hang() -> bool:
@@ -99,7 +90,7 @@ def test_a_hanging_server_is_waited_for_once(clock: Clock) -> None:
         clock.now += seconds
         return future.done()
 
-    probe = Probe(hang, rest=60, patience=0.5, clock=clock, wait=wait)
+    probe = Probe(hang, rest=60, patience=0.5, clock=clock.clocks.monotonic, wait=wait)
     for _ in range(10):
         with pytest.raises(ChillFlowError, match=r"no answer within 0\.5 s"):
             probe.answer()
@@ -125,7 +116,7 @@ def checks_of(settings: Settings, telemetry: Telemetry, partitions: int) -> Heal
     return HealthChecks(telemetry, lag, partitions, epoch_limit=settings.ready_epoch_limit)
 
 
-def test_each_check_reports_its_problem(settings: Settings, telemetry: Telemetry, clock: Clock) -> None:
+def test_each_check_reports_its_problem(settings: Settings, telemetry: Telemetry, clock: FakeClock) -> None:
     health = checks_of(settings, telemetry, PARTITIONS)
     assert health.checks() == {
         "sources": "0 of 2 partitions are assigned",
@@ -149,7 +140,7 @@ def test_a_worker_without_partitions_is_healthy(settings: Settings, telemetry: T
     assert checks["sources"] is checks["epoch"] is None
 
 
-def test_a_failed_or_stuck_delivery_is_a_problem(telemetry: Telemetry, clock: Clock) -> None:
+def test_a_failed_or_stuck_delivery_is_a_problem(telemetry: Telemetry, clock: FakeClock) -> None:
     delivery = telemetry.deliveries
 
     def fail() -> None:

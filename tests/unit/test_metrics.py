@@ -21,6 +21,7 @@ from chillflow.model.events import EVENT_TYPES
 from chillflow.model.messages import dead_letter
 from chillflow.model.table_rows import refusal
 from chillflow.telemetry import Telemetry
+from chillflow.telemetry.clocks import Clocks
 from chillflow.telemetry.histogram import BatchHistogram
 from chillflow.telemetry.metrics import Metrics
 from chillflow.telemetry.reasons import REASONS, kind_of_reason
@@ -216,7 +217,7 @@ def test_an_epoch_of_several_partitions_counts_once(telemetry: Telemetry) -> Non
 
 def test_durations_and_age_of_epochs_use_the_monotonic_clock() -> None:
     wall, monotonic = [1_000.0], [5.0]
-    telemetry = Telemetry(lambda: wall[0], lambda: monotonic[0])
+    telemetry = Telemetry(Clocks(lambda: wall[0], lambda: monotonic[0]))
     telemetry.epochs.snapshot()
     monotonic[0] += 2
     telemetry.epochs.durable()

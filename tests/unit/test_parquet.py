@@ -1,4 +1,4 @@
-"""Files of trips: sorted in memory and by way of disk alike, identical rows told apart, and the real files whole."""
+"""Files of trips: sorted alike in memory and on disk, identical rows told apart, real files complete."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -18,11 +18,15 @@ from chillflow.keyed.group import KeyedLogic, KeyGroup
 from chillflow.keyed.watermark import NO_WATERMARK
 from chillflow.model.codec import decode
 from chillflow.production import parquet
+from chillflow.production.bulk import event_frames, replay_columns
 from chillflow.production.parquet import ParquetTrips
-from chillflow.production.replay import RejectedRow, Screen, replay
-from chillflow.production.splitting import TripRow
+from chillflow.production.replay import RejectedRow
+from chillflow.production.screening import Screen
+from chillflow.production.splitting import Events, encode_events
+from chillflow.production.trip_frames import TripRow
 from tests.real_trips import GREEN, YELLOW, real_file, rows_of
-from tests.unit.vocabulary import assembly, messages
+from tests.trip_rows import rows_of as rows_in
+from tests.unit.vocabulary import assembly
 
 NEW_YORK = "America/New_York"
 
@@ -53,17 +57,17 @@ def some_rows(count: int, seed: int = 1) -> list[dict[str, Any]]:
 
 
 def trip_rows(path: Path) -> list[TripRow]:
-    return [row for row in ParquetTrips(path, NEW_YORK) if not isinstance(row, RejectedRow)]
+    return [row for row in rows_in(ParquetTrips(path, NEW_YORK)) if not isinstance(row, RejectedRow)]
 
 
 @pytest.mark.parametrize("bucket", [1, 7, 50, 124, 125])
 @pytest.mark.parametrize("read", [3, 64])
 def test_sorted_on_disk_as_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bucket: int, read: int) -> None:
     path = write(tmp_path / "trips.parquet", some_rows(100), row_group_size=20)
-    in_memory = [*ParquetTrips(path, NEW_YORK)]
+    in_memory = [*rows_in(ParquetTrips(path, NEW_YORK))]
     monkeypatch.setattr(parquet, "_BUCKET_ROWS", bucket)
     monkeypatch.setattr(parquet, "_READ_ROWS", read)
-    on_disk = [*ParquetTrips(path, NEW_YORK)]
+    on_disk = [*rows_in(ParquetTrips(path, NEW_YORK))]
     assert on_disk == in_memory
     assert len(in_memory) == 125
     assert sum(isinstance(row, RejectedRow) for row in on_disk) == 3
@@ -80,7 +84,7 @@ def test_the_folder_for_sorting_is_removed(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(parquet, "_BUCKET_ROWS", 10)
     (tmp_path / "scratch").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
-    rows = iter(ParquetTrips(path, NEW_YORK))
+    rows = rows_in(ParquetTrips(path, NEW_YORK))
     for row in rows:
         if not isinstance(row, RejectedRow):
             break
@@ -110,14 +114,14 @@ def test_shuffled_rows_have_the_same_keys(tmp_path: Path) -> None:
 def test_an_empty_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "empty.parquet"
     pq.write_table(pa.Table.from_pylist(some_rows(4)).slice(0, 0), path)
-    assert [*ParquetTrips(path, NEW_YORK)] == []
+    assert [*rows_in(ParquetTrips(path, NEW_YORK))] == []
 
 
 @pytest.mark.parametrize("bucket", [1, 250_000])
 def test_a_file_of_rejected_rows_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bucket: int) -> None:
     monkeypatch.setattr(parquet, "_BUCKET_ROWS", bucket)
     rows = [{**row, "passenger_count": 1.5} for row in some_rows(4)]
-    read = [*ParquetTrips(write(tmp_path / "trips.parquet", rows), NEW_YORK)]
+    read = [*rows_in(ParquetTrips(write(tmp_path / "trips.parquet", rows), NEW_YORK))]
     assert [row.row for row in read if isinstance(row, RejectedRow)] == [0, 1, 2, 3, 4]
 
 
@@ -146,7 +150,7 @@ def test_a_damaged_file_is_one_line(tmp_path: Path) -> None:
     content[4 : len(content) // 3] = bytes(len(content) // 3 - 4)
     path.write_bytes(content)
     with pytest.raises(InputError, match="cannot be read near row") as caught:
-        list(ParquetTrips(path, NEW_YORK))
+        list(ParquetTrips(path, NEW_YORK).frames())
     assert "\n" not in str(caught.value)
 
 
@@ -164,12 +168,13 @@ def real(request: pytest.FixtureRequest) -> tuple[Path, str, int]:
 
 
 def assembled(path: Path) -> pl.DataFrame:
-    """The trips of a file, split into events and put together again."""
+    """The trips of a file, split into events and reassembled."""
     rules: Assembly = assembly()
     screen = Screen(datetime(2030, 1, 1, tzinfo=UTC), timedelta(hours=1), timedelta(days=8))
     group = KeyGroup(KeyedLogic(rules.assemble, rules.expire, lambda key, value: decode(value), rules.dump, rules.load))
-    sent = messages(replay(ParquetTrips(path, NEW_YORK), screen, origin=str(path)))
-    assert {message.topic for message in sent} == {"events"}
+    items = [*replay_columns(event_frames(ParquetTrips(path, NEW_YORK).frames(), screen, origin=str(path)))]
+    sent = [message for item in items if isinstance(item, Events) for message in encode_events(item, "events")]
+    assert not any(isinstance(item, RejectedRow) for item in items)
     timestamps = [message.timestamp or 0 for message in sent]
     assert timestamps == sorted(timestamps)
     decided = group.process([[Record(NO_WATERMARK, 0, message.key, message.value, None) for message in sent]])
@@ -208,14 +213,14 @@ def test_every_value_of_a_real_file_comes_through(real: tuple[Path, str, int]) -
 
 def test_a_real_file_sorted_on_disk(real: tuple[Path, str, int], monkeypatch: pytest.MonkeyPatch) -> None:
     path, _, rows = real
-    in_memory = [*ParquetTrips(path, NEW_YORK)]
+    in_memory = [*rows_in(ParquetTrips(path, NEW_YORK))]
     assert len(in_memory) == rows
     monkeypatch.setattr(parquet, "_BUCKET_ROWS", rows // 6)
-    assert [*ParquetTrips(path, NEW_YORK)] == in_memory
+    assert [*rows_in(ParquetTrips(path, NEW_YORK))] == in_memory
 
 
 def test_decimals_of_any_width_mean_the_same(tmp_path: Path) -> None:
-    rows = []
+    rows: list[TripRow] = []
     kinds: list[Any] = [pa.decimal128(10, 2), pa.decimal256(60, 2), pa.float64()]
     for number, kind in enumerate(kinds):
         table = pa.table(
@@ -229,5 +234,5 @@ def test_decimals_of_any_width_mean_the_same(tmp_path: Path) -> None:
             }
         )
         pq.write_table(table, tmp_path / f"{number}.parquet")
-        rows += list(ParquetTrips(tmp_path / f"{number}.parquet", NEW_YORK))
+        rows += rows_in(ParquetTrips(tmp_path / f"{number}.parquet", NEW_YORK))
     assert rows[0] == rows[1] == rows[2]

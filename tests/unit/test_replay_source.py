@@ -1,4 +1,4 @@
-"""The source of the production: everything once, in order and counted, at full speed and at a pace."""
+"""The source of production: everything once, in order and counted, at full speed and at a pace."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from datetime import timedelta
 
 import pytest
 
-from chillflow.production.replay import RejectedRow, Replayed, ReplayStats, Screen, replay
+from chillflow.production.bulk import event_frames, replay_singly
+from chillflow.production.replay import RejectedRow, Replayed, ReplayStats
 from chillflow.production.replay_source import Batch, Pace, ReplaySource
-from chillflow.production.splitting import Events, Leg, encode_events, to_row
+from chillflow.production.screening import Screen
+from chillflow.production.splitting import Events, Leg, encode_events
+from tests.trip_rows import frame, to_row
 from tests.unit.vocabulary import BEGINNING, trip
 
 SCREEN = Screen(BEGINNING + timedelta(days=30), timedelta(hours=1), timedelta(days=8))
@@ -19,7 +22,7 @@ def items(trips: int) -> list[Replayed]:
     rows = [
         to_row(trip(trip_key=str(number), pickup_ts=BEGINNING + timedelta(seconds=number))) for number in range(trips)
     ]
-    return [*replay([NO_TRIP, *rows], SCREEN, origin="file"), NO_TRIP]
+    return [*replay_singly(event_frames([NO_TRIP, frame(rows)], SCREEN, origin="file")), NO_TRIP]
 
 
 def read(source: ReplaySource) -> list[Batch]:
@@ -56,7 +59,7 @@ def test_columns_are_sent_at_once_and_counted() -> None:
     assert stats == ReplayStats(trips=2, events=4, rejected=2, first=5)
 
 
-def test_it_stops_when_asked() -> None:
+def test_it_stops_on_request() -> None:
     stopping = False
     source = ReplaySource(lambda: iter(items(700)), stopping=lambda: stopping)
     part = source.build_part("read_trips", "replay", None)

@@ -1,4 +1,4 @@
-"""The JSON Schema of the messages: as committed, and true of what is sent."""
+"""The JSON Schema of the messages: the committed file is current, and messages are valid against it."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ TRIP = CompleteTrip(
 )
 
 
-def faults(rule: dict[str, Any], value: Any, place: str = "$") -> list[str]:  # noqa: C901, PLR0912 - a case a keyword
-    """Where a value is not as the schema says, as far as this schema goes. What it does not know is a KeyError."""
+def faults(rule: dict[str, Any], value: Any, place: str = "$") -> list[str]:  # noqa: C901, PLR0912 - a case per keyword
+    """Violations of the schema by a value; supports the keywords that this schema uses."""
     found: list[str] = []
     for keyword, wanted in rule.items():
         match keyword:
@@ -58,11 +58,11 @@ def faults(rule: dict[str, Any], value: Any, place: str = "$") -> list[str]:  # 
                     "null": type(None),
                 }
                 if not isinstance(value, kinds[wanted]) or (isinstance(value, bool) and wanted != "boolean"):
-                    found.append(f"{place}: {value!r} is no {wanted}")
+                    found.append(f"{place}: {value!r} is not of type {wanted}")
             case "const" if value != wanted:
                 found.append(f"{place}: {value!r} is not {wanted!r}")
             case "enum" if value not in wanted:
-                found.append(f"{place}: {value!r} is none of {wanted}")
+                found.append(f"{place}: {value!r} is not in {wanted}")
             case "minimum" if isinstance(value, (int, float)) and value < wanted:
                 found.append(f"{place}: {value!r} < {wanted}")
             case "maximum" if isinstance(value, (int, float)) and value > wanted:
@@ -84,11 +84,11 @@ def of(name: str) -> dict[str, str]:
     return {"$ref": f"#/$defs/{name}"}
 
 
-def test_the_committed_schema_is_that_of_the_models() -> None:
+def test_the_committed_schema_is_current() -> None:
     assert json.loads(FILE.read_text()) == SCHEMA, "run chillflow-stream schema > docs/schema.json"
 
 
-def test_every_event_is_as_the_schema_says() -> None:
+def test_every_event_is_valid() -> None:
     events = [json.loads(encode(event)) for event in split(TRIP)]
 
     for cls, event in zip(EVENT_CLASSES, events, strict=True):
@@ -97,7 +97,7 @@ def test_every_event_is_as_the_schema_says() -> None:
 
 
 @pytest.mark.parametrize("cls", EVENT_CLASSES)
-def test_what_an_event_needs_is_what_the_decoder_needs(cls: Any) -> None:
+def test_the_decoder_requires_the_fields_that_the_schema_requires(cls: Any) -> None:
     (event,) = (json.loads(encode(each)) for each in split(TRIP) if isinstance(each, cls))
     needed = SCHEMA["$defs"][cls.__name__]["required"]
 
@@ -112,7 +112,7 @@ def test_what_an_event_needs_is_what_the_decoder_needs(cls: Any) -> None:
             decode(json.dumps(less).encode())
 
 
-def test_what_is_sent_is_as_the_schema_says() -> None:
+def test_results_and_windows_are_valid() -> None:
     outputs = Outputs(TopicNames.of(Settings()), 1)
     assembly = Assembly(DAY, DAY, DAY)
     state, sent = None, []

@@ -1,24 +1,13 @@
-"""One trip at a time and in bulk: the same bytes, in event-time order, five events a trip."""
+"""A trip is split into five events that carry all its fields."""
 
-from collections.abc import Iterator
-from datetime import timedelta
-
-import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from chillflow.model.codec import decode, encode
 from chillflow.model.events import EVENT_CLASSES, EVENT_TYPES
-from chillflow.model.trips import CompleteTrip, microseconds, milliseconds
-from chillflow.production.splitting import ROW_FIELDS, Events, TripRow, schedule, split, to_row
-from tests.unit.vocabulary import BEGINNING, ONE_MINUTE_LATER, TEN_MINUTES_LATER, five, messages, trip, trips
-
-some = settings(max_examples=150, deadline=None)
-
-
-def in_order(made: list[CompleteTrip]) -> list[TripRow]:
-    """Rows as `schedule` takes them: in the order of their first time, the given order among equals."""
-    return sorted(map(to_row, made), key=lambda row: min(row[:2]))
+from chillflow.model.trips import CompleteTrip
+from chillflow.production.splitting import Events, Leg, encode_events, split
+from chillflow.production.trip_frames import ROW_FIELDS
+from tests.unit.vocabulary import BEGINNING, TEN_MINUTES_LATER, five, trip, trips
 
 
 def test_split_gives_the_five_events_in_their_order() -> None:
@@ -37,71 +26,19 @@ def test_each_field_of_a_trip_is_carried() -> None:
 
 
 @given(trips())
-@some
-def test_in_bulk_it_gives_the_same_bytes(one: CompleteTrip) -> None:
-    bulk = messages([*schedule([to_row(one)])])
-    singly = split(one)
-    assert sorted(message.value or b"" for message in bulk) == sorted(map(encode, singly))
-    for message in bulk:
-        event = decode(message.value)
-        assert message.key == one.trip_key.encode()
-        assert message.timestamp == milliseconds(event.event_time)
+@settings(max_examples=100, deadline=None)
+def test_five_different_events_of_one_trip(one: CompleteTrip) -> None:
+    values = [encode(event) for event in split(one)]
+    assert len(set(values)) == 5
+    assert {decode(value).trip_key for value in values} == {one.trip_key}
 
 
-@given(st.lists(trips(), max_size=6), st.timedeltas(timedelta(0), timedelta(minutes=20)))
-@some
-def test_in_event_time_order_five_a_trip(made: list[CompleteTrip], apart: timedelta) -> None:
-    near = [
-        one.model_copy(
-            update={
-                "trip_key": str(number),
-                "pickup_ts": BEGINNING + number * apart,
-                "dropoff_ts": BEGINNING + number * apart + (one.dropoff_ts - one.pickup_ts),
-            }
-        )
-        for number, one in enumerate(made)
-    ]
-    legs = [*schedule(in_order(near))]
-    assert [leg.time for leg in legs] == sorted(leg.time for leg in legs)
-    sent = messages(legs)
-    assert len({message.value for message in sent}) == len(sent) == 5 * len(near)
-    assert {message.value for message in sent} == {encode(event) for one in near for event in split(one)}
-    events = [decode(message.value) for message in sent]
-    assert Events.of(legs).times == [microseconds(event.event_time) for event in events]
-    assert [message.key for message in sent] == [event.trip_key.encode() for event in events]
-
-
-def test_of_one_time_in_the_order_of_the_rows() -> None:
-    one = trip(trip_key="1", dropoff_ts=ONE_MINUTE_LATER)
-    two = trip(trip_key="2", pickup_ts=ONE_MINUTE_LATER, dropoff_ts=ONE_MINUTE_LATER)
-    three = trip(trip_key="3", pickup_ts=TEN_MINUTES_LATER, dropoff_ts=ONE_MINUTE_LATER)
-    legs = [(leg.key.decode(), leg.kinds[0]) for leg in schedule(map(to_row, (one, two, three)))]
-    assert legs == [("1", 0), ("1", 2), ("2", 0), ("2", 2), ("3", 2), ("3", 0)]
-
-
-@pytest.mark.parametrize("span", [timedelta(0), timedelta(microseconds=-1), timedelta(days=-7)])
-def test_a_trip_that_ends_before_it_begins(span: timedelta) -> None:
-    one = trip(dropoff_ts=BEGINNING + span)
-    kinds = [kind for leg in schedule([to_row(one)]) for kind in leg.kinds]
-    assert kinds == ([2, 3, 4, 0, 1] if span else [0, 1, 2, 3, 4])
-
-
-def test_only_trips_under_way_are_held() -> None:
-    read = 0
-
-    def rows() -> Iterator[TripRow]:
-        nonlocal read
-        for number in range(1000):
-            read += 1
-            begin = BEGINNING + number * timedelta(minutes=1)
-            yield to_row(trip(trip_key=str(number), pickup_ts=begin, dropoff_ts=begin + timedelta(seconds=90)))
-
-    for given_out, _ in enumerate(schedule(rows())):
-        assert read <= given_out / 2 + 3
-
-
-def test_microseconds_are_kept_and_the_timestamp_is_in_whole_milliseconds() -> None:
-    one = trip(pickup_ts=BEGINNING + timedelta(microseconds=1999))
-    (message, *_) = messages([*schedule([to_row(one)])])
-    assert b'"event_time":"2024-01-01T12:00:00.001999Z"' in (message.value or b"")
-    assert message.timestamp == milliseconds(BEGINNING) + 1
+def test_single_events_in_columns() -> None:
+    legs = [Leg(7, 5, 0, b"k", b"{}"), Leg(9, 9000, 4, b"l", b"[]")]
+    events = Events.of(legs)
+    assert events == Events([5, 9000], [0, 4], [b"k", b"l"], [b"{}", b"[]"])
+    first, second = encode_events(events, "t")
+    assert (first.topic, first.key, first.timestamp) == ("t", b"k", 0)
+    assert (second.key, second.timestamp) == (b"l", 9)
+    assert legs[0].moved(8) == Leg(8, 5, 0, b"k", b"{}")
+    assert legs[0].moved(7) is legs[0]

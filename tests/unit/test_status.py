@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from chillflow.running.wiring import monitoring
 from chillflow.settings import load
 from chillflow.telemetry import Telemetry
 from tests.servers._process import free_port
+from tests.unit.fake_clock import FakeClock
 
 STATUS: Status = {
     "url": "http://127.0.0.1:9108",
@@ -49,8 +51,8 @@ STATUS: Status = {
 
 
 def test_throughput_is_measured_between_two_samples(tmp_path: Path) -> None:
-    now = 1000.0
-    telemetry = Telemetry(lambda: now, lambda: now)
+    clock = FakeClock()
+    telemetry = Telemetry(clock.clocks)
     settings = load(kafka_bootstrap_servers=f"file:{tmp_path / 'topics'}", recovery_dir=tmp_path / "recovery")
     FileLog(tmp_path / "topics").ensure_topics([registry(settings)[settings.topic]], 2, 1)
     with monitored(monitoring(settings), telemetry, settings.recovery_dir, partitions=2):
@@ -58,11 +60,10 @@ def test_throughput_is_measured_between_two_samples(tmp_path: Path) -> None:
         reading = telemetry.opened(0, 0, NO_WATERMARK)
 
         def while_sleeping(seconds: float) -> None:
-            nonlocal now
             reading.read(500, 500, 0)
-            now += 0.5
+            clock.now += 0.5
 
-        status = measure(url, while_sleeping, lambda: now)
+        status = measure(url, replace(clock.clocks, sleep=while_sleeping))
     assert status["events_per_second"] == 1000
     assert status["ready"] is False
     assert status["problems"][0] == "sources: 1 of 2 partitions are assigned"

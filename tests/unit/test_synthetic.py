@@ -1,4 +1,4 @@
-"""Generated trips and the table of zones: repeatable, of TLC's shape, and as odd as the real ones."""
+"""Generated trips and the table of zones: repeatable, in TLC's schema, with the oddities of real files."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_the_same_seed_gives_the_same_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("service", "digest"), [("yellow", "0d1f59f8e4154f93"), ("green", "630ddd5a7666ef0b")])
 def test_the_trips_are_the_same_on_every_machine(tmp_path: Path, service: Service, digest: str) -> None:
-    # These change when the invented city does; the versions of Python, polars and pyarrow must not matter.
+    # The digests change with the generator only, not with the versions of Python, Polars and pyarrow.
     generate(tmp_path / "trips.parquet", 2_000, service=service)
     rows = pl.read_parquet(tmp_path / "trips.parquet").rows()
     assert sha256(repr(rows).encode()).hexdigest().startswith(digest)
@@ -138,14 +138,14 @@ def test_a_file_holds_exactly_as_many_rows_as_asked_for(tmp_path: Path, trips: i
 
 
 def test_a_chunk_is_a_row_group(files: dict[Service, Path]) -> None:
-    # What is written is let go of, so memory depends on the chunk alone.
+    # Memory depends on the chunk alone.
     metadata = pq.read_metadata(files["yellow"])
     sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
     assert sizes == [30_000, 30_000, 30_000, 10_000]
 
 
 @pytest.mark.parametrize("wrong", [{"trips": -1}, {"chunk": 0}, {"days": 0}, {"start": date(2008, 12, 31)}], ids=str)
-def test_what_cannot_be_made_is_refused(tmp_path: Path, wrong: dict[str, int | date]) -> None:
+def test_impossible_arguments_are_refused(tmp_path: Path, wrong: dict[str, int | date]) -> None:
     with pytest.raises(ValueError, match="cannot spread"):
         generate(tmp_path / "trips.parquet", **({"trips": 10} | wrong))  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
@@ -264,7 +264,7 @@ def test_every_refund_takes_back_a_charge_of_the_file(trips: pl.DataFrame) -> No
     assert refunds.join(trips, on=[*charge, "fare_amount", "total_amount"], how="anti").is_empty()
 
 
-def test_what_a_vendor_left_out_is_null_together(trips: pl.DataFrame) -> None:
+def test_incomplete_rows_have_the_same_columns_null(trips: pl.DataFrame) -> None:
     left_out = [
         name
         for name in (

@@ -1,10 +1,9 @@
-"""The sink of the tables: what is written when, on a real SQLite file."""
+"""The sink of the tables: what it writes and when, on a real SQLite file."""
 
 import sqlite3
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,6 +11,7 @@ from chillflow.connectors.sqlite import SqliteDatabase
 from chillflow.connectors.table_sink import TableSink
 from chillflow.errors import ChillFlowError
 from chillflow.model.table_rows import INCOMPLETE_TRIP, ZONE_WINDOW, Retire, Row
+from tests.unit.fake_clock import FakeClock
 from tests.unit.vocabulary import BEGINNING
 
 HOUR = timedelta(hours=1)
@@ -27,11 +27,13 @@ def incomplete(key: str, revision: int) -> Row:
 
 
 class Sink:
-    """A partition of the sink, and what stands in its tables."""
+    """A partition of the sink on a fake clock, and the rows of its tables."""
 
     def __init__(self, path: Path) -> None:
         SqliteDatabase(path, HOUR).migrate()
-        self.partition: Any = TableSink(lambda: SqliteDatabase(path, HOUR), 1).build_part("write", "0", None)
+        self.clock = FakeClock()
+        sink = TableSink(lambda: SqliteDatabase(path, HOUR), 1, clocks=self.clock.clocks)
+        self.partition = sink.build_part("write", "0", None)
         self._reader = sqlite3.connect(path)
 
     def windows(self) -> list[Row]:
@@ -54,14 +56,14 @@ def sink(tmp_path: Path) -> Iterator[Sink]:
     sink.close()
 
 
-def test_a_snapshot_writes_what_is_held(sink: Sink) -> None:
+def test_a_snapshot_writes_pending_rows(sink: Sink) -> None:
     sink.partition.write_batch([{ZONE_WINDOW: [window(1)]}, {INCOMPLETE_TRIP: [incomplete("a", 1)]}])
     sink.partition.snapshot()
     assert sink.windows() == [(1, "12", 1)]
     assert sink.revisions() == [("a", 1)]
 
 
-def test_of_a_key_the_last_row_is_written(sink: Sink) -> None:
+def test_the_last_row_of_a_key_is_written(sink: Sink) -> None:
     sink.partition.write_batch(
         [
             {
@@ -76,7 +78,7 @@ def test_of_a_key_the_last_row_is_written(sink: Sink) -> None:
     assert sink.revisions() == [("a", 1), ("b", 1)]
 
 
-def test_windows_are_retired_after_what_came_before(sink: Sink) -> None:
+def test_windows_are_retired_after_earlier_rows_are_written(sink: Sink) -> None:
     sink.partition.write_batch(
         [{ZONE_WINDOW: [window(1), window(1, 1)]}, Retire(BEGINNING + HOUR), {ZONE_WINDOW: [window(2)]}]
     )
@@ -87,11 +89,24 @@ def test_windows_are_retired_after_what_came_before(sink: Sink) -> None:
     assert sink.windows() == []
 
 
-def test_what_goes_wrong_beside_the_flow_is_raised_in_it(tmp_path: Path) -> None:
-    partition: Any = TableSink(lambda: SqliteDatabase(tmp_path / "no tables.sqlite", HOUR), 1).build_part(
-        "w", "0", None
-    )
+def test_an_error_in_the_background_is_raised_in_the_flow(tmp_path: Path) -> None:
+    sink = TableSink(lambda: SqliteDatabase(tmp_path / "no tables.sqlite", HOUR), 1)
+    partition = sink.build_part("w", "0", None)
     partition.write_batch([{ZONE_WINDOW: [window(1)]}])
     with pytest.raises(ChillFlowError):
         partition.snapshot()
     partition.close()
+
+
+def test_rows_wait_for_a_fifth_of_a_second_or_five_thousand_of_them(sink: Sink) -> None:
+    def write(*rows: Row) -> int:
+        sink.partition.write_batch([{ZONE_WINDOW: [*rows]}])
+        sink.partition._background.wait()
+        return len(sink.windows())
+
+    assert write(window(1)) == 0
+    sink.clock.now += 0.3
+    assert write(window(2)) == 2
+    sink.clock.now += 0.1
+    assert write(window(3)) == 2
+    assert write(*(window(zone) for zone in range(4, 5003))) == 5002

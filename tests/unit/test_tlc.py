@@ -18,8 +18,9 @@ from chillflow.errors import InputError
 from chillflow.model.trips import CompleteTrip
 from chillflow.production.parquet import ParquetTrips
 from chillflow.production.replay import RejectedRow
-from chillflow.production.splitting import ROW_FIELDS, TripRow
 from chillflow.production.tlc import layout_of
+from chillflow.production.trip_frames import ROW_FIELDS, TripRow
+from tests.trip_rows import rows_of
 
 NEW_YORK = "America/New_York"
 ROW: dict[str, Any] = {
@@ -50,7 +51,7 @@ def read(tmp_path: Path, table: pa.Table, time_zone: str = NEW_YORK) -> list[Row
         row
         if isinstance(row, RejectedRow)
         else {name: value for name, value in zip(ROW_FIELDS, row, strict=True) if value is not None}
-        for row in ParquetTrips(path, time_zone)
+        for row in rows_of(ParquetTrips(path, time_zone))
     ]
 
 
@@ -85,7 +86,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Row:
     return one(tmp_path_factory.mktemp("plain"))
 
 
-def test_what_a_row_is_read_as(plain: Row) -> None:
+def test_a_row_is_read_with_all_its_fields(plain: Row) -> None:
     assert plain == {
         "pickup_us": 1704088015000000,
         "dropoff_us": 1704088705000000,
@@ -282,7 +283,7 @@ def test_unknown_columns_are_carried(tmp_path: Path, plain: Row, name: str, valu
 
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf, pa.array([math.nan], pa.float32()), pa.nulls(1)], ids=str)
-def test_unknown_columns_that_say_nothing(tmp_path: Path, plain: Row, value: Any) -> None:
+def test_unknown_columns_without_a_value_are_dropped(tmp_path: Path, plain: Row, value: Any) -> None:
     assert one(tmp_path, surge=value) == plain
 
 
@@ -294,22 +295,22 @@ def test_whole_unknown_numbers_have_one_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "why"),
     [
-        ({"passenger_count": 1.5}, "passenger_count: 1.5 is no whole number of 32 bits"),
-        ({"passenger_count": "two"}, "passenger_count: two is no whole number of 32 bits"),
-        ({"passenger_count": 2**31}, "passenger_count: 2147483648 is no whole number of 32 bits"),
-        ({"passenger_count": math.inf}, "passenger_count: inf is no whole number of 32 bits"),
-        ({"fare_amount": math.inf}, "fare_amount: inf is no finite number"),
-        ({"fare_amount": -math.inf}, "fare_amount: -inf is no finite number"),
-        ({"fare_amount": "1e999"}, "fare_amount: 1e999 is no finite number"),
-        ({"fare_amount": "free"}, "fare_amount: free is no finite number"),
+        ({"passenger_count": 1.5}, "passenger_count: 1.5 is not a 32-bit integer"),
+        ({"passenger_count": "two"}, "passenger_count: two is not a 32-bit integer"),
+        ({"passenger_count": 2**31}, "passenger_count: 2147483648 is not a 32-bit integer"),
+        ({"passenger_count": math.inf}, "passenger_count: inf is not a 32-bit integer"),
+        ({"fare_amount": math.inf}, "fare_amount: inf is not a finite number"),
+        ({"fare_amount": -math.inf}, "fare_amount: -inf is not a finite number"),
+        ({"fare_amount": "1e999"}, "fare_amount: 1e999 is not a finite number"),
+        ({"fare_amount": "free"}, "fare_amount: free is not a finite number"),
         ({"PULocationID": None}, "pu_zone_id: missing"),
         ({"DOLocationID": math.nan}, "do_zone_id: missing"),
         ({"lpep_pickup_datetime": pa.nulls(1, pa.timestamp("us"))}, "pickup_ts: missing"),
         ({"lpep_pickup_datetime": pa.nulls(1)}, "pickup_ts: missing"),
-        ({"lpep_dropoff_datetime": "yesterday"}, "dropoff_ts: yesterday is no time since 1970"),
-        ({"lpep_dropoff_datetime": 1704088015}, "dropoff_ts: 1704088015 is no time since 1970"),
-        ({"lpep_dropoff_datetime": "2024-02-30T00:00:00"}, "dropoff_ts: 2024-02-30T00:00:00 is no time since 1970"),
-        ({"lpep_dropoff_datetime": "2024-01-01"}, "dropoff_ts: 2024-01-01 is no time since 1970"),
+        ({"lpep_dropoff_datetime": "yesterday"}, "dropoff_ts: yesterday is not a time since 1970"),
+        ({"lpep_dropoff_datetime": 1704088015}, "dropoff_ts: 1704088015 is not a time since 1970"),
+        ({"lpep_dropoff_datetime": "2024-02-30T00:00:00"}, "dropoff_ts: 2024-02-30T00:00:00 is not a time since 1970"),
+        ({"lpep_dropoff_datetime": "2024-01-01"}, "dropoff_ts: 2024-01-01 is not a time since 1970"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
@@ -319,7 +320,7 @@ def test_a_value_that_does_not_fit_rejects_its_row(tmp_path: Path, columns: dict
 
 def test_a_time_before_1970_or_in_part_microseconds_rejects_its_row(tmp_path: Path) -> None:
     old = datetime(1969, 12, 31)  # noqa: DTZ001
-    assert "no time since 1970" in reason(tmp_path, lpep_dropoff_datetime=old)
+    assert "not a time since 1970" in reason(tmp_path, lpep_dropoff_datetime=old)
     nanosecond = pa.array([1704088015000000001], pa.int64()).cast(pa.timestamp("ns"))
     assert "in whole microseconds" in reason(tmp_path, lpep_dropoff_datetime=nanosecond)
 
@@ -334,7 +335,7 @@ def test_only_the_row_that_does_not_fit_is_rejected(tmp_path: Path, plain: Row) 
     assert isinstance(good, dict)
     assert isinstance(none, dict)
     assert (bad.row, worse.row) == (1, 3)
-    assert bad.reason == "passenger_count: 1.5 is no whole number of 32 bits"
+    assert bad.reason == "passenger_count: 1.5 is not a 32-bit integer"
     assert b'"passenger_count":1.5' in (bad.value or b"")
     assert b'"reason":"b"' in (bad.value or b"")
     assert b'"row":"b"' in (bad.value or b"")
@@ -363,7 +364,7 @@ def test_hours_that_come_twice_or_not_at_all(
     pq.write_table(table(ROW, lpep_dropoff_datetime=wall if as_text else datetime.fromisoformat(wall)), path)
     file = ParquetTrips(path, NEW_YORK)
     for _ in range(2):  # counted once each time it is read
-        (row,) = file
+        (row,) = rows_of(file)
         assert row[ROW_FIELDS.index("dropoff_ts")] == utc
         assert (file.ambiguous_times, file.missing_times) == (ambiguous, missing)
     values = dict(zip(ROW_FIELDS, row, strict=True))
@@ -437,7 +438,7 @@ def test_extra_columns_that_are_no_object_reject_their_row(tmp_path: Path, plain
     row = tuple(plain.get(name) for name in ROW_FIELDS)
     (rejected,) = read(tmp_path, exported([row], extra_columns=held))
     assert isinstance(rejected, RejectedRow)
-    assert rejected.reason == "extra_columns: no JSON object"
+    assert rejected.reason == "extra_columns: not a JSON object"
 
 
 def test_a_service_that_is_neither_rejects_its_row(tmp_path: Path, plain: Row) -> None:

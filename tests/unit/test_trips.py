@@ -1,4 +1,4 @@
-"""CompleteTrip, its key, and the canonical form of columns that we do not know."""
+"""CompleteTrip, its key, and the canonical form of unknown columns."""
 
 import math
 from datetime import UTC, date, datetime, timedelta
@@ -29,7 +29,7 @@ BARE = {"pickup_ts": BEGINNING, "dropoff_ts": ONE_MINUTE_LATER, "pu_zone_id": 1,
 
 
 def test_a_key_never_changes() -> None:
-    # Keys are in topics and tables for years: if this fails, the code is wrong, not the test.
+    # Keys stay in topics and tables for years: if this fails, the code is wrong, not the test.
     assert CompleteTrip(**BARE).trip_key == "9b2907b99dc2d9eee5838f857eef6e6e7736b451812cc52d93c18b90af4ba8b6"
     assert trip(trip_key="").trip_key == "4e4631905a652e4930696192bec9ab5482b19b1bc0d3a17b07250cb6adee2b3b"
     everything = trip(
@@ -49,7 +49,7 @@ def test_a_key_never_changes() -> None:
 
 
 @pytest.mark.parametrize("name", sorted({*CompleteTrip.model_fields} - {"trip_key", "revision"}))
-def test_the_key_is_over_all_the_row_says(name: str) -> None:
+def test_the_key_covers_every_field_of_the_source_row(name: str) -> None:
     other: Any = {
         "service": "yellow",
         "pickup_ts": BEGINNING + timedelta(microseconds=1),
@@ -67,13 +67,13 @@ def test_null_and_missing_give_the_same_key() -> None:
 
 
 @pytest.mark.parametrize("extra", [None, {}, {"a": None}, {"a": {}}, {"a": math.nan}, {"a": {"b": {"c": None}}}])
-def test_extra_columns_that_say_nothing_are_null(extra: Any) -> None:
+def test_empty_extra_columns_are_null(extra: Any) -> None:
     one = CompleteTrip(**BARE, extra_columns=extra)
     assert one.extra_columns is None
     assert one.trip_key == CompleteTrip(**BARE).trip_key
 
 
-def test_a_given_key_stays() -> None:
+def test_a_given_key_is_kept() -> None:
     assert CompleteTrip(**BARE, trip_key="any text").trip_key == "any text"
 
 
@@ -86,8 +86,8 @@ def test_a_given_key_stays() -> None:
         ("2024-01-01T07:00:00-05:00", "2024-01-01T12:00:00"),
         (datetime(2024, 7, 1, 8), "2024-07-01T12:00:00"),  # noqa: DTZ001
         (datetime(2024, 1, 1, 7, tzinfo=ZoneInfo("America/New_York")), "2024-01-01T12:00:00"),
-        ("2024-11-03T01:30:00", "2024-11-03T05:30:00"),  # comes twice: the first
-        ("2024-03-10T02:30:00", "2024-03-10T07:30:00"),  # is skipped: with the offset before
+        ("2024-11-03T01:30:00", "2024-11-03T05:30:00"),  # ambiguous: the first
+        ("2024-03-10T02:30:00", "2024-03-10T07:30:00"),  # skipped: the offset before
     ],
 )
 def test_times_without_an_offset_are_wall_time_of_new_york(given_time: Any, utc: str) -> None:
@@ -96,9 +96,15 @@ def test_times_without_an_offset_are_wall_time_of_new_york(given_time: Any, utc:
     assert one.pickup_ts.tzinfo is UTC
 
 
-def test_another_source_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_validation_context_gives_another_time_zone() -> None:
+    values = {**BARE, "pickup_ts": "2024-01-01T13:00:00", "dropoff_ts": datetime(2024, 1, 1, 13, 1)}  # noqa: DTZ001
+    one = CompleteTrip.model_validate(values, context={"time_zone": "Europe/Berlin"})
+    assert (one.pickup_ts, one.dropoff_ts) == (BEGINNING, ONE_MINUTE_LATER)
+
+
+def test_the_environment_does_not_change_how_a_trip_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHILLFLOW_SOURCE_TIME_ZONE", "Europe/Berlin")
-    assert CompleteTrip(**{**BARE, "pickup_ts": "2024-01-01T13:00:00"}).pickup_ts == BEGINNING
+    assert CompleteTrip(**{**BARE, "pickup_ts": "2024-01-01T07:00:00"}).pickup_ts == BEGINNING
 
 
 @pytest.mark.parametrize(
@@ -119,12 +125,12 @@ def test_another_source_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:
         {"extra_columns": "text"},
     ],
 )
-def test_what_is_no_trip_is_refused(wrong: dict[str, Any]) -> None:
+def test_an_invalid_trip_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         CompleteTrip(**{**BARE, **wrong})
 
 
-def test_a_trip_cannot_be_changed() -> None:
+def test_a_trip_is_immutable() -> None:
     with pytest.raises(ValidationError):
         trip().pu_zone_id = 5  # type: ignore[misc]
 
@@ -137,7 +143,7 @@ def test_a_trip_and_its_struct_have_the_values_that_code_reads() -> None:
 
 @given(trips())
 @settings(max_examples=100, deadline=None)
-def test_a_trip_comes_back_from_its_json(one: CompleteTrip) -> None:
+def test_a_trip_survives_json(one: CompleteTrip) -> None:
     assert CompleteTrip.model_validate_json(one.model_dump_json()) == one
     struct = CompleteTripStruct(*(getattr(one, name) for name in CompleteTrip.model_fields))
     assert CompleteTrip.model_validate_json(encode_value(struct)) == one
@@ -187,14 +193,14 @@ def test_the_canonical_form_does_not_depend_on_the_type(value: Any, canonical: A
 
 @given(EXTRAS)
 @settings(max_examples=200, deadline=None)
-def test_the_canonical_form_is_its_own(value: Any) -> None:
+def test_the_canonical_form_is_idempotent(value: Any) -> None:
     once = canonical_extra(value)
     assert encode_value(canonical_extra(once)) == encode_value(once)
 
 
 @given(TIMES, st.integers(-(10**6), 10**6))
 @settings(max_examples=300, deadline=None)
-def test_times_are_counted_exactly(time: datetime, ms: int) -> None:
+def test_times_convert_exactly(time: datetime, ms: int) -> None:
     assert datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds(time)) == time
     assert milliseconds(time) == microseconds(time) // 1000
     assert milliseconds(time.astimezone(ZoneInfo("America/New_York"))) == milliseconds(time)
@@ -208,7 +214,7 @@ def test_derived_values() -> None:
 
 
 @pytest.mark.parametrize("span", [timedelta(0), timedelta(seconds=-1)])
-def test_what_makes_no_sense_is_null(span: timedelta) -> None:
+def test_derived_values_without_meaning_are_null(span: timedelta) -> None:
     assert derived(3.0, BEGINNING, BEGINNING + span) == (3 * KM_PER_MILE, None, None)
     assert derived(None, BEGINNING, ONE_MINUTE_LATER) == (None, 1.0, None)
     assert derived(-1.0, BEGINNING, ONE_MINUTE_LATER) == (None, 1.0, None)

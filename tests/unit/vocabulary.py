@@ -1,4 +1,4 @@
-"""Words that the unit tests share: a beginning, trips and their events, and hypothesis' strategies for them."""
+"""Helpers that the unit tests share: a trip and its events, records, and Hypothesis strategies for them."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -31,14 +31,14 @@ BEGINNING = datetime(2024, 1, 1, 12, tzinfo=UTC)
 ONE_MINUTE_LATER = BEGINNING + timedelta(minutes=1)
 TEN_MINUTES_LATER = BEGINNING + timedelta(minutes=10)
 SECOND, MINUTE, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000
-"""In ms, as watermarks are."""
+"""Milliseconds, as in watermarks."""
 NOW = milliseconds(BEGINNING)
 TIMEOUT, CORRECTION, INCOMPLETE = timedelta(hours=25), timedelta(hours=24), timedelta(days=8)
 KEY = "a-trip"
 
 
 def trip(**fields: Any) -> CompleteTrip:
-    """A trip of ten minutes that begins at the BEGINNING."""
+    """A trip of ten minutes that starts at BEGINNING."""
     return CompleteTrip(
         **{
             "trip_key": KEY,
@@ -83,7 +83,7 @@ def exit_event(**fields: Any) -> ZoneExitedEvent:
 
 
 def enter_event(**fields: Any) -> ZoneEnteredEvent:
-    """The cab comes to the drop-off zone."""
+    """The cab reaches the drop-off zone."""
     return ZoneEnteredEvent(
         **{
             "trip_key": KEY,
@@ -130,7 +130,7 @@ def five() -> list[Event]:
 
 
 def assembly() -> Assembly:
-    """The rules with the default time-outs."""
+    """The rules with the default timeouts."""
     return Assembly(TIMEOUT, CORRECTION, INCOMPLETE)
 
 
@@ -148,7 +148,7 @@ def group(snapshot: Any = None) -> KeyGroup[TripState, DecodedEvent]:
 
 
 def messages(replayed: Iterable[Replayed]) -> list[Message]:
-    """What is sent, to `events` and to `dlq`: dead letters first."""
+    """The messages of replayed rows: dead letters to `dlq` first, then events to `events`."""
     items = [*replayed]
     letters = dead_letters([item for item in items if isinstance(item, RejectedRow)], "dlq")
     events = Events.of([item for item in items if isinstance(item, Leg)])
@@ -168,7 +168,7 @@ def deadlines(one: KeyGroup[Any, Any]) -> list[int]:
 
 
 def records(events: Iterable[TripEvent], watermarks: int | Sequence[int] = NOW) -> list[Record]:
-    """The events as records of a partition whose stream time stands still, or goes by the given watermarks."""
+    """The events as records of one partition, at a fixed watermark or at the given ones."""
     listed = list(events)
     times = watermarks if isinstance(watermarks, Sequence) else [watermarks] * len(listed)
     return [
@@ -178,12 +178,12 @@ def records(events: Iterable[TripEvent], watermarks: int | Sequence[int] = NOW) 
 
 
 def without_revision(result: Any) -> dict[str, Any]:
-    """What a result says of its trip."""
+    """The values of a result's trip."""
     return {name: getattr(result.trip, name) for name in result.trip.__struct_fields__ if name != "revision"}
 
 
 def protocol_names(protocol: type) -> set[str]:
-    """The names of the values that a protocol of our own declares, those of its bases included."""
+    """The names of the values that a protocol of this package and its bases declare."""
     own = [each for each in protocol.__mro__ if each.__module__.startswith("chillflow")]
     return {
         name
@@ -229,7 +229,7 @@ _SPANS = st.one_of(
 
 @st.composite
 def trips(draw: st.DrawFn, key: st.SearchStrategy[str] | None = None) -> CompleteTrip:
-    """Any trip: with microseconds, back in time, with nothing but what it needs or with everything."""
+    """Any trip: with microseconds, with a drop-off before its pickup, with few or all fields."""
     pickup = draw(TIMES)
     if draw(st.booleans()):
         pickup = pickup.replace(microsecond=0)

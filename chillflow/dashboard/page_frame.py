@@ -1,4 +1,4 @@
-"""What the pages have in common: where they ask, how they look, and the strip of the pipeline's health."""
+"""Common parts of the pages: data sources, header and theme."""
 
 from __future__ import annotations
 
@@ -8,54 +8,54 @@ from zoneinfo import ZoneInfo
 
 from nicegui import ui
 
+from chillflow.connectors.database import Reader
 from chillflow.connectors.log import Log
-from chillflow.dashboard.pipeline_watch import Watch
-from chillflow.dashboard.shared import Shared
+from chillflow.dashboard.pipeline_watch import PipelineWatch
+from chillflow.dashboard.shared_queries import SharedQueries
 from chillflow.dashboard.themes import DARK, LIGHT, Theme
-from chillflow.settings import Settings
+from chillflow.dashboard.trip_history import TripFinder
 
-__all__ = ["BEAT", "MUTED", "PANEL", "Sources", "View", "heading"]
+__all__ = ["MUTED", "PANEL", "REFRESH_SECONDS", "PageFrame", "Sources", "heading"]
 
-BEAT = 0.5
-"""Seconds from one look of a page to the next; answers are shared and at most 0.8 s old."""
+REFRESH_SECONDS = 0.5
+"""Between two refreshes of a page; query results are shared and at most 0.8 s old."""
 PANEL = "rounded-xl border border-slate-200 dark:border-slate-700/60 bg-[#fff] dark:bg-[#161d27] p-3 sm:p-4"
 MUTED = "text-slate-600 dark:text-slate-400"
-_PLACES = {"City": "/", "Trip": "/trip"}
+_PAGES = {"City": "/", "Trip": "/trip"}
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What all pages ask."""
+    """What the pages read from."""
 
-    settings: Settings
-    tables: Shared
-    """The database."""
-    trips: Shared
-    """The database and the log, for what may take longer."""
-    watch: Watch
+    tables: SharedQueries[Reader]
+    trips: SharedQueries[TripFinder]
+    watch: PipelineWatch
     log: Log
     zone: ZoneInfo
+    """All times are shown in this time zone."""
+    grafana_url: str | None
 
     @property
     def city(self) -> str:
-        """Whose wall time is shown, `New York`."""
+        """City of the time zone, `New York`."""
         return self.zone.key.rpartition("/")[2].replace("_", " ")
 
 
 @dataclass
-class View:
-    """One viewer's page: its header, whether it is dark, and who must be told when that changes."""
+class PageFrame:
+    """Header and theme of one viewer's page."""
 
     dark: bool = False
-    changed: list[Callable[[], None]] = field(default_factory=list)
+    on_theme_change: list[Callable[[], None]] = field(default_factory=list)
 
     @property
     def theme(self) -> Theme:
-        """What its charts are drawn with."""
+        """Colours of the charts."""
         return DARK if self.dark else LIGHT
 
     def header(self, sources: Sources, active: str) -> None:
-        """The bar at the top."""
+        """Add the bar at the top."""
         ui.page_title(f"{active} · ChillFlow Stream")
         colours = ui.element("div").classes("contents")
         ui.query("body").classes("bg-slate-100 dark:bg-[#0d131b] text-slate-900 dark:text-slate-100")
@@ -67,7 +67,7 @@ class View:
             ui.icon("local_taxi", size="22px").classes("text-amber-600 dark:text-amber-400").props("aria-hidden=true")
             ui.label("ChillFlow Stream").classes("font-semibold mr-4 max-sm:hidden")
             with ui.element("nav").classes("flex gap-1").props('aria-label="Pages"'):
-                for name, path in _PLACES.items():
+                for name, path in _PAGES.items():
                     current = "bg-slate-100 dark:bg-slate-700/60 font-medium" if name == active else ""
                     link = ui.link(name, path).classes(
                         f"no-underline px-3 py-1 rounded-md text-inherit hover:bg-slate-100 dark:hover:bg-slate-700"
@@ -77,8 +77,8 @@ class View:
                         link.props("aria-current=page")
             ui.space()
             ui.label(f"{sources.city} time").classes(f"text-xs {MUTED} max-md:hidden mr-2")
-            if sources.settings.grafana_url:
-                ui.link("Grafana", sources.settings.grafana_url, new_tab=True).classes("text-sm mr-2").props(
+            if sources.grafana_url:
+                ui.link("Grafana", sources.grafana_url, new_tab=True).classes("text-sm mr-2").props(
                     "rel=noopener data-test=grafana"
                 )
             button = ui.button(icon="contrast", color=None).props(
@@ -91,19 +91,18 @@ class View:
             colours.clear()
             with colours:
                 ui.colors(primary=self.theme.primary, positive="#15803d")
-            for tell in self.changed:
-                tell()
+            for changed in self.on_theme_change:
+                changed()
 
-        async def follow() -> None:
-            """Begin as the system of the viewer is."""
+        async def follow_system() -> None:
             await ui.context.client.connected()
             show(await ui.run_javascript("Quasar.Dark.isActive", timeout=10))
 
         button.on_click(lambda: show(not self.dark))
-        ui.timer(0, follow, once=True)
+        ui.timer(0, follow_system, once=True)
 
 
 def heading(text: str) -> ui.label:
-    """A heading that screen readers know as one; its text."""
+    """Add a heading that screen readers recognise; its label."""
     with ui.element("h2").classes("text-base font-semibold leading-snug m-0"):
         return ui.label(text)

@@ -1,0 +1,218 @@
+"""History of one trip: its messages and revisions, found without reading whole topics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import msgspec
+
+from chillflow.assembly.precedence import precedence
+from chillflow.connectors.database import Reader, Statement
+from chillflow.connectors.log import Log, LogRecord
+from chillflow.errors import DecodeError, KafkaUnavailableError, UnknownTopicError
+from chillflow.keyed.watermark import WatermarkTracker
+from chillflow.model.codec import decode_keyed, decode_value
+from chillflow.model.events import DecodedEvent
+from chillflow.model.topics import TopicNames
+from chillflow.model.trips import milliseconds
+
+__all__ = ["TripFinder", "TripHistory", "TripMessage", "TripRevision"]
+
+_BATCH = 5_000
+_PATIENCE = 10.0
+_MILLISECOND = timedelta(milliseconds=1)
+_TIMES: Statement = """
+    select pickup_ts, dropoff_ts from stg.complete_trip where trip_key = %(key)s
+    union all
+    select pickup_ts, dropoff_ts from stg.incomplete_trip where trip_key = %(key)s
+"""
+
+
+class _TimesRow(NamedTuple):
+    pickup: datetime | None
+    dropoff: datetime | None
+
+
+class TripMessage(NamedTuple):
+    """A message with the key of the trip."""
+
+    offset: int
+    event_type: str
+    event_time: datetime | None
+    version: int | None
+    status: str
+    """`counted`, `duplicate`, `superseded`, or why the message is not an event."""
+    fields: dict[str, object]
+    """Fields that not all events have."""
+
+
+class TripRevision(NamedTuple):
+    """One result for the trip."""
+
+    number: int
+    offset: int
+    missing: tuple[str, ...]
+    """Missing event types; empty for a complete trip."""
+    fields: dict[str, object]
+
+
+class TripHistory(NamedTuple):
+    """What the topics hold of a trip, and which offsets were read for that."""
+
+    key: str
+    partition: int
+    partitions: int
+    first: int
+    end: int
+    """Offsets read: `first` up to and without `end`."""
+    read: int
+    """Messages read."""
+    by_times: bool
+    """Whether the tables know the trip's times; else only the newest messages are read."""
+    cut: bool
+    """Whether reading stopped at the limit."""
+    messages: list[TripMessage]
+    revisions: list[TripRevision]
+
+
+@dataclass(frozen=True)
+class TripFinder:
+    """Finds the history of a trip by its key."""
+
+    log: Log
+    reader: Reader
+    topics: TopicNames
+    stream_time_rank: int
+    trip_timeout: timedelta
+    correction_horizon: timedelta
+    limit: int = 200_000
+    """Messages read from a partition, at most."""
+
+    def find(self, key: str) -> TripHistory:
+        """The history of a trip. Raises ChillFlowError.
+
+        All its events are in the partition of its key, none before the first message as late as the trip's earliest
+        time. Events can come late, so reading goes on until the watermark is a trip timeout past the latest time.
+        """
+        rows = self.reader.rows(_TIMES, {"key": key}, _TimesRow)
+        known = [each for row in rows for each in row if each is not None]
+        partitions = self.log.partitions(self.topics.events)
+        partition = self.log.partition_of(key.encode(), partitions)
+        timeout = self.trip_timeout // _MILLISECOND
+        if known:
+            since, until = milliseconds(min(known)), milliseconds(max(known)) + timeout
+        else:
+            newest = self.log.ends(self.topics.events)[partition].newest or 0
+            since, until = newest - timeout, newest
+        scan = _PartitionScan(self, self.topics.events, partition, since, until)
+        messages = _messages([*scan.records(key)])
+        # a result has the time of the trip's end; its corrections come within the correction horizon
+        later = until + self.correction_horizon // _MILLISECOND
+        revisions = [
+            _revision(record)
+            for topic in (self.topics.complete, self.topics.incomplete)
+            for record in _PartitionScan(self, topic, partition, since, later).records(key)
+        ]
+        revisions.sort(key=lambda each: each.number)
+        return TripHistory(
+            key, partition, partitions, scan.first, scan.position, scan.read, bool(known), scan.cut, messages, revisions
+        )
+
+
+class _PartitionScan:
+    """Reads a partition from the first message at `since` until the watermark is past `until`, or to the limit.
+
+    The end is found by the watermark, as in assembly, and not by an offset for `until`: after a single message dated
+    far ahead, every later time would have the offset of that message.
+    """
+
+    def __init__(self, finder: TripFinder, topic: str, partition: int, since: int, until: int) -> None:
+        self._log, self._topic, self._partition = finder.log, topic, partition
+        self._watermark = WatermarkTracker(finder.stream_time_rank)
+        self._until = until
+        self._limit = finder.limit
+        try:
+            self.first = self._end = self._log.offset_at(topic, partition, since)
+            self._end = self._log.end_offset(topic, partition)
+        except UnknownTopicError:
+            self.first = self._end = 0  # there are no results yet
+        self.position = self.first
+        self.read = 0
+        self.cut = False
+
+    def records(self, key: str) -> Iterator[LogRecord]:
+        """The records with this key."""
+        if self.position >= self._end:
+            return
+        wanted, received = key.encode(), time.monotonic()
+        with closing(self._log.reader(self._topic, self._partition, self.position, group=None)) as reader:
+            while self.position < self._end and self._watermark.now <= self._until and not self.cut:
+                records = reader.read(min(_BATCH, self._limit - self.read))
+                if records:
+                    received = time.monotonic()
+                elif reader.at_end:
+                    return
+                elif time.monotonic() - received > _PATIENCE:
+                    raise KafkaUnavailableError(f"no messages from partition {self._partition} for {_PATIENCE:g} s")
+                else:
+                    time.sleep(0.005)
+                yield from (record for record in records if record.key == wanted)
+                self._watermark.observe_all([record.timestamp for record in records])
+                self.read += len(records)
+                self.position = reader.position
+                self.cut = self.read >= self._limit and self.position < self._end
+
+
+def _messages(records: Sequence[LogRecord]) -> list[TripMessage]:
+    """The messages in arrival order, each with its status after all of them."""
+    messages: list[TripMessage] = []
+    counted: dict[type, tuple[int, DecodedEvent]] = {}
+    """By event type, the event that counts and its position."""
+    for number, record in enumerate(records):
+        try:
+            event = decode_keyed(record.key, record.value)
+        except DecodeError as error:
+            messages.append(_message(record, None, f"not an event: {error}"))
+            continue
+        at, held = counted.get(type(event), (number, None))
+        found = precedence(event, held)
+        if found == "newer":
+            if held is not None:
+                messages[at] = messages[at]._replace(status="superseded")
+            counted[type(event)] = number, event
+        messages.append(_message(record, event, "counted" if found == "newer" else found))
+    return messages
+
+
+_COMMON = ("event_id", "event_type", "trip_key", "event_time", "schema_version", "event_version")
+
+
+def _message(record: LogRecord, event: DecodedEvent | None, status: str) -> TripMessage:
+    fields = _fields(record)
+    return TripMessage(
+        record.offset,
+        str(fields.get("event_type", "?")),
+        None if event is None else event.event_time,
+        None if event is None else event.event_version,
+        status,
+        {name: value for name, value in fields.items() if name not in _COMMON and value is not None},
+    )
+
+
+def _fields(record: LogRecord) -> dict[str, object]:
+    try:
+        value = decode_value(record.value or b"{}")
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _revision(record: LogRecord) -> TripRevision:
+    fields = decode_value(record.value or b"{}")
+    missing = tuple(fields.pop("missing", ()))
+    return TripRevision(fields.get("revision", 0), record.offset, missing, fields)
