@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring import Table
+from chillflow.assembly import state_codec
 from chillflow.assembly.rules import Assembly
 from chillflow.connectors.log import LogRecord
 from chillflow.keyed.batches import Record
@@ -59,11 +60,13 @@ def group(snapshot: Any = None) -> KeyGroup[Any, Any, Any]:
         assembly.assemble,
         assembly.expire,
         decode_keyed,
-        assembly.dump,
-        assembly.load,
-        assembly.forgets,
+        state_codec.dump,
+        state_codec.load,
+        state_codec.is_closed,
         assembly.shortcut,
         decode_all,
+        state_codec.SCHEMA,
+        state_codec.adapt,
     )
     return KeyGroup(keyed, snapshot, compress, decompress)
 

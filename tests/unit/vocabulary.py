@@ -6,7 +6,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from chillflow.assembly.rules import Assembly, Result, TripState
+from chillflow.assembly import state_codec
+from chillflow.assembly.rules import Assembly
+from chillflow.assembly.trip_state import Result, TripState
 from chillflow.keyed.batches import Record
 from chillflow.keyed.group import KeyedLogic, KeyGroup
 from chillflow.keyed.packing import deadline_of
@@ -25,7 +27,7 @@ from chillflow.model.events import (
 from chillflow.model.messages import Message
 from chillflow.model.trips import CompleteTrip, milliseconds
 from chillflow.production.replay import RejectedRow, Replayed, dead_letters
-from chillflow.production.splitting import Events, Leg, encode_events, split
+from chillflow.production.splitting import Events, PlacedEvent, encode_events, split
 
 BEGINNING = datetime(2024, 1, 1, 12, tzinfo=UTC)
 ONE_MINUTE_LATER = BEGINNING + timedelta(minutes=1)
@@ -138,7 +140,16 @@ def keyed() -> KeyedLogic[TripState, DecodedEvent, Result]:
     """Assembly as a key group runs it."""
     rules = assembly()
     return KeyedLogic(
-        rules.assemble, rules.expire, decode_keyed, rules.dump, rules.load, rules.forgets, rules.shortcut, decode_all
+        rules.assemble,
+        rules.expire,
+        decode_keyed,
+        state_codec.dump,
+        state_codec.load,
+        state_codec.is_closed,
+        rules.shortcut,
+        decode_all,
+        state_codec.SCHEMA,
+        state_codec.adapt,
     )
 
 
@@ -151,7 +162,7 @@ def messages(replayed: Iterable[Replayed]) -> list[Message]:
     """The messages of replayed rows: dead letters to `dlq` first, then events to `events`."""
     items = [*replayed]
     letters = dead_letters([item for item in items if isinstance(item, RejectedRow)], "dlq")
-    events = Events.of([item for item in items if isinstance(item, Leg)])
+    events = Events.of([item for item in items if isinstance(item, PlacedEvent)])
     return [*letters, *encode_events(events, "events")]
 
 
