@@ -27,11 +27,11 @@ from chillflow.model.trips import CompleteTrip, TripValues
 __all__ = ["SCHEMA", "adapt", "dump", "is_closed", "load", "pack_complete"]
 
 VERSION = 1
-"""Of the layout of the arrays; not of the fields in them."""
+"""The version of the layout of the arrays, not of their fields."""
 
 Mark: TypeAlias = str | tuple[str, datetime, int]
-"""What tells an event of a complete trip from another one of its type: its id alone if its time is the trip's and its
-version 0, else also these two."""
+"""The identity of an event in a complete trip: its id; with event time and version, unless these are the trip's own
+time and 0."""
 
 
 class _Schema(msgspec.Struct):

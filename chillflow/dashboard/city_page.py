@@ -120,7 +120,7 @@ class _CityPage:
                 {name: each.label for name, each in MEASURES.items()},
                 value=self.measure,
                 on_change=self._choose_measure,
-            ).props(f'{_TOGGLE} aria-label="Measure" data-test=figure')
+            ).props(f'{_TOGGLE} aria-label="Measure" data-test=measure')
         with ui.row().classes("w-full items-center gap-x-5 gap-y-1 text-sm tabular-nums").props("data-test=totals"):
             self.total = {name: self._total(each.label, name) for name, each in MEASURES.items()}
             self.total["zones"] = self._total("Zones", "zones")

@@ -45,7 +45,7 @@ class Measure:
 
 
 class ZoneWindow(BaseModel):
-    """The figures of one pickup zone in one window of drop-off times, half-open; money in dollars."""
+    """The measures of one pickup zone in one half-open window of drop-off times; money in dollars."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -70,8 +70,10 @@ class ZoneWindow(BaseModel):
     duration_s: Annotated[int, Measure("0 if trip.duration_min is None else round(trip.duration_min * 60)")] = Field(
         description="of timed trips"
     )
-    final: bool = Field(description="whether stream time has passed the end; a late trip still changes a final window")
-    changes: int = Field(description="how many changes it has taken in: of two messages the one with more is newer")
+    final: bool = Field(
+        description="whether the watermark has passed the end and the grace; a late trip still changes a final window"
+    )
+    changes: int = Field(description="number of changes so far; of two messages the one with more is newer")
 
 
 class WindowValues(Protocol):

@@ -131,7 +131,7 @@ def last_hold(folder: Path) -> Iterator[None]:
 
 
 def remove_store(folder: Path) -> None:
-    """Remove the recovery store and the files beside it."""
+    """Remove the recovery store and the files next to it."""
     _remove(folder, *_FILES)
     with suppress(OSError):
         (folder / _DRAINED).rmdir()
