@@ -89,11 +89,18 @@ def states() -> list[TripState]:
     ]
 
 
+def without_ids(state: TripState) -> TripState:
+    """The state without its `event_id`s: those of an event type change with its fields."""
+    kept: Any = [event and msgspec.structs.replace(event, event_id="") for event in state.events]  # type: ignore[type-var]
+    return msgspec.structs.replace(state, events=kept)
+
+
 def test_states_of_the_golden_file_are_read() -> None:
     # If this file cannot be read any more, recovery stores of released versions cannot either: change VERSION, keep it.
     schema, *rows = GOLDEN.read_text().split("\n")[:4]
     packed = [bytes.fromhex(row) for row in rows]
-    assert [load(adapt(row, schema.encode())) for row in packed] == states()
+    found = [load(adapt(row, schema.encode())) for row in packed]
+    assert [without_ids(state) for state in found] == [without_ids(state) for state in states()]
     if schema.encode() == SCHEMA:
         assert [*map(dump, states())] == packed
 
