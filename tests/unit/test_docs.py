@@ -121,6 +121,13 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_paths_exist(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    paths = re.findall(r"`((?:chillflow|dataflows|stream|tests|docs|deploy|benchmarks)/[\w/.]+)`", text)
+    assert [path for path in paths if not (ROOT / path).exists() and "NNNN" not in path] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_commands_are_as_the_command_line_has_them(page: Path) -> None:
     lines = [line for block in blocks(page.read_text(), "bash") for line in block.splitlines()]
     for line in lines:
