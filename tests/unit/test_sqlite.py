@@ -16,7 +16,7 @@ from chillflow.connectors.sqlite import SqliteDatabase
 from chillflow.errors import DatabaseError, MissingTableError
 from chillflow.model.codec import CompleteTripStruct
 from chillflow.model.table_rows import COMPLETE_TRIP, MONEY, Row, UnfitError, refusal, to_table_row
-from chillflow.model.trips import CompleteTrip
+from chillflow.model.trips import CompleteTrip, TripValues
 from chillflow.production.replay import RejectedRow
 from chillflow.production.table_trips import TableTrips
 from tests.trip_rows import expected_messages, rows_of, to_row
@@ -33,7 +33,7 @@ def database(tmp_path: Path) -> Iterator[SqliteDatabase]:
     database.close()
 
 
-def struct(one: CompleteTrip) -> Any:
+def struct(one: CompleteTrip) -> TripValues:
     return CompleteTripStruct(*(getattr(one, name) for name in CompleteTrip.model_fields))
 
 
