@@ -84,8 +84,7 @@ class FileLog:
         return lambda: None
 
     def end_offset(self, topic: str, partition: int) -> int:
-        path = _path(self._folder / topic, partition)
-        with path.open("rb") as file:
+        with _opened(_path(self._folder / topic, partition)) as file:
             return _whole_length(file)
 
     def offset_at(self, topic: str, partition: int, timestamp: int) -> int:
@@ -109,7 +108,7 @@ class FileLog:
 
     def newest(self, topic: str, partition: int, count: int) -> list[LogRecord]:
         path = _path(self._folder / topic, partition)
-        with path.open("rb") as file:
+        with _opened(path) as file:
             end = _whole_length(file)
             start = max(0, end - _READ_BYTES)
             file.seek(start)
@@ -156,6 +155,13 @@ def _path(folder: Path, partition: int) -> Path:
     return folder / f"{partition:04d}.jsonl"
 
 
+def _opened(path: Path) -> IO[bytes]:
+    try:
+        return path.open("rb", buffering=0)
+    except FileNotFoundError as error:
+        raise UnknownTopicError(f"{path} does not exist") from error
+
+
 def _whole_length(file: IO[bytes]) -> int:
     """Length of the file in bytes without a torn last line."""
     end = file.seek(0, os.SEEK_END)
@@ -176,10 +182,7 @@ class FileReader:
         self.position = position
         self.at_end = False
         self._path = path
-        try:
-            self._file = path.open("rb", buffering=0)
-        except FileNotFoundError as error:
-            raise UnknownTopicError(f"{path} does not exist") from error
+        self._file = _opened(path)
         self._rest = b""
 
     def read(self, limit: int) -> list[LogRecord]:

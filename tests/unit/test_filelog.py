@@ -79,6 +79,10 @@ def test_unknown_topics_are_errors(tmp_path: Path) -> None:
     with pytest.raises(UnknownTopicError):
         log.reader("none", 0, None, group=None)
     with pytest.raises(UnknownTopicError):
+        log.end_offset("none", 0)
+    with pytest.raises(UnknownTopicError):
+        log.newest("none", 0, 1)
+    with pytest.raises(UnknownTopicError):
         log.writer("test").send(Message("none", b"k", b"v"))
     with pytest.raises(UnknownTopicError):
         log.exactly_once_writer("test", 1).send(Message("none", b"k", b"v"))
