@@ -156,12 +156,7 @@ class KafkaLog:
         if not missing:
             return []
         topics = [
-            NewTopic(
-                spec.name,
-                num_partitions=partitions,
-                replication_factor=replication_factor,
-                config=spec.config,
-            )
+            NewTopic(spec.name, num_partitions=partitions, replication_factor=replication_factor, config=spec.config)
             for spec in missing
         ]
         futures = self._admin.create_topics(topics, operation_timeout=self._timeout)

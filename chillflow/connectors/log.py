@@ -52,13 +52,11 @@ class LogColumns(NamedTuple):
 
     def record(self, at: int) -> LogRecord:
         """The record at index `at`."""
-        return LogRecord(self.offsets[at], self.timestamps[at], self.keys[at], self.values[at], self.headers[at])
+        return LogRecord._make(column[at] for column in self)
 
     def before(self, end: int) -> LogColumns:
         """The first `end` records."""
-        return LogColumns(
-            self.offsets[:end], self.timestamps[:end], self.keys[:end], self.values[:end], self.headers[:end]
-        )
+        return LogColumns._make(column[:end] for column in self)
 
     def records(self) -> list[LogRecord]:
         """All of them as LogRecords."""

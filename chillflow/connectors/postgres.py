@@ -231,12 +231,11 @@ class PostgresDatabase(_PostgresSession):
 
     def empty(self) -> dict[str, int]:
         with self._errors(), self._connected().transaction():
-            return {
-                f"{table.schema}.{table.name}": self._connected()
-                .execute(sql.SQL(f"delete from {table.schema}.{table.name} where {which}"))  # noqa: S608 - our own names
-                .rowcount
-                for table, which in ASSEMBLED.items()
-            }
+            connection, rows = self._connected(), {}
+            for table, which in ASSEMBLED.items():
+                name = f"{table.schema}.{table.name}"
+                rows[name] = connection.execute(sql.SQL(f"delete from {name} where {which}")).rowcount  # noqa: S608 - our own names
+            return rows
 
     def check(self) -> None:
         with self._errors(), self._connected().transaction():

@@ -258,20 +258,20 @@ class AtLeastOnceSink(FixedPartitionedSink[Sequence[Message] | MessageColumns, N
     log: Log
     name: str
     """Name of the command that writes."""
-    delivered: Callable[[Mapping[str, int]], None] = lambda counts: None
+    on_delivered: Callable[[Mapping[str, int]], None] = lambda counts: None
     """Called after each flush with the number of delivered messages by topic."""
 
     def list_parts(self) -> list[str]:
         return [self.name]
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> _AtLeastOncePartition:
-        return _AtLeastOncePartition(self.log.writer(self.name), self.delivered)
+        return _AtLeastOncePartition(self.log.writer(self.name), self.on_delivered)
 
 
 class _AtLeastOncePartition(StatefulSinkPartition[Sequence[Message] | MessageColumns, None]):
-    def __init__(self, writer: Writer, delivered: Callable[[Mapping[str, int]], None]) -> None:
+    def __init__(self, writer: Writer, on_delivered: Callable[[Mapping[str, int]], None]) -> None:
         self._writer = writer
-        self._delivered = delivered
+        self._on_delivered = on_delivered
         self._counts: Counter[str] = Counter()
 
     def write_batch(self, values: list[Sequence[Message] | MessageColumns]) -> None:
@@ -286,7 +286,7 @@ class _AtLeastOncePartition(StatefulSinkPartition[Sequence[Message] | MessageCol
 
     def snapshot(self) -> None:
         self._writer.flush()
-        self._delivered(self._counts)
+        self._on_delivered(self._counts)
         self._counts.clear()
 
     def close(self) -> None:

@@ -67,7 +67,7 @@ class LogSource(FixedPartitionedSource[SourceItem, SourceSnapshot]):
     event_time: Literal["timestamp", "body"] = "timestamp"
     idle_timeout: timedelta = timedelta(minutes=1)
     """A partition without records for this long is idle: its watermark no longer holds back the windows."""
-    durable: Callable[[], None] = lambda: None
+    on_durable: Callable[[], None] = lambda: None
     """Called by the first partition once an epoch is durable, before the next one can end."""
     exit_at_end: bool = False
     ended: list[Callable[[], None]] | None = None
@@ -146,7 +146,7 @@ class _SourcePartition(StatefulSourcePartition[SourceItem, SourceSnapshot]):
             self._reader.commit(self._durable)
             self._reading.durable()
             if self._is_first:
-                self._source.durable()
+                self._source.on_durable()
             self._watch()
             batch = [*self._progress_for_groups(_PROGRESS_STEP), *self._progress_for_clock()]
         elif self._sent_to_clock is None and self._has_messages:

@@ -163,11 +163,8 @@ class SqliteDatabase(_SqliteSession):
 
     def retire_windows(self, before: datetime) -> int:
         with self._errors():
-            return (
-                self._connected()
-                .execute("delete from mart_zone_window where window_end <= ?", [_text(before)])
-                .rowcount
-            )
+            cursor = self._connected().execute("delete from mart_zone_window where window_end <= ?", [_text(before)])
+        return cursor.rowcount
 
     def trips(
         self, *, trip_key: str | None, since: datetime | None, until: datetime | None, limit: int | None
@@ -182,12 +179,7 @@ class SqliteDatabase(_SqliteSession):
                 {oldest}
             ) order by min(pickup_ts, dropoff_ts), trip_key
         """  # noqa: S608 - our own names
-        values = {
-            "key": trip_key,
-            "since": since and _text(since),
-            "until": until and _text(until),
-            "limit": limit,
-        }
+        values = {"key": trip_key, "since": since and _text(since), "until": until and _text(until), "limit": limit}
         with self._errors():
             cursor = self._connected().execute(query, values)
             while rows := cursor.fetchmany(READ_ROWS):
