@@ -49,7 +49,7 @@ class LostWorkerError(ChillFlowError):
     """Another process of the cluster is gone, and the dataflow of this one cannot go on."""
 
 
-def failure_of(error: BaseException, *, in_cluster: bool, failures: Sequence[ChillFlowError] = ()) -> BaseException:
+def failure_of(error: BaseException, *, in_cluster: bool, failures: Sequence[ChillFlowError]) -> BaseException:
     """The ChillFlowError behind an error of Bytewax, else its root cause. Bytewax may have lost one of `failures`."""
     if not isinstance(error, Exception):
         if not in_cluster or type(error).__name__ != "PanicException":  # PyO3's, which cannot be imported
