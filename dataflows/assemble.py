@@ -29,7 +29,7 @@ from chillflow.connectors.source import LogSource
 from chillflow.connectors.table_sink import TableSink
 from chillflow.model.codec import decode_all, decode_keyed
 from chillflow.model.events import EVENT_TYPES
-from chillflow.model.topics import TopicNames, registry
+from chillflow.model.topics import TopicNames, result_topics
 from chillflow.running.bytewax_run import BytewaxRun
 from chillflow.running.run import Run
 from chillflow.settings import Settings
@@ -42,7 +42,7 @@ def from_settings(settings: Settings, run: Run, log: Log | None = None) -> Dataf
     """The flow on the log and the database of the settings; creates missing topics. Raises ChillFlowError."""
     telemetry, account_file = run.telemetry, run.account_file
     log = log or open_log(settings, telemetry)
-    results = {name: spec for name, spec in registry(settings).items() if name != settings.topic}
+    results = result_topics(settings)
     partitions = ensure_topics(log, settings, *results)
     table = None
     if settings.database_url:

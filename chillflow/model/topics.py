@@ -10,7 +10,7 @@ import msgspec
 from chillflow.model.messages import Message
 from chillflow.settings import Settings
 
-__all__ = ["TopicNames", "TopicSpec", "identity", "registry"]
+__all__ = ["TopicNames", "TopicSpec", "identity", "registry", "result_topics"]
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,11 @@ def registry(settings: Settings) -> dict[str, TopicSpec]:
         TopicSpec(names.windows, "zone|minutes|window_start", "ZoneWindow", (), "compact"),
     )
     return {spec.name: spec for spec in specs}
+
+
+def result_topics(settings: Settings) -> dict[str, TopicSpec]:
+    """The topics that assembly writes to, by name."""
+    return {name: spec for name, spec in registry(settings).items() if name != settings.topic}
 
 
 class _Revision(msgspec.Struct):

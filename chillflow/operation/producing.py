@@ -1,4 +1,4 @@
-"""The job of `produce-from-file` and `produce-events`: replay trips as events into their topic."""
+"""The job of `produce-from-file` and `produce-events`: replay trips as events."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from dataflows.produce import Selection, build, source_of, topics_of, trips_of
 __all__ = ["TABLE", "Order", "Produced", "Progress", "Selection", "produce"]
 
 Progress: TypeAlias = Callable[[int | None], AbstractContextManager[Callable[[ReplayStats], None]]]
-"""From the number of trips (None if unknown) to a context whose function is called with the progress."""
+"""From the number of trips (None if unknown) to a context manager of a function that receives the progress."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """A replay: of which trips, and how."""
+    """The trips to replay, and how to replay them."""
 
     trips: str
-    """The path of a file of trips, or `db`."""
+    """Path of a Parquet file, or `db`."""
     selection: Selection = field(default_factory=Selection)
     pace: Pace = field(default_factory=Pace)
     disorder: Disorder | None = None
@@ -50,7 +50,7 @@ class Produced:
     delivered: int
     """Events that the broker has acknowledged."""
     rejected: int
-    """Rows that are not trips or cannot be replayed; they are dead letters."""
+    """Rows that are no trips or cannot be replayed: dead letters."""
     seconds: float
     disorder: DisorderStats | None
     ambiguous_times: int
@@ -58,7 +58,7 @@ class Produced:
     missing_times: int
     """Wall times in the hour that summer time skips, taken with the offset before it."""
     is_behind: bool
-    """Whether the topic already held events further ahead than the correction horizon: some may count as late."""
+    """Whether the topic already held events ahead of these by more than the correction horizon: some may be late."""
 
 
 def produce(

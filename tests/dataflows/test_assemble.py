@@ -17,7 +17,7 @@ from chillflow.keyed.batches import GroupBatch
 from chillflow.model.codec import decode_value
 from chillflow.model.messages import Message
 from chillflow.model.table_rows import COMPLETE_TRIP, Rows
-from chillflow.model.topics import registry
+from chillflow.model.topics import registry, result_topics
 from chillflow.running.run import Run as RunOfAssembly
 from dataflows.assemble import build
 from tests.dataflows.conftest import Run
@@ -143,7 +143,7 @@ def test_after_crashes_each_result_is_in_its_topic_once(
     chosen = settings()
     log = FileLog(tmp_path / "topics")
     log.ensure_topics([*registry(chosen).values()], PARTITIONS, 1)
-    specs = {name: spec for name, spec in registry(chosen).items() if name != chosen.topic}
+    specs = result_topics(chosen)
     steps: list[GroupBatch | TestingSource.ABORT] = [*batches(in_order(trips))]
     for number in range(crashes):
         steps.insert((number + 1) * len(steps) // (crashes + 1), TestingSource.ABORT())

@@ -14,13 +14,13 @@ from chillflow.connectors.sink import ExactlyOnceSink, SinkSnapshot, _CommitPace
 from chillflow.errors import RecoveryError
 from chillflow.keyed.timed import Timed
 from chillflow.model.messages import Message, dead_letter
-from chillflow.model.topics import TopicNames, registry
+from chillflow.model.topics import TopicNames, result_topics
 from chillflow.settings import load
 from chillflow.telemetry.clocks import Clocks
 from tests.unit.fake_clock import FakeClock
 
 SETTINGS = load()
-RESULTS = {name: spec for name, spec in registry(SETTINGS).items() if name != SETTINGS.topic}
+RESULTS = result_topics(SETTINGS)
 
 
 def result(number: int) -> Message:
