@@ -105,19 +105,19 @@ class Outputs:
         partition, results = item
         rows: Rows = {COMPLETE_TRIP: [], INCOMPLETE_TRIP: []}
         letters = []
+        incomplete: Result | None
         for result in results:
             if result.missing:
-                reason = refusal(result.trip)
+                incomplete, reason = result, refusal(result.trip)
             else:
+                incomplete, reason = result.last_incomplete, None
                 try:
                     rows[COMPLETE_TRIP].append(to_table_row(result.trip, "stream"))
-                    reason = None
                 except UnfitError as error:
                     reason = str(error)
             if reason:
                 letters.append(self._refused(result, reason))
-                continue
-            if (incomplete := result if result.missing else result.last_incomplete) is not None:
+            elif incomplete is not None:
                 row = incomplete_row(
                     incomplete.trip,
                     incomplete.missing,

@@ -52,7 +52,7 @@ _TAKES_OVER: Outcome[Result] = Outcome((("superseded", 1),))
 _OPENED: Outcome[Result] = Outcome(opened_tally(1))
 _JOINED: tuple[Outcome[Result], ...] = tuple(Outcome(joined_tally(status)) for status in (OPEN, INCOMPLETE, COMPLETE))
 _LAST_REVISION_EXCLUDED = (EXCLUDED, FIXED)
-_SHORTCUT_TYPES: tuple[Any, ...] = tuple(
+_SHORTCUT_TYPES: tuple[Any, ...] = tuple(  # Any, like the events that these are compared with
     cls.struct for cls in (TripStartedEvent, ZoneExitedEvent, ZoneEnteredEvent, PaymentProcessedEvent, TripEndedEvent)
 )
 _Started, _Exited, _Entered, _Paid, _Ended = _SHORTCUT_TYPES

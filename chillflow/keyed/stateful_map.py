@@ -106,7 +106,8 @@ def key_groups(
         number, largest = state or (0, [])
         tracker = WatermarkTracker(rank, largest)
         name = key(item)
-        record = Record(tracker.observe(event_time(item)), number, name, cast("bytes", item), None)
+        value = cast("bytes", item)  # `decode` gets any value unchanged
+        record = Record(tracker.observe(event_time(item)), number, name, value, None)
         return (number + 1, tracker.snapshot()), (f"0000/{group_of(name, groups):04d}", [record])
 
     with_watermarks = op.stateful_map("stamp", op.key_on("key", up, lambda item: "0000"), watermark)

@@ -56,7 +56,7 @@ class Ends:
 
     @property
     def keys(self) -> list[str]:
-        """Of the complete trips."""
+        """The keys of the complete trips."""
         return sorted(value["trip_key"] for value in self.values("complete-trips"))
 
     @property
