@@ -22,7 +22,7 @@ from chillflow.running.runner import run_flow
 from chillflow.running.stopping import Drain
 from chillflow.settings import Settings
 from dataflows.produce import DATABASE as TABLE
-from dataflows.produce import Selection, build, source_of, topics_of, trips_of
+from dataflows.produce import Selection, build, replay_source, topic_sink, trip_source
 
 __all__ = ["TABLE", "Order", "Produced", "Progress", "Selection", "produce"]
 
@@ -73,15 +73,17 @@ def produce(
         raise SettingsError("--speed and --rate exclude each other")
     started, drain = time.monotonic(), Drain()
     delivered: Counter[str] = Counter()
-    trips = trips_of(settings, order.trips, order.selection)
+    trips = trip_source(settings, order.trips, order.selection)
     limit = order.selection.limit
-    sink = StdoutSink(settings.topic) if dry_run else topics_of(settings, delivered.update)
+    sink = StdoutSink(settings.topic) if dry_run else topic_sink(settings, delivered.update)
     newest = None if isinstance(sink, StdoutSink) else newest_timestamp(sink.log, settings.topic)
     total = trips.total
     if limit is not None:
         total = min(total, limit) if total is not None else limit
     with progress(total) as show, tuned_process():
-        source = source_of(settings, trips, drain, limit=limit, pace=order.pace, disorder=order.disorder, progress=show)
+        source = replay_source(
+            settings, trips, drain, limit=limit, pace=order.pace, disorder=order.disorder, progress=show
+        )
         run_flow(build(source, sink, settings), epoch_interval=settings.epoch_interval, drain=drain)
     stats = source.stats
     horizon = settings.correction_horizon // timedelta(milliseconds=1)
