@@ -239,7 +239,7 @@ class _SourcePartition(StatefulSourcePartition[SourceItem, SourceSnapshot]):
         return [(group, now) for group in self._groups]
 
     def _progress_for_clock(self) -> list[SourceItem]:
-        """The progress of this partition for the watermark clock, if it has changed.
+        """The progress of this partition for the window clock, if it has changed.
 
         Only for the first batch after a snapshot: progress does not pass through the key groups and would overtake the
         trips. By then the results of all records before the snapshot have arrived.
