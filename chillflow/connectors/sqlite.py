@@ -186,8 +186,7 @@ class SqliteDatabase(_SqliteSession):
         }
         with self._errors():
             cursor = self._connected().execute(query, values)
-            while rows := cursor.fetchmany(READ_ROWS):
-                yield rows
+            yield from iter(lambda: cursor.fetchmany(READ_ROWS), [])  # refers to no batch while it reads the next one
 
     def count(self) -> int:
         with self._errors():
