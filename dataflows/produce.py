@@ -103,7 +103,7 @@ def topics_of(
     """The sink for events and dead letters; creates missing topics. Raises KafkaError and its kind."""
     log = open_log(settings)
     ensure_topics(log, settings, TopicNames.of(settings).dead_letters)
-    return AtLeastOnceSink(log, FLOW_ID, delivered=delivered)
+    return AtLeastOnceSink(log, FLOW_ID, on_delivered=delivered)
 
 
 def build(trips: Source[Batch], topics: Sink[Any], settings: Settings) -> Dataflow:

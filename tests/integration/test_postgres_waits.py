@@ -94,8 +94,8 @@ def test_a_statement_has_a_limit(database_url: str, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.postgres
 def test_a_writer_that_sleeps_is_let_go_of(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert timedelta(seconds=5) < postgres._SLEEP_TIMEOUT < postgres._STATEMENT_TIMEOUT / 2
-    monkeypatch.setattr(postgres, "_SLEEP_TIMEOUT", timedelta(seconds=1))
+    assert timedelta(seconds=5) < postgres._IDLE_TIMEOUT < postgres._STATEMENT_TIMEOUT / 2
+    monkeypatch.setattr(postgres, "_IDLE_TIMEOUT", timedelta(seconds=1))
     sleeping, other = PostgresDatabase(database_url, WAIT), PostgresDatabase(database_url, WAIT)
     sleeping.migrate()
     sleeping.upsert(rows(1))
@@ -111,7 +111,7 @@ def test_a_writer_that_sleeps_is_let_go_of(database_url: str, monkeypatch: pytes
 
 @pytest.mark.postgres
 def test_a_replay_may_be_slow(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgres, "_SLEEP_TIMEOUT", timedelta(seconds=1))
+    monkeypatch.setattr(postgres, "_IDLE_TIMEOUT", timedelta(seconds=1))
     monkeypatch.setattr(postgres, "READ_ROWS", 100)
     database = PostgresDatabase(database_url, WAIT)
     database.migrate()

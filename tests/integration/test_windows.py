@@ -132,7 +132,7 @@ def test_other_lengths(embedded: Pipeline, trips_file: Path) -> None:
     assert_frame_equal(windows.in_table(embedded), windows.expected(embedded.trips(), (5, 1440)))
     line = embedded.fail("assemble", CHILLFLOW_WINDOWS="1h")
     assert "windows=[5, 1440], not [60]" in line
-    assert "divides a day" in embedded.fail("assemble", CHILLFLOW_WINDOWS="7min", code=2)
+    assert "divide a day" in embedded.fail("assemble", CHILLFLOW_WINDOWS="7min", code=2)
 
 
 def test_rows_of_old_windows_are_deleted_where_that_is_asked_for(embedded: Pipeline, tmp_path: Path) -> None:

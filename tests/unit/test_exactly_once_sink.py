@@ -59,7 +59,7 @@ def fresh(folder: Path) -> tuple[FileLog, ExactlyOnceSink]:
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6), st.booleans()), max_size=8))
 @settings(max_examples=60, deadline=None)
-def test_results_are_written_once_whatever_the_crashes_and_epochs(
+def test_results_are_written_once_across_any_crashes_and_epochs(
     tmp_path_factory: pytest.TempPathFactory, runs: list[tuple[int, int, bool]]
 ) -> None:
     """Each run computes the results after the last durable snapshot: one durable epoch, part of another, a kill."""

@@ -30,7 +30,7 @@ RETIRED = {
     r"it adds up": "the account balances",
 }
 """Words that the project no longer uses for its own things, and what to say instead."""
-CHECKED = ("README.md", "docs/dashboard.md", "docs/glossary.md", "docs/guarantees.md", "docs/tutorial.md")
+CHECKED = ("README.md", *(f"docs/{name}.md" for name in ("dashboard", "design", "glossary", "guarantees", "tutorial")))
 """Pages in which no retired word may occur."""
 
 
