@@ -22,11 +22,12 @@ from chillflow.connectors.sink import AtLeastOnceSink
 from chillflow.errors import InputError
 from chillflow.model.messages import Message, MessageColumns
 from chillflow.model.topics import TopicNames
-from chillflow.production.bulk import event_frames, replay_columns, replay_singly
 from chillflow.production.disorder import Disorder
+from chillflow.production.event_frames import event_frames
 from chillflow.production.parquet import ParquetTrips
 from chillflow.production.read_ahead import ahead
-from chillflow.production.replay import Replayed, ReplayStats, dead_letters
+from chillflow.production.rejected import dead_letters
+from chillflow.production.replay import Replayed, ReplayStats, replay_columns, replay_singly
 from chillflow.production.replay_source import Batch, Pace, ReplaySource
 from chillflow.production.screening import Screen
 from chillflow.production.splitting import Events, encode_events

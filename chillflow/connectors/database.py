@@ -31,8 +31,9 @@ ASSEMBLED = {COMPLETE_TRIP: "source = 'stream'", INCOMPLETE_TRIP: "true", ZONE_W
 """By table, the condition that selects the rows assembly wrote."""
 TRIP_COLUMNS = ("trip_key", *TRIP_FIELDS)
 """The columns that `Database.trips` reads."""
-READ_ROWS = 20_000
-"""Rows in a batch of `Database.trips`. A replay takes 250 MB; with 50,000 310 MB and 5 % less CPU time."""
+READ_ROWS = 10_000
+"""Rows in a batch of `Database.trips`. A replay of 300,000 trips takes 300 MB, 156 of them for the program itself; with
+20,000 rows it takes 370 MB and 4 % less CPU time, with 5,000 rows 220 MB and 11 % more."""
 
 
 class Migration(NamedTuple):

@@ -312,8 +312,7 @@ class PostgresDatabase(_PostgresSession):
         with self._errors(), self._connected().cursor("replay") as cursor:
             self._connected().execute("set local idle_in_transaction_session_timeout = 0")  # a replay may be slow
             cursor.execute(query, values)
-            while rows := cursor.fetchmany(READ_ROWS):
-                yield rows
+            yield from iter(lambda: cursor.fetchmany(READ_ROWS), [])  # refers to no batch while it reads the next one
 
 
 def _checked(url: str) -> str:

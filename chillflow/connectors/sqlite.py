@@ -182,8 +182,7 @@ class SqliteDatabase(_SqliteSession):
         values = {"key": trip_key, "since": since and _text(since), "until": until and _text(until), "limit": limit}
         with self._errors():
             cursor = self._connected().execute(query, values)
-            while rows := cursor.fetchmany(READ_ROWS):
-                yield rows
+            yield from iter(lambda: cursor.fetchmany(READ_ROWS), [])  # refers to no batch while it reads the next one
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:

@@ -15,7 +15,7 @@ from chillflow.model.table_rows import COMPLETE_TRIP, Row, UnfitError, to_table_
 from chillflow.model.topics import TopicNames, registry
 from chillflow.model.trips import TripValues, derived
 from chillflow.production.parquet import ParquetTrips
-from chillflow.production.replay import RejectedRow, dead_letters
+from chillflow.production.rejected import RejectedRow, dead_letters
 from chillflow.production.trip_frames import ROW_FIELDS, TripRow, rows
 from chillflow.settings import Settings
 

@@ -9,7 +9,7 @@ import pytest
 
 from chillflow.errors import KafkaUnavailableError, UnknownTopicError
 from chillflow.production.parquet import ParquetTrips
-from chillflow.production.replay import RejectedRow
+from chillflow.production.rejected import RejectedRow
 from chillflow.settings import load
 from stream import CompleteTrip, SendStats, TripAssembler, TripEventProducer, TripStartedEvent
 from tests.integration.cli import Pipeline, elapsed

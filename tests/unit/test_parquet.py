@@ -20,9 +20,10 @@ from chillflow.keyed.watermark import NO_WATERMARK
 from chillflow.model.codec import decode
 from chillflow.model.structs import as_dict
 from chillflow.production import parquet
-from chillflow.production.bulk import event_frames, replay_columns
+from chillflow.production.event_frames import event_frames
 from chillflow.production.parquet import ParquetTrips
-from chillflow.production.replay import RejectedRow
+from chillflow.production.rejected import RejectedRow
+from chillflow.production.replay import replay_columns
 from chillflow.production.screening import Screen
 from chillflow.production.splitting import Events, encode_events
 from chillflow.production.trip_frames import TripRow

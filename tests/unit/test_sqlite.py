@@ -17,7 +17,7 @@ from chillflow.errors import DatabaseError, MissingTableError
 from chillflow.model.codec import CompleteTripStruct
 from chillflow.model.table_rows import COMPLETE_TRIP, MONEY, Row, UnfitError, refusal, to_table_row
 from chillflow.model.trips import CompleteTrip, TripValues
-from chillflow.production.replay import RejectedRow
+from chillflow.production.rejected import RejectedRow
 from chillflow.production.table_trips import TableTrips
 from tests.trip_rows import expected_messages, rows_of, to_row
 from tests.unit.vocabulary import BEGINNING, ONE_MINUTE_LATER, TEN_MINUTES_LATER, trip, trips

@@ -17,7 +17,7 @@ import pytest
 from chillflow.errors import InputError
 from chillflow.model.trips import CompleteTrip
 from chillflow.production.parquet import ParquetTrips
-from chillflow.production.replay import RejectedRow
+from chillflow.production.rejected import RejectedRow
 from chillflow.production.tlc import layout_of
 from chillflow.production.trip_frames import ROW_FIELDS, TripRow
 from tests.trip_rows import rows_of
