@@ -9,7 +9,7 @@ from typing import Any
 from polars.testing import assert_frame_equal
 
 from tests.integration import windows
-from tests.integration.cli import Pipeline
+from tests.pipelines.pipeline import Pipeline
 
 DISORDER = ["--shuffle-seconds", "3600", "--duplicates", "0.05", "--drop", "0.01", "--late", "0.01", "--seed", "3"]
 

@@ -21,8 +21,7 @@ from chillflow.running.recovery import ACCOUNT_FILE
 from tests.chaos.processes import family
 from tests.chaos.results import DISORDER, assert_undisturbed, undisturbed
 from tests.chaos.witness import AnyWitness, FileWitness, Witness
-from tests.integration.cli import Pipeline
-from tests.integration.conftest import embedded, on_servers, pipeline  # noqa: F401
+from tests.pipelines.pipeline import Pipeline
 from tests.real_trips import is_long, rows_of
 
 KILLS = int(os.environ.get("CHILLFLOW_KILLS") or (10 if is_long() else 3))
@@ -55,7 +54,7 @@ class Toll:
 
 @pytest.mark.scaled
 @pytest.mark.timeout(180 + 30 * KILLS)
-def test_killed_workers_write_everything_once(pipeline: Pipeline, month_of_trips: Path) -> None:  # noqa: F811
+def test_killed_workers_write_everything_once(pipeline: Pipeline, month_of_trips: Path) -> None:
     print(f"CHILLFLOW_SEED={SEED} CHILLFLOW_KILLS={KILLS}")
     chance, toll = random.Random(SEED), Toll()
     rate = min(RATE, 5 * rows_of(month_of_trips) // (KILLS * SECONDS_A_KILL))
@@ -81,14 +80,14 @@ def test_killed_workers_write_everything_once(pipeline: Pipeline, month_of_trips
     assert summary["complete_trips"] > 10 * KILLS
 
 
-def _witness(pipeline: Pipeline) -> AnyWitness:  # noqa: F811
+def _witness(pipeline: Pipeline) -> AnyWitness:
     topics = [pipeline.complete, pipeline.incomplete]
     if pipeline.embedded:
         return FileWitness(Path(pipeline.address.removeprefix("file:")), topics)
     return Witness(pipeline.address, topics)
 
 
-def _start_and_kill(pipeline: Pipeline, witness: AnyWitness, chance: random.Random, toll: Toll) -> None:  # noqa: F811
+def _start_and_kill(pipeline: Pipeline, witness: AnyWitness, chance: random.Random, toll: Toll) -> None:
     """Any of its processes: while it starts, or once it has written something."""
     toll.starts += 1
     started = time.monotonic()

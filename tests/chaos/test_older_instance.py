@@ -14,8 +14,8 @@ import pytest
 from tests.chaos.processes import family
 from tests.chaos.results import DISORDER, assert_undisturbed, undisturbed
 from tests.chaos.witness import Witness
-from tests.integration.cli import Pipeline, Running
-from tests.integration.conftest import on_servers  # noqa: F401
+from tests.pipelines.command import Running
+from tests.pipelines.pipeline import Pipeline
 from tests.servers.kafka_topics import KafkaTopics
 
 pytestmark = pytest.mark.long
@@ -25,7 +25,7 @@ SUCCESSORS = 3
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("workers", [1, 2])
-def test_an_older_instance_writes_nothing_more(on_servers: Pipeline, month_of_trips: Path, workers: int) -> None:  # noqa: F811
+def test_an_older_instance_writes_nothing_more(on_servers: Pipeline, month_of_trips: Path, workers: int) -> None:
     """The successor goes on from a copy of the recovery store, taken while the older one slept: the lock on the
     directory alone would refuse it.
     """

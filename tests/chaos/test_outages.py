@@ -22,7 +22,8 @@ import pytest
 
 from tests.chaos.results import DISORDER, assert_undisturbed, undisturbed
 from tests.chaos.witness import Witness
-from tests.integration.cli import BrokerTopics, Pipeline
+from tests.pipelines.pipeline import Pipeline
+from tests.pipelines.topics import BrokerTopics
 from tests.real_trips import rows_of
 from tests.servers.kafka import KafkaServer
 from tests.servers.kafka_topics import KafkaTopics

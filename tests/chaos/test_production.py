@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from chillflow.synthetic.trip_generator import generate
-from tests.integration.cli import Pipeline, Read
-from tests.integration.conftest import embedded, on_servers, pipeline  # noqa: F401
+from tests.pipelines.pipeline import Pipeline
+from tests.pipelines.topics import Read
 
 pytestmark = pytest.mark.long
 
@@ -31,7 +31,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_killed_production_begins_again(pipeline: Pipeline, file: Path) -> None:  # noqa: F811
+def test_killed_production_begins_again(pipeline: Pipeline, file: Path) -> None:
     chance = random.Random(SEED)
     pipeline.run("init-db")
     pipeline.run("create-topic")
@@ -57,7 +57,7 @@ def test_killed_production_begins_again(pipeline: Pipeline, file: Path) -> None:
     assert pipeline.rows() == TRIPS
 
 
-def _dry_run(pipeline: Pipeline, file: Path) -> list[str]:  # noqa: F811
+def _dry_run(pipeline: Pipeline, file: Path) -> list[str]:
     return pipeline.run("produce-from-file", "--file", file, "--dry-run").lines
 
 
@@ -65,7 +65,7 @@ def _trips(messages: list[Read]) -> Counter[tuple[bytes | None, bytes | None]]:
     return Counter((each.key, each.value) for each in messages)
 
 
-def _trips_of_one_run(pipeline: Pipeline, file: Path) -> Counter[tuple[bytes | None, bytes | None]]:  # noqa: F811
+def _trips_of_one_run(pipeline: Pipeline, file: Path) -> Counter[tuple[bytes | None, bytes | None]]:
     elsewhere = {
         "DATABASE_URL": None,
         "CHILLFLOW_TOPIC": f"{pipeline.topic}-once",

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cli import BrokerTopics, Pipeline
-from tests.integration.conftest import trips_file  # noqa: F401
+from tests.pipelines.pipeline import Pipeline
+from tests.pipelines.topics import BrokerTopics
 from tests.servers.kafka import KafkaServer
 from tests.servers.kafka_topics import KafkaTopics
 
@@ -44,7 +44,7 @@ def frozen(server: KafkaServer) -> Iterator[None]:
 def test_a_drain_has_a_limit(
     on_own_kafka: Pipeline,
     own_kafka: KafkaServer,
-    trips_file: Path,  # noqa: F811
+    trips_file: Path,
     workers: int,
 ) -> None:
     pipeline = on_own_kafka
@@ -73,7 +73,7 @@ def test_a_drain_has_a_limit(
 def test_a_second_signal_stops_it_at_once(
     on_own_kafka: Pipeline,
     own_kafka: KafkaServer,
-    trips_file: Path,  # noqa: F811
+    trips_file: Path,
 ) -> None:
     pipeline = on_own_kafka
     with (

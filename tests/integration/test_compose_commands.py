@@ -8,7 +8,9 @@ from typing import Any
 
 import yaml
 
-from tests.integration.cli import COMMAND, BrokerTopics, Pipeline
+from tests.pipelines.command import COMMAND
+from tests.pipelines.pipeline import Pipeline
+from tests.pipelines.topics import BrokerTopics
 from tests.servers.kafka import KafkaServer
 from tests.servers.kafka_topics import KafkaTopics
 

@@ -12,7 +12,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.integration.cli import Pipeline, Read
+from tests.pipelines.pipeline import Pipeline
+from tests.pipelines.topics import Read
 from tests.real_trips import GREEN, YELLOW, rows_of, scaled_file
 
 HOUR = 3_600_000

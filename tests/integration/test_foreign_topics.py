@@ -11,7 +11,8 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.cimpl import NewTopic
 
-from tests.integration.cli import Pipeline, Read
+from tests.pipelines.pipeline import Pipeline
+from tests.pipelines.topics import Read
 from tests.servers.kafka_topics import KafkaTopics
 
 MUTANTS = 10_000

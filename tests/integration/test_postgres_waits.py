@@ -17,8 +17,9 @@ from chillflow.connectors.postgres import PostgresDatabase
 from chillflow.errors import DatabaseError, DatabaseUnavailableError
 from chillflow.model.codec import CompleteTripStruct
 from chillflow.model.table_rows import COMPLETE_TRIP, TABLES, ZONE_WINDOW, Row, Table, to_table_row, window_row
-from tests.integration.cli import Pipeline, elapsed
 from tests.integration.test_window_tables import window
+from tests.pipelines.command import elapsed
+from tests.pipelines.pipeline import Pipeline
 from tests.unit.vocabulary import trip
 
 WAIT = timedelta(seconds=10)

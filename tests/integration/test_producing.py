@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 from chillflow.synthetic.trip_generator import generate
-from tests.integration.cli import COMMAND, PRODUCED, Pipeline, elapsed
+from tests.pipelines.command import COMMAND, PRODUCED, elapsed
+from tests.pipelines.pipeline import Pipeline
 from tests.real_trips import YELLOW, real_file
 
 PICKUP, DROPOFF = "tpep_pickup_datetime", "tpep_dropoff_datetime"

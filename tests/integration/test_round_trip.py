@@ -11,7 +11,8 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from chillflow.synthetic.trip_generator import generate
-from tests.integration.cli import ACCOUNT, PRODUCED, Pipeline
+from tests.pipelines.command import ACCOUNT, PRODUCED
+from tests.pipelines.pipeline import Pipeline
 from tests.real_trips import GREEN, YELLOW, scaled_file
 
 ZONE = "America/New_York"

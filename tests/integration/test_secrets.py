@@ -9,10 +9,10 @@ from urllib.parse import quote
 import pytest
 
 from tests.chaos.processes import family
-from tests.integration.cli import Done, Pipeline
-from tests.integration.conftest import trips_file  # noqa: F401
-from tests.integration.secured import ASSEMBLER, OWNER, PASSWORD, PRODUCER, World, world  # noqa: F401
+from tests.integration.secured import ASSEMBLER, OWNER, PASSWORD, PRODUCER, World
 from tests.integration.security_page import PAGE
+from tests.pipelines.command import Done
+from tests.pipelines.pipeline import Pipeline
 from tests.servers._process import command_line, free_port
 
 WRITER = "chillflow-writer"
@@ -34,7 +34,7 @@ def test_the_database_is_named_in_a_file(embedded: Pipeline, end: str) -> None:
     assert embedded.rows() == 0
 
 
-def test_workers_read_it_too(embedded: Pipeline, trips_file: Path) -> None:  # noqa: F811
+def test_workers_read_it_too(embedded: Pipeline, trips_file: Path) -> None:
     changes = database_in(embedded.folder, embedded.database + "\n")
     embedded.run("init-db", **changes)
     embedded.produce(trips_file, **changes)
@@ -103,7 +103,7 @@ class Search:
 
 @pytest.mark.kafka
 @pytest.mark.postgres
-def test_no_secret_is_in_view(world: World, trips_file: Path) -> None:  # noqa: F811
+def test_no_secret_is_in_view(world: World, trips_file: Path) -> None:
     """While all is well, and in whatever goes wrong."""
     pipeline = world.pipeline
     search = Search(PASSWORD % ASSEMBLER, PASSWORD % WRITER, PASSWORD % PRODUCER, PASSWORD % OWNER)

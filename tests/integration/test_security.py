@@ -13,24 +13,16 @@ from confluent_kafka import ConsumerGroupTopicPartitions
 from confluent_kafka.admin import AclBinding, AclOperation  # type: ignore[attr-defined]
 
 from tests.integration import security_page as page
-from tests.integration.cli import Pipeline, elapsed
-from tests.integration.conftest import trips_file  # noqa: F401
-from tests.integration.secured import (  # noqa: F401
-    ASSEMBLER,
-    OWNER,
-    PRODUCER,
-    READER,
-    World,
-    days_file,
-    world,
-)
+from tests.integration.secured import ASSEMBLER, OWNER, PRODUCER, READER, World
+from tests.pipelines.command import elapsed
+from tests.pipelines.pipeline import Pipeline
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
 WRITER = "chillflow-writer"
 NOT_ALLOWED = r"[Aa]uthorization failed.* \(see docs/security.md\)$"
 
 
-def test_it_runs_with_the_rights_of_the_page(world: World, days_file: Path) -> None:  # noqa: F811
+def test_it_runs_with_the_rights_of_the_page(world: World, days_file: Path) -> None:
     pipeline = world.pipeline
     sent = _send_some_of_each(world, days_file)
     with pipeline.start("assemble", **world.by(ASSEMBLER, WRITER), CHILLFLOW_WINDOW_RETENTION="20d") as assembling:
@@ -62,7 +54,7 @@ def test_it_runs_with_the_rights_of_the_page(world: World, days_file: Path) -> N
     assert pipeline.rows() == 0
 
 
-def _send_some_of_each(world: World, file: Path) -> int:  # noqa: F811
+def _send_some_of_each(world: World, file: Path) -> int:
     """Send events that lead to results of every kind; returns how many were sent."""
     produced = [
         world.pipeline.produce(file, *more, **world.by(PRODUCER))
@@ -77,7 +69,7 @@ def _end(pipeline: Pipeline, partition: int) -> int:
     return max(each.offset for each in pipeline.events() if each.partition == partition) + 1
 
 
-def test_database_roles_have_no_further_permissions(world: World) -> None:  # noqa: F811
+def test_database_roles_have_no_further_permissions(world: World) -> None:
     forbidden = {
         WRITER: ["delete from stg.complete_trip", "create table stg.mine ()", "select * from dim.zone"],
         READER: [
@@ -99,7 +91,7 @@ def test_database_roles_have_no_further_permissions(world: World) -> None:  # no
 
 
 @pytest.mark.timeout(600)
-def test_nothing_works_without_a_right_of_the_page(world: World, days_file: Path) -> None:  # noqa: F811
+def test_nothing_works_without_a_right_of_the_page(world: World, days_file: Path) -> None:
     pipeline = world.pipeline
     _send_some_of_each(world, days_file)
     assemble = ["assemble", "--exit-at-end"]
@@ -143,7 +135,7 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("who", COMMANDS)
-def test_authentication_errors_are_reported_at_once(world: World, trips_file: Path, who: str) -> None:  # noqa: F811
+def test_authentication_errors_are_reported_at_once(world: World, trips_file: Path, who: str) -> None:
     pipeline = world.pipeline
     (pipeline.folder / "trips.parquet").write_bytes(trips_file.read_bytes())
     by = world.by(who)
@@ -170,7 +162,7 @@ def test_authentication_errors_are_reported_at_once(world: World, trips_file: Pa
 
 
 @pytest.mark.parametrize("command", ["init-db", "produce-events", "assemble --exit-at-end"])
-def test_a_wrong_database_password_is_reported(world: World, command: str) -> None:  # noqa: F811
+def test_a_wrong_database_password_is_reported(world: World, command: str) -> None:
     url = world.url(OWNER).replace("Xyzzy", "Plugh")
 
     line = world.pipeline.fail(*command.split(), **{**world.by(OWNER), "DATABASE_URL": url})
@@ -179,7 +171,7 @@ def test_a_wrong_database_password_is_reported(world: World, command: str) -> No
     assert f'password authentication failed for user "{world.role(OWNER)}"' in line
 
 
-def test_a_certificate_replaces_the_password(world: World, trips_file: Path) -> None:  # noqa: F811
+def test_a_certificate_replaces_the_password(world: World, trips_file: Path) -> None:
     pipeline, certificates = world.pipeline, world.kafka.certificates
     world.kafka.certify("chillflow-producer")
     _, by_certificate = page.exports()
@@ -213,8 +205,8 @@ def _for(right: AclBinding, principal: str) -> AclBinding:
 
 @pytest.mark.parametrize("operation", [AclOperation.WRITE, AclOperation.READ], ids=lambda each: each.name)
 def test_a_right_is_taken_away_while_it_runs(
-    world: World,  # noqa: F811
-    trips_file: Path,  # noqa: F811
+    world: World,
+    trips_file: Path,
     operation: AclOperation,
 ) -> None:
     pipeline = world.pipeline

@@ -16,7 +16,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
-from tests.integration.cli import Pipeline
+from tests.pipelines.pipeline import Pipeline
 from tests.servers._process import wait_until
 
 pytestmark = pytest.mark.kafka

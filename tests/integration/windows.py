@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from tests.integration.cli import Pipeline
+from tests.pipelines.pipeline import Pipeline
 
 KEY = ["pu_zone_id", "window_minutes", "window_start"]
 MONEY = ["total_amount", "fare_amount", "tip_amount"]

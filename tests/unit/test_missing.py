@@ -34,7 +34,7 @@ def test_that_runs(): ...
 
 def run(folder: Path, *arguments: str, ci: str = "") -> str:
     """The output of pytest for tests of which most lack something."""
-    (folder / "conftest.py").write_text("from tests.missing import pytest_terminal_summary\n")
+    (folder / "conftest.py").write_text('pytest_plugins = ["tests.missing"]\n')
     (folder / "test_some.py").write_text(TESTS)
     command = [sys.executable, "-m", "pytest", "-ra", "-p", "no:cacheprovider", "--rootdir", str(folder), *arguments]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
