@@ -7,7 +7,7 @@ import re
 import sqlite3
 import subprocess
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,8 +23,10 @@ IN_PROCESS = {"init-db", "create-topic", "generate"}
 """Commands that only prepare a test: they need no process of their own."""
 KEPT = {"PATH", "HOME", "LANG", "TZ", "TMPDIR", "PYTHONPATH"}
 """Variables of the test run that commands inherit."""
+Environment: TypeAlias = Mapping[str, str | None]
+"""Changes to the environment of a command; None unsets a variable."""
 Changes: TypeAlias = dict[str, Any]
-"""Environment variables that a command gets instead of the pipeline's: text, or None to unset one."""
+"""The same, to pass with `**`."""
 
 
 class TopicNames(TypedDict):
@@ -86,42 +88,31 @@ class Pipeline:
     def embedded(self) -> bool:
         return self.address.startswith("file:")
 
-    def run(self, *arguments: object, code: int | None = 0, timeout: float = TIMEOUT, **changes: Any) -> Done:
+    def run(self, *arguments: object, code: int | None = 0, timeout: float = TIMEOUT, **changes: str | None) -> Done:
         """Run the command to its end, with `changes` to its environment.
 
         On files it runs in the test's own process; on servers in a process of its own, except for preparations.
         """
-        if not self.embedded and arguments[0] not in IN_PROCESS:
-            return self.process(*arguments, code=code, timeout=timeout, **changes)
-        done = Done(*run_in_process([*map(str, arguments)], self.folder, self._changed(changes)))
-        return done.checked(code)
+        return self._run(arguments, changes, timeout).checked(code)
 
-    def process(self, *arguments: object, code: int | None = 0, timeout: float = TIMEOUT, **changes: Any) -> Done:
+    def process(
+        self, *arguments: object, code: int | None = 0, timeout: float = TIMEOUT, **changes: str | None
+    ) -> Done:
         """Run the command to its end in a process of its own."""
-        return self.python(COMMAND, *arguments, code=code, timeout=timeout, **changes)
+        return self._process([COMMAND, *arguments], changes, timeout).checked(code)
 
     def python(
-        self, program: object, *arguments: object, code: int | None = 0, timeout: float = TIMEOUT, **changes: Any
+        self, program: object, *arguments: object, code: int | None = 0, timeout: float = TIMEOUT, **changes: str | None
     ) -> Done:
         """Run any program to its end, in the same folder and environment."""
-        finished = subprocess.run(
-            [str(program), *map(str, arguments)],
-            cwd=self.folder,
-            env=self._changed(changes),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
-        return Done(finished.returncode, finished.stdout, finished.stderr).checked(code)
+        return self._process([program, *arguments], changes, timeout).checked(code)
 
-    def fail(self, *arguments: object, code: int = 1, **changes: Any) -> str:
+    def fail(self, *arguments: object, code: int = 1, **changes: str | None) -> str:
         """The error message of a command that fails and prints nothing else."""
-        return self.run(*arguments, code=code, **changes).reason
+        return self._run(arguments, changes).checked(code).reason
 
     @contextmanager
-    def start(self, *arguments: object, program: object = COMMAND, **changes: Any) -> Iterator[Running]:
+    def start(self, *arguments: object, program: object = COMMAND, **changes: str | None) -> Iterator[Running]:
         """The command while it runs in a process of its own; killed at the end of the body if it still does."""
         self._started += 1
         stdout, stderr = (self.folder / f"{name}-{self._started}.txt" for name in ("stdout", "stderr"))
@@ -141,13 +132,13 @@ class Pipeline:
                 process.kill()
                 process.wait()
 
-    def produce(self, file: Path, *arguments: object, **changes: Any) -> JsonObject:
+    def produce(self, file: Path, *arguments: object, **changes: str | None) -> JsonObject:
         """The summary of `produce-from-file`."""
-        return self.run("produce-from-file", "--file", file, "--json", *arguments, **changes).json
+        return self._run(["produce-from-file", "--file", file, "--json", *arguments], changes).checked(0).json
 
-    def assemble(self, *arguments: object, **changes: Any) -> JsonObject:
+    def assemble(self, *arguments: object, **changes: str | None) -> JsonObject:
         """The summary of `assemble`, which ends once it has read all that is in the topic."""
-        return self.run("assemble", "--exit-at-end", "--json", *arguments, **changes).account
+        return self._run(["assemble", "--exit-at-end", "--json", *arguments], changes).checked(0).account
 
     def events(self) -> list[Read]:
         return self.topics.read(self.topic)
@@ -172,6 +163,24 @@ class Pipeline:
         ((count,),) = self.query("select count(*) from stg.complete_trip")
         return int(count)
 
-    def _changed(self, changes: Mapping[str, str | None]) -> dict[str, str]:
+    def _run(self, arguments: Sequence[object], changes: Environment, timeout: float = TIMEOUT) -> Done:
+        if not self.embedded and arguments[0] not in IN_PROCESS:
+            return self._process([COMMAND, *arguments], changes, timeout)
+        return Done(*run_in_process([*map(str, arguments)], self.folder, self._changed(changes)))
+
+    def _process(self, command: Sequence[object], changes: Environment, timeout: float) -> Done:
+        finished = subprocess.run(
+            [*map(str, command)],
+            cwd=self.folder,
+            env=self._changed(changes),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        return Done(finished.returncode, finished.stdout, finished.stderr)
+
+    def _changed(self, changes: Environment) -> dict[str, str]:
         merged = {**self.environment, **changes}
         return {name: value for name, value in merged.items() if value is not None}

@@ -19,7 +19,7 @@ ONLY_GREEN = {
     "negative amount",
     "negative extra",
     "nothing to pay",
-    "charged and taken back",
+    "charged and reversed",
 }
 LACKING = {GREEN: IN_NEITHER, YELLOW: IN_NEITHER | ONLY_GREEN}
 
