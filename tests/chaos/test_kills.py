@@ -95,7 +95,7 @@ def _start_and_kill(pipeline: Pipeline, witness: AnyWitness, chance: random.Rand
         if chance.random() < 0.25:
             time.sleep(chance.uniform(0.2, 2.5))
         else:
-            time.sleep(0.3)  # the witness has read what the previous run wrote
+            time.sleep(0.3)  # lets the witness read what the previous run wrote
             before = witness.count()
             running.wait_for(lambda: witness.count() > before, timeout=60)
             toll.recovered.append(time.monotonic() - started)

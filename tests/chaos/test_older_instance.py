@@ -44,7 +44,7 @@ def test_an_older_instance_writes_nothing_more(on_servers: Pipeline, month_of_tr
 
         def writes(instance: Running) -> None:
             """Wait until the instance, the only one running, has written to all partitions."""
-            time.sleep(1)  # the witness has read what other instances wrote
+            time.sleep(1)  # lets the witness read what other instances wrote
             before = witness.messages.copy()
             topic = pipeline.complete
             instance.wait_for(lambda: all(witness.messages[topic, n] > before[topic, n] for n in range(4)), timeout=60)

@@ -134,7 +134,7 @@ def test_window_lengths_are_configurable_and_fixed_by_the_recovery_store(embedde
     assert_frame_equal(windows.in_table(embedded), windows.expected(embedded.trips(), (5, 1440)))
     line = embedded.fail("assemble", CHILLFLOW_WINDOWS="1h")
     assert "windows=[5, 1440], not [60]" in line
-    assert "divides a day" in embedded.fail("assemble", CHILLFLOW_WINDOWS="7min", code=2)
+    assert "divide a day" in embedded.fail("assemble", CHILLFLOW_WINDOWS="7min", code=2)
 
 
 def test_window_retention_deletes_rows_of_old_windows(embedded: Pipeline, tmp_path: Path) -> None:
