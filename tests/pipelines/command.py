@@ -85,7 +85,7 @@ class Running:
     stdout: Path
     stderr: Path
 
-    def wait_for(self, condition: Callable[[], bool], timeout: float = 30) -> None:
+    def wait_for(self, condition: Callable[[], bool], timeout: float = 60) -> None:
         """Wait until `condition` holds. Fails if the command ends first, or after `timeout` seconds."""
         happened = wait_until(lambda: condition() or self.process.poll() is not None, timeout)
         assert happened, f"still waiting after {timeout} s; stderr: {self.stderr.read_text()}"
