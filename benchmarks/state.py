@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring import Table
+from chillflow.assembly import state_codec
 from chillflow.assembly.rules import Assembly
 from chillflow.connectors.log import LogRecord
 from chillflow.keyed.batches import Record
@@ -52,18 +53,20 @@ def rules() -> Assembly:
     return Assembly(settings.trip_timeout, settings.correction_horizon, settings.incomplete_horizon)
 
 
-def group(snapshot: Any = None) -> KeyGroup[Any, Any]:
+def group(snapshot: Any = None) -> KeyGroup[Any, Any, Any]:
     """A key group of trips, as in the dataflow."""
     assembly = rules()
     keyed = KeyedLogic(
         assembly.assemble,
         assembly.expire,
         decode_keyed,
-        assembly.dump,
-        assembly.load,
-        assembly.forgets,
+        state_codec.dump,
+        state_codec.load,
+        state_codec.is_closed,
         assembly.shortcut,
         decode_all,
+        state_codec.SCHEMA,
+        state_codec.adapt,
     )
     return KeyGroup(keyed, snapshot, compress, decompress)
 

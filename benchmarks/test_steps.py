@@ -136,7 +136,7 @@ def test_windows(benchmark: BenchmarkFixture, results: list[Any]) -> None:
 
     def work(shards: dict[str, WindowShard]) -> None:
         for day, some in spread(change for each in results if (change := change_of(each.trip))).items():
-            shards.setdefault(day.unit, WindowShard(terms)).add(some)
+            shards.setdefault(day.shard, WindowShard(terms)).add(some)
 
     timed(benchmark, work, dict)
 

@@ -1,4 +1,4 @@
-"""ChillFlow Stream: trip records replayed as events through Kafka, and put together again."""
+"""ChillFlow Stream: NYC taxi trips, replayed as events through Kafka and reassembled."""
 
 from importlib.metadata import PackageNotFoundError, version
 

@@ -1,13 +1,24 @@
-"""Bytewax operators for event-time state by key: `from chillflow import operators as cf_op`, beside Bytewax's `op`.
+"""Bytewax operators for event-time state by key: `from chillflow import operators as cf_op`, next to Bytewax's `op`.
 
-This module is public: it re-exports what a dataflow of your own needs. It knows nothing of taxis.
+Everything a dataflow of your own needs of them is here; it is independent of taxis.
 """
 
-from chillflow.keyed.batches import CLOCK, ClockBatch, GroupBatch, PartitionProgress, Record, RecordColumns, is_progress
-from chillflow.keyed.group import Stretch
+from chillflow.keyed.batches import (
+    CLOCK,
+    ClockBatch,
+    GroupBatch,
+    GroupRecords,
+    PartitionProgress,
+    Record,
+    RecordColumns,
+    SourceItem,
+    WatermarkAdvance,
+    is_progress,
+)
+from chillflow.keyed.group import State, Stretch
 from chillflow.keyed.outcomes import DeadRecord, Outcome
 from chillflow.keyed.stateful_map import KeyGroupsOut, key_groups, stateful_map
-from chillflow.keyed.watermark import NO_WATERMARK
+from chillflow.keyed.watermark import NO_WATERMARK, WatermarkTracker
 
 __all__ = [
     "CLOCK",
@@ -15,12 +26,17 @@ __all__ = [
     "ClockBatch",
     "DeadRecord",
     "GroupBatch",
+    "GroupRecords",
     "KeyGroupsOut",
     "Outcome",
     "PartitionProgress",
     "Record",
     "RecordColumns",
+    "SourceItem",
+    "State",
     "Stretch",
+    "WatermarkAdvance",
+    "WatermarkTracker",
     "is_progress",
     "key_groups",
     "stateful_map",

@@ -15,7 +15,7 @@ from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
 from chillflow import operators as cf_op
-from chillflow.assembly import account
+from chillflow.assembly import account, state_codec
 from chillflow.assembly.account import difference, read_account
 from chillflow.assembly.live_windows import live_windows
 from chillflow.assembly.results import Outputs
@@ -39,7 +39,7 @@ FLOW_ID = "trip-assembler"
 
 
 def from_settings(settings: Settings, run: Run, log: Log | None = None) -> Dataflow:
-    """The flow on the servers of the settings; creates missing topics. Raises ChillFlowError."""
+    """The flow on the log and the database of the settings; creates missing topics. Raises ChillFlowError."""
     telemetry, account_file = run.telemetry, run.account_file
     log = log or open_log(settings, telemetry)
     results = {name: spec for name, spec in registry(settings).items() if name != settings.topic}
@@ -76,7 +76,7 @@ def _show_account(telemetry: Telemetry, file: Path) -> None:
 
 
 def pipeline_name(settings: Settings) -> str:
-    """The name under which the pipeline of this topic writes: one instance at a time can."""
+    """The name that the pipeline of this topic writes under: only one instance at a time can."""
     return f"{FLOW_ID}-{settings.topic}"
 
 
@@ -89,7 +89,7 @@ def build(
     partitions: int,
     run: Run | None = None,
 ) -> Dataflow:
-    """The flow between these ends; without a table results go to their topics only."""
+    """The flow between these sources and sinks; without a table results go to their topics only."""
     run = run or Run()
     timeout, horizon, lengths = settings.trip_timeout, settings.incomplete_horizon, settings.window_lengths
     assembly = Assembly(timeout, settings.correction_horizon, horizon, lengths[-1])
@@ -106,11 +106,13 @@ def build(
         assembly.assemble,
         assembly.expire,
         decode=decode_keyed,
-        dump=assembly.dump,
-        load=assembly.load,
-        forgets=assembly.forgets,
+        dump=state_codec.dump,
+        load=state_codec.load,
+        is_closed=state_codec.is_closed,
         shortcut=assembly.shortcut,
         decode_all=decode_all,
+        schema=state_codec.SCHEMA,
+        adapt=state_codec.adapt,
         close=assembly.close if run.close_all else None,
         on_snapshot=snapshot_bytes.labels("trips").inc,
     )
@@ -146,7 +148,7 @@ def build(
 
 
 def __getattr__(name: str) -> Any:
-    """`flow`, made from the settings when `python -m bytewax.run` asks for it."""
+    """`flow`, built from the settings when `python -m bytewax.run` imports it."""
     if name != "flow":
         raise AttributeError(name)
     process = BytewaxRun()

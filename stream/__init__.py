@@ -1,6 +1,6 @@
 """The public API: `from stream import TripEventProducer, TripStartedEvent`.
 
-Holds: names of other rooms, and nothing of its own.
+Holds: re-exported names, nothing of its own.
 May import: model, assembly, production.
 """
 

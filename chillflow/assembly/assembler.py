@@ -1,4 +1,4 @@
-"""TripAssembler, the Python API of assembly: trips from any iterable of events, no Kafka and no Bytewax."""
+"""TripAssembler, the Python API of assembly: events in, trips out, without Kafka or Bytewax. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 
-from chillflow.assembly.rules import ACCOUNT, Assembly, Result, TripState
+from chillflow.assembly.rules import Assembly
+from chillflow.assembly.tallies import ACCOUNT
+from chillflow.assembly.trip_state import Result, TripState
 from chillflow.keyed.outcomes import Outcome
 from chillflow.keyed.watermark import NO_WATERMARK
 from chillflow.model.events import TripEvent
@@ -17,9 +19,9 @@ __all__ = ["TripAssembler"]
 
 
 class TripAssembler:
-    """Puts trips together from events in any order, repeated or corrected.
+    """Assembles trips from events in any order, with duplicates and corrections.
 
-    It has no time: a trip stays open until its events are there or `close` is called.
+    There is no watermark: a trip stays open until its events are there or `close` is called.
 
     >>> assembler = TripAssembler()
     >>> list(assembler.assemble([]))
@@ -33,35 +35,35 @@ class TripAssembler:
 
     @property
     def account(self) -> Mapping[str, int]:
-        """How many events were taken in and what they came to, by the names of `assemble --json`."""
+        """The account so far: events added and where they ended up, by the terms of `assemble --json`."""
         return {name: self._account[name] for name in ACCOUNT}
 
     def add(self, event: TripEvent) -> CompleteTrip | None:
-        """Take in one event; the trip, if this completes or changes it."""
+        """Add one event; returns the trip if the event completes or changes it."""
         self._account["events"] += 1
         state, outcome = self._assembly.assemble(
             self._states.get(event.trip_key),
             event.to_struct(),
             NO_WATERMARK,
         )
-        assert state is not None, "without a stream time nothing is late"
+        assert state is not None, "without a watermark nothing is late"
         self._states[event.trip_key] = state
         result = self._count(outcome)
         return _model(result.trip) if result and not result.missing else None
 
     def assemble(self, events: Iterable[TripEvent]) -> Iterator[CompleteTrip]:
-        """The trips that the events make, as they become complete; a corrected one again, as a new revision."""
+        """Trips as they become complete; a corrected trip is yielded again, as a new revision."""
         for event in events:
             trip = self.add(event)
             if trip is not None:
                 yield trip
 
     def close(self) -> list[IncompleteTrip]:
-        """End the open trips: what is known of them and which events they lack."""
+        """Close the open trips; each is returned with its known fields and its missing events."""
         closed = [self._count(self._assembly.close(state)[1]) for state in self._states.values()]
         return [_incomplete(result) for result in closed if result]
 
-    def _count(self, outcome: Outcome | None) -> Result | None:
+    def _count(self, outcome: Outcome[Result] | None) -> Result | None:
         if outcome is None:
             return None
         for name, change in outcome.tally:

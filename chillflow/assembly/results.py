@@ -1,23 +1,21 @@
-"""What assembly's results are in topics and tables. Pure."""
+"""Results of assembly as messages for topics and rows for tables. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
-import msgspec
-
-from chillflow.assembly.rules import Result
-from chillflow.assembly.windows import Window, group_of_unit, to_time
+from chillflow.assembly.trip_state import Result
+from chillflow.assembly.windows import Window, share_of, to_time
 from chillflow.keyed.batches import Record
-from chillflow.keyed.outcomes import DeadRecord as DeadRecord
+from chillflow.keyed.outcomes import DeadRecord
 from chillflow.keyed.placement import partition_name
 from chillflow.keyed.timed import made_of
 from chillflow.model.codec import encode_value, time_text
-from chillflow.model.measures import Change, ZoneWindowStruct
+from chillflow.model.measures import Change, WindowValues, ZoneWindowStruct, dollars
 from chillflow.model.messages import Message, dead_letter
+from chillflow.model.structs import as_dict
 from chillflow.model.table_rows import (
     COMPLETE_TRIP,
     INCOMPLETE_TRIP,
@@ -36,28 +34,29 @@ from chillflow.model.zones import zones
 
 __all__ = ["Checked", "Outputs", "described", "window_message"]
 
-KeyedMessages = tuple[str, list[Message]]
+KeyedMessages: TypeAlias = tuple[str, list[Message]]
+"""Messages, keyed by the partition whose sink writes them."""
 
 
 class Checked(NamedTuple):
-    """Results looked at once, for both of their ways."""
+    """Results as table rows, and those that no table can hold."""
 
     rows: Rows
-    """Rows of the tables."""
     refused: list[Message]
-    """DeadRecord letters of the stage `write`: trips that their table cannot hold."""
+    """Dead letters of the stage `write`."""
 
 
 class Outputs:
-    """Turns results into messages and rows; items come and go keyed by partition."""
+    """Maps results to messages and rows; items in and out are keyed by partition."""
 
     def __init__(self, topics: TopicNames, partitions: int, window_retention: timedelta | None = None) -> None:
+        """`window_retention` is how long windows stay in their table; None for ever."""
         self._topics = topics
         self._partitions = partitions
         self._retention = window_retention
 
     def trips(self, item: tuple[str, list[Result]]) -> KeyedMessages:
-        """Complete and incomplete trips, each for its topic."""
+        """Complete and incomplete trips for their topics."""
         partition, results = item
         topic = self._topics.complete
         messages = [
@@ -69,7 +68,7 @@ class Outputs:
         return partition, made_of(results, messages)
 
     def late(self, item: tuple[str, list[Record]]) -> KeyedMessages:
-        """Late events as they were read; headers say where that was."""
+        """Late events as they were read, with their position in headers."""
         partition, records = item
         return partition, [
             Message(
@@ -83,7 +82,7 @@ class Outputs:
         ]
 
     def undecodable(self, item: tuple[str, list[DeadRecord]]) -> KeyedMessages:
-        """DeadRecord letters of the stage `decode`."""
+        """Dead letters of the stage `decode`."""
         partition, letters = item
         return partition, [
             dead_letter(
@@ -102,7 +101,7 @@ class Outputs:
         ]
 
     def checked(self, item: tuple[str, list[Result]]) -> tuple[str, Checked]:
-        """What the tables are given of some results, and what they cannot hold."""
+        """Trips for their tables, and dead letters of the trips that these cannot hold."""
         partition, results = item
         rows: Rows = {COMPLETE_TRIP: [], INCOMPLETE_TRIP: []}
         letters = []
@@ -129,27 +128,27 @@ class Outputs:
         return partition, Checked({table: some for table, some in rows.items() if some}, letters)
 
     def changes(self, item: tuple[str, list[Result]]) -> tuple[str, list[Change]]:
-        """What some results change in the windows."""
+        """The changes to windows."""
         partition, results = item
         return partition, [change for result in results for change in result.changes]
 
-    def windows(self, item: tuple[str, list[Window]]) -> tuple[str, list[Any]]:
-        """Windows as ZoneWindow has them, by the partition number whose writer is theirs: by share of the zones."""
-        unit, windows = item
-        return partition_name(group_of_unit(unit) % self._partitions), [described(window) for window in windows]
+    def windows(self, item: tuple[str, list[Window]]) -> tuple[str, list[WindowValues]]:
+        """Windows as ZoneWindow structs, keyed by the partition that their share of the zones is written to."""
+        shard, windows = item
+        return partition_name(share_of(shard) % self._partitions), [described(window) for window in windows]
 
-    def window_messages(self, item: tuple[str, list[Any]]) -> KeyedMessages:
+    def window_messages(self, item: tuple[str, list[WindowValues]]) -> KeyedMessages:
         """Windows for their topic."""
         partition, windows = item
         return partition, [window_message(self._topics.windows, window) for window in windows]
 
-    def window_rows(self, item: tuple[str, list[Any]]) -> tuple[str, Rows]:
+    def window_rows(self, item: tuple[str, list[WindowValues]]) -> tuple[str, Rows]:
         """Windows for their table."""
         partition, windows = item
         return partition, {ZONE_WINDOW: [window_row(window) for window in windows]}
 
     def retire(self, passed: int) -> list[tuple[str, Retire]]:
-        """Which windows go from the table when all partitions have passed this stream time."""
+        """The windows to delete from their table once all partitions have passed this watermark (ms)."""
         return [(partition_name(0), Retire(to_time(passed) - self._retention))] if self._retention else []
 
     def _refused(self, result: Result, reason: str) -> Message:
@@ -165,40 +164,33 @@ class Outputs:
 
     def _incomplete(self, result: Result) -> Message:
         trip = result.trip
-        fields = {name: value for name, value in msgspec.structs.asdict(trip).items() if value is not None}
-        times: Iterable[datetime] = (fields[name] for name in ("dropoff_ts", "pickup_ts") if name in fields)
+        fields = {name: value for name, value in as_dict(trip).items() if value is not None}
+        time: datetime | None = trip.dropoff_ts or trip.pickup_ts
         value = encode_value({**fields, "missing": result.missing})
-        return Message(self._topics.incomplete, trip.trip_key.encode(), value, next(map(milliseconds, times), None))
+        return Message(
+            self._topics.incomplete, trip.trip_key.encode(), value, None if time is None else milliseconds(time)
+        )
 
 
-def window_message(topic: str, window: Any) -> Message:
-    """A ZoneWindow for its topic."""
+def window_message(topic: str, window: WindowValues) -> Message:
+    """The message of a window; a later one of the same key replaces it."""
     name, end = _name(window.window_start, window.window_end, window.window_minutes)
     return Message(topic, b"%d%b" % (window.pu_zone_id, name), encode_value(window), end)
 
 
-@lru_cache(4096)  # all zones have the same ones
+@lru_cache(4096)  # all zones share them
 def _name(start: datetime, end: datetime, minutes: int) -> tuple[bytes, int]:
-    """What comes after the zone in a window's key, and when it ends, in ms."""
+    """The part of a window's key after the zone, and its end in ms."""
     return f"|{minutes}|{time_text(start)}".encode(), milliseconds(end)
 
 
-def described(window: Window) -> Any:
-    """A window as ZoneWindow has it."""
-    trips, timed, card, cash, total, fare, tip, metres, seconds = window.figures
+def described(window: Window) -> WindowValues:
+    """A window as a ZoneWindow struct."""
     return ZoneWindowStruct(
         window.zone_id,
         *_zone(window.zone_id),
         *_frame(window.start, window.length),
-        trips,
-        timed,
-        card,
-        cash,
-        total / 100,
-        fare / 100,
-        tip / 100,
-        metres,
-        seconds,
+        *dollars(window.measures),
         window.final,
         window.changes,
     )
@@ -206,13 +198,13 @@ def described(window: Window) -> Any:
 
 @lru_cache(4096)
 def _frame(start: int, length: int) -> tuple[datetime, datetime, int]:
-    """The beginning of a window, its end, and its minutes."""
+    """The start of a window, its end and its length in minutes."""
     return to_time(start), to_time(start + length), length // 60_000
 
 
 @lru_cache(4096)
 def _zone(number: int) -> tuple[str | None, str | None]:
-    """The name of a zone and its borough."""
+    """The name of a zone, and its borough."""
     zone = zones()[number - 1] if 0 < number <= len(zones()) else None
     return (zone.name, zone.borough) if zone else (None, None)
 

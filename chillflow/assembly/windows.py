@@ -1,12 +1,12 @@
-"""Live windows: the figures of zones in tumbling windows of drop-off time, exact whatever comes late. Pure.
+"""Live windows: the measures of zones in tumbling windows of drop-off time, exact however late trips come. Pure.
 
-Nothing is dropped and nothing waits: a window's figures are sent on while it is open, once more as final when stream
-time has passed its end by `grace`, and again when a late trip changes it. It is forgotten when no partition can
-change it any more (see `Assembly`: what comes later than that is left out of the windows).
+A window is emitted while it changes, once more as final when the watermark has passed its end by `grace`, and again
+whenever a late trip changes it. It is dropped when no partition can change it any more (`Assembly` excludes trips that
+come later than that).
 
-A snapshot must cost what has changed, not what is held. So windows are kept in *units*, the days of a share of the
-zones, of which Bytewax writes only those that an epoch has touched. Their names repeat after a while, because
-Bytewax never forgets a key.
+A snapshot must cost what has changed, not what is kept. So windows live in *window shards*, each with some days of a
+share of the zones, and Bytewax writes only the shards that an epoch touched. The names of shards repeat after 64 days,
+because Bytewax keeps every key forever.
 """
 
 from __future__ import annotations
@@ -16,23 +16,26 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from math import gcd
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 import msgspec
 
 from chillflow.errors import RecoveryError
 from chillflow.keyed.batches import PartitionProgress
+from chillflow.keyed.versions import refuse_newer
 from chillflow.keyed.watermark import NO_WATERMARK
-from chillflow.model.measures import MEASURES, Change
+from chillflow.model.measures import MEASURES, Change, add_to
 
 __all__ = [
+    "ClockSnapshot",
     "ShardDay",
+    "ShardSnapshot",
     "Terms",
     "WatermarkUpdate",
     "Window",
     "WindowClock",
     "WindowShard",
-    "group_of_unit",
+    "share_of",
     "spread",
     "to_time",
 ]
@@ -40,118 +43,148 @@ __all__ = [
 VERSION = 1
 _DAY = 86_400_000
 _SLOTS = 64
-"""Days whose units have names of their own. Two days that share a name are kept together: right, only bigger."""
-_ZONE_GROUPS = 16
+"""Days with shard names of their own. Two days that share a name are kept in one shard."""
+_SHARES = 16
+"""Zones are divided into this many shares."""
 _NEVER = 2**62
-_CHANGES, _FINAL = len(MEASURES), len(MEASURES) + 1
+_CHANGES, _FINAL, _UNSENT = range(len(MEASURES), len(MEASURES) + 3)
+"""Positions in the cell of a window, after its measures."""
 
 
 class WatermarkUpdate(NamedTuple):
-    """How far all partitions have come: what units hear."""
+    """The watermarks of all partitions combined, as window shards receive them."""
 
     final: int
-    """Windows that ended `grace` before this are final, ms."""
+    """The watermark that makes windows final, `grace` after their end, ms."""
     least: int
-    """No partition is behind this, ms."""
+    """The lowest watermark of all partitions, ms."""
 
 
 class ShardDay(NamedTuple):
-    """A day of a unit, which the clock is to tell of the time."""
+    """A day of windows in a shard."""
 
-    unit: str
+    shard: str
     start: int
+    """ms since 1970"""
 
 
 class Window(NamedTuple):
-    """What a window holds."""
+    """A window and its measures."""
 
     zone_id: int
     length: int
     """ms"""
     start: int
     """ms since 1970"""
-    figures: Sequence[int]
+    measures: Sequence[int]
     """In the order of MEASURES, money in cents."""
     changes: int
     final: bool
 
 
+class ShardSnapshot(TypedDict):
+    """A window shard as plain values."""
+
+    version: int
+    measures: tuple[str, ...]
+    """The names of the sums in `cells`."""
+    time: tuple[int, int]
+    cells: bytes
+    """In MessagePack, for each window: zone, length, start and cell."""
+
+
+class ClockSnapshot(TypedDict):
+    """The window clock as plain values."""
+
+    version: int
+    progress: dict[str, tuple[int, bool]]
+    final: int
+    updated: dict[tuple[str, int], int]
+
+
 class Terms(NamedTuple):
-    """What windows there are, in ms."""
+    """Lengths of windows and how long they are kept, in ms."""
 
     lengths: tuple[int, ...]
     """Each divides a day."""
     grace: int
     horizon: int
-    """A window can change until each partition has passed its end by so much."""
+    """A window is kept until the watermark of every partition has passed its end by this much."""
 
     @classmethod
     def of(cls, lengths: Iterable[timedelta], grace: timedelta, longest_trip: timedelta) -> Terms:
-        """The terms under which no trip of this length at most is left out."""
+        """The terms that exclude no trip of at most this length."""
         millisecond = timedelta(milliseconds=1)
         sizes = tuple(length // millisecond for length in lengths)
         return cls(sizes, grace // millisecond, longest_trip // millisecond + max(sizes))
 
 
 def spread(changes: Iterable[Change]) -> dict[ShardDay, list[Change]]:
-    """The changes by the day of the unit that keeps their windows."""
+    """The changes by the shard and the day of their windows."""
     found: defaultdict[int, list[Change]] = defaultdict(list)
     for change in changes:
-        found[change[1] // _DAY * _ZONE_GROUPS + change[0] % _ZONE_GROUPS].append(change)
-    return {_day_of(place): some for place, some in found.items()}
+        found[change[1] // _DAY * _SHARES + change[0] % _SHARES].append(change)
+    return {_shard_day(place): some for place, some in found.items()}
 
 
 @lru_cache(4096)
-def _day_of(place: int) -> ShardDay:
-    day, share = divmod(place, _ZONE_GROUPS)
+def _shard_day(place: int) -> ShardDay:
+    day, share = divmod(place, _SHARES)
     return ShardDay(f"{day % _SLOTS:02d}/{share:02d}", day * _DAY)
 
 
-def group_of_unit(unit: str) -> int:
-    """The share of the zones that is kept there."""
-    return int(unit.partition("/")[2])
+def share_of(shard: str) -> int:
+    """The number of the share of zones that a shard holds."""
+    return int(shard.partition("/")[2])
 
 
 class WindowShard:
-    """The windows of some days of a share of the zones."""
+    """The windows of some days, for a share of the zones."""
 
-    def __init__(self, terms: Terms, snapshot: Any = None) -> None:
+    def __init__(self, terms: Terms, snapshot: ShardSnapshot | None = None) -> None:
+        """Start empty, or from a snapshot. Raises RecoveryError if that cannot be continued."""
         self._terms = terms
         self._time = WatermarkUpdate(NO_WATERMARK, NO_WATERMARK)
         self._cells: dict[tuple[int, int, int], list[int]] = {}
-        """By zone, length and start: the figures, the number of changes, whether final."""
-        self._unsent: dict[tuple[int, int, int], None] = {}
-        """In the order of their changes."""
+        """By zone, length and start: the measures, the number of changes, whether final, whether in `_unsent`."""
+        self._unsent: list[tuple[int, int, int]] = []
+        """Windows changed since `take`, in the order of their changes."""
         self._oldest = _NEVER
-        """The first day there is."""
+        """The earliest day with windows."""
         if snapshot is not None:
-            _check(snapshot)
+            refuse_newer("windows", snapshot["version"], VERSION)
+            _require_measures(snapshot["measures"])
             self._time = WatermarkUpdate(*snapshot["time"])
-            for zone, length, start, unsent, cell in _unpack(snapshot["cells"]):
+            for zone, length, start, cell in _unpack(snapshot["cells"]):
                 self._cells[zone, length, start] = cell
                 self._oldest = min(self._oldest, _day(start))
-                if unsent:
-                    self._unsent[zone, length, start] = None
+                if cell[_UNSENT]:
+                    self._unsent.append((zone, length, start))
 
-    def snapshot(self) -> dict[str, Any]:
-        """All windows, as plain and versioned values."""
-        rows = [(*key, key in self._unsent, cell) for key, cell in self._cells.items()]
-        return {"version": VERSION, "time": tuple(self._time), "cells": _pack(rows)}
+    def snapshot(self) -> ShardSnapshot:
+        """All windows."""
+        rows = [(*key, cell) for key, cell in self._cells.items()]
+        return {
+            "version": VERSION,
+            "measures": MEASURES,
+            "time": (self._time.final, self._time.least),
+            "cells": _pack(rows),
+        }
 
     def __len__(self) -> int:
         return len(self._cells)
 
     @property
     def has_unsent(self) -> bool:
-        """Whether something has changed since `take`."""
+        """Whether a window has changed since `take`."""
         return bool(self._unsent)
 
     def add(self, changes: Iterable[Change]) -> None:
-        """Take in changes of any order."""
+        """Add changes, in any order."""
         cells, unsent, lengths, oldest = self._cells, self._unsent, self._terms.lengths, self._oldest
         settled = self._settled
         for change in changes:
-            zone, time, trips, timed, card, cash, total, fare, tip, metres, seconds = change
+            zone, time = change[0], change[1]
             if time < oldest:
                 self._oldest = oldest = _day(time)
             for length in lengths:
@@ -159,49 +192,48 @@ class WindowShard:
                 key = (zone, length, start)
                 cell = cells.get(key)
                 if cell is None:
-                    cells[key] = [*change[2:], 1, int(start + length <= settled)]
-                else:  # one by one: half the time of a loop over them
-                    cell[0] += trips
-                    cell[1] += timed
-                    cell[2] += card
-                    cell[3] += cash
-                    cell[4] += total
-                    cell[5] += fare
-                    cell[6] += tip
-                    cell[7] += metres
-                    cell[8] += seconds
-                    cell[_CHANGES] += 1
-                unsent[key] = None
+                    cells[key] = [*change[2:], 1, int(start + length <= settled), 1]
+                    unsent.append(key)
+                    continue
+                add_to(cell, change)
+                cell[_CHANGES] += 1
+                if not cell[_UNSENT]:
+                    cell[_UNSENT] = 1
+                    unsent.append(key)
 
     def advance(self, time: WatermarkUpdate) -> None:
-        """Take in how far time has come: some windows become final, some are forgotten."""
+        """Advance the watermark: some windows become final, some are dropped."""
         self._time = WatermarkUpdate(*map(max, self._time, time))
-        settled = self._settled
+        self._finish(self._settled)
+        self._drop()
+
+    def close(self) -> None:
+        """Make all windows final at the end of a bounded log."""
+        self._finish(_NEVER)
+
+    def _finish(self, settled: int) -> None:
+        """Make the windows final that end by this time."""
         for key, cell in self._cells.items():
             if not cell[_FINAL] and key[1] + key[2] <= settled:
                 cell[_FINAL] = 1
-                self._unsent[key] = None
-        self._forget()
-
-    def close(self) -> None:
-        """Make all windows final: the log has ended for good."""
-        for key, cell in self._cells.items():
-            if not cell[_FINAL]:
-                cell[_FINAL] = 1
-                self._unsent[key] = None
+                if not cell[_UNSENT]:
+                    cell[_UNSENT] = 1
+                    self._unsent.append(key)
 
     def take(self) -> list[Window]:
-        """The windows that have changed since the last time, as they are now."""
+        """The windows that have changed since the last call."""
         taken = []
         for key in self._unsent:
-            *figures, changes, final = self._cells[key]
-            taken.append(Window(*key, figures, changes, bool(final)))
+            cell = self._cells[key]
+            cell[_UNSENT] = 0
+            *measures, changes, final, _ = cell
+            taken.append(Window(*key, measures, changes, bool(final)))
         self._unsent.clear()
-        self._forget()
+        self._drop()
         return taken
 
-    def _forget(self) -> None:
-        """Forget what nothing can change any more, by whole days, as the clock does; first it must have been sent."""
+    def _drop(self) -> None:
+        """Drop whole days of windows that nothing can change any more, as the clock does, but none that is unsent."""
         if self._time.least > self._oldest + _DAY + self._terms.horizon and not self._unsent:
             kept = self._time.least - self._terms.horizon - _DAY
             self._cells = {key: cell for key, cell in self._cells.items() if _day(key[2]) >= kept}
@@ -209,73 +241,78 @@ class WindowShard:
 
     @property
     def _settled(self) -> int:
-        """What ends by then is final."""
+        """Windows that end by this time are final, ms."""
         return self._time.final - self._terms.grace
 
 
 class WindowClock:
-    """Knows how far each partition is, and tells those units for whom that means something."""
+    """Receives the progress of partitions, and updates the window shards for which it matters."""
 
-    def __init__(self, terms: Terms, snapshot: Any = None) -> None:
+    def __init__(self, terms: Terms, snapshot: ClockSnapshot | None = None) -> None:
+        """Start without progress, or from a snapshot. Raises RecoveryError if that is of a newer release."""
         self._terms = terms
         self._step = gcd(*terms.lengths)
-        self._reached: dict[str, tuple[int, bool]] = {}
+        self._progress: dict[str, tuple[int, bool]] = {}
+        """By partition: its watermark, and whether it is idle."""
         self._final = NO_WATERMARK
-        self._told: dict[ShardDay, int] = {}
-        """By day: the `final` it has been told."""
+        self._updated: dict[ShardDay, int] = {}
+        """By day: the last `final` that its shard received."""
         self._last: list[PartitionProgress] = []
-        """What counts when all has arrived."""
+        """Progress that applies when all records of a bounded run have arrived."""
         if snapshot is not None:
-            _check(snapshot)
-            self._reached, self._final = dict(snapshot["reached"]), snapshot["final"]
-            self._told = {ShardDay(*day): told for day, told in snapshot["told"].items()}
+            refuse_newer("windows", snapshot["version"], VERSION)
+            self._progress, self._final = dict(snapshot["progress"]), snapshot["final"]
+            self._updated = {ShardDay(*day): final for day, final in snapshot["updated"].items()}
 
-    def snapshot(self) -> dict[str, Any]:
-        """All of it, as plain and versioned values."""
-        told = {tuple(day): told for day, told in self._told.items()}
-        return {"version": VERSION, "reached": dict(self._reached), "final": self._final, "told": told}
+    def snapshot(self) -> ClockSnapshot:
+        """The progress and the days."""
+        updated = {(day.shard, day.start): final for day, final in self._updated.items()}
+        return {"version": VERSION, "progress": dict(self._progress), "final": self._final, "updated": updated}
 
-    def hear(self, reached: PartitionProgress) -> None:
-        """Take in how far a partition is."""
-        if reached.last:
-            self._last.append(reached)
+    def receive(self, progress: PartitionProgress) -> None:
+        """Take the progress of a partition."""
+        if progress.last:
+            self._last.append(progress)
         else:
-            self._reached[reached.partition] = reached.time, reached.idle
+            self._progress[progress.partition] = progress.time, progress.idle
 
     def end(self) -> None:
-        """All of a bounded run has arrived."""
-        self._reached |= {reached.partition: (reached.time, reached.idle) for reached in self._last}
+        """Apply the last progress: all records of a bounded run have arrived."""
+        self._progress |= {each.partition: (each.time, each.idle) for each in self._last}
 
     def register(self, day: ShardDay) -> None:
-        """From now on tell this day, until its windows are forgotten."""
-        self._told.setdefault(day, NO_WATERMARK)
+        """Update the shard of this day from now on, until its windows are dropped."""
+        self._updated.setdefault(day, NO_WATERMARK)
 
     def now(self) -> WatermarkUpdate:
-        """How far all are. A silent partition holds up the forgetting alone; if all are silent, the first counts."""
-        if not self._reached:
+        """The combined watermarks.
+
+        An idle partition holds back only the dropping of windows; if all are idle, the highest watermark is `final`.
+        """
+        if not self._progress:
             return WatermarkUpdate(NO_WATERMARK, NO_WATERMARK)
-        times = [time for time, _ in self._reached.values()]
-        busy = [time for time, idle in self._reached.values() if not idle]
+        times = [time for time, _ in self._progress.values()]
+        busy = [time for time, idle in self._progress.values() if not idle]
         self._final = max(self._final, min(busy) if busy else max(times))
         return WatermarkUpdate(self._final, min(times))
 
-    def tell(self) -> dict[str, WatermarkUpdate]:
-        """Which units are to hear the time: those with windows that may become final by it, or be forgotten."""
+    def updates(self) -> dict[str, WatermarkUpdate]:
+        """The updates due, by shard: for shards with windows that may now become final or be dropped."""
         time = self.now()
-        heard, forgotten = set(), []
-        for day, told in self._told.items():
+        due, dropped = set(), []
+        for day, final in self._updated.items():
             if day.start + _DAY + self._terms.horizon < time.least:
-                forgotten.append(day)
-                heard.add(day.unit)
-            elif self._steps(day, told) != self._steps(day, time.final):
-                self._told[day] = time.final
-                heard.add(day.unit)
-        for day in forgotten:
-            del self._told[day]
-        return dict.fromkeys(sorted(heard), time)
+                dropped.append(day)
+                due.add(day.shard)
+            elif self._steps(day, final) != self._steps(day, time.final):
+                self._updated[day] = time.final
+                due.add(day.shard)
+        for day in dropped:
+            del self._updated[day]
+        return dict.fromkeys(sorted(due), time)
 
     def _steps(self, day: ShardDay, final: int) -> int:
-        """How many ends of windows of this day have been passed."""
+        """The number of window ends in this day that are settled."""
         passed = final - self._terms.grace - day.start
         return max(0, min(passed, _DAY)) // self._step
 
@@ -284,16 +321,20 @@ def _day(time: int) -> int:
     return time - time % _DAY
 
 
-def _check(snapshot: Any) -> None:
-    if snapshot["version"] > VERSION:
-        raise RecoveryError(f"the recovery store is of a newer release (windows {snapshot['version']})")
+def _require_measures(names: Sequence[str]) -> None:
+    """Refuse windows with other measures: what was not summed for the trips before cannot be had from the snapshot."""
+    if (*names,) != MEASURES:
+        raise RecoveryError(
+            f"the recovery store holds windows with the measures {', '.join(names)}, this release sums"
+            f" {', '.join(MEASURES)}: delete it with `chillflow-stream reset` to count all trips again"
+        )
 
 
 def to_time(milliseconds: int) -> datetime:
-    """The time that is so many ms after the beginning of 1970, exactly."""
+    """The time at this many ms since 1970, exactly."""
     return _EPOCH + timedelta(milliseconds=milliseconds)
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _pack = msgspec.msgpack.Encoder().encode
-_unpack = msgspec.msgpack.Decoder(list[tuple[int, int, int, bool, list[int]]]).decode
+_unpack = msgspec.msgpack.Decoder(list[tuple[int, int, int, list[int]]]).decode

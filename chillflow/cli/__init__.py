@@ -1,6 +1,6 @@
-"""The command `chillflow-stream`: parse options, call a job, print its result. One file a group of commands.
+"""The command `chillflow-stream`: parse options, call a job, print its result. One file per group of commands.
 
-Holds: no logic. What a command needs is imported when it runs, so that `--help` answers at once.
+Holds: no logic. Each command imports what it needs when it runs, so that `--help` is fast.
 May import: errors, settings, telemetry, model, connectors, production, synthetic, operation, dashboard.
 """
 
@@ -31,7 +31,7 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="chillflow-stream",
-    help="Trips replayed as events through Kafka, and put together again: nothing lost, nothing twice.",
+    help="NYC taxi trips replayed as events through Kafka and reassembled: nothing lost, nothing written twice.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -65,8 +65,8 @@ for group in (
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point of the console script; the arguments are those of the process unless given.
+    """Entry point of the console script; takes the arguments of the process unless some are given.
 
-    Raises SystemExit, as a command line ends.
+    Raises SystemExit when the command ends.
     """
     app(arguments, prog_name="chillflow-stream")

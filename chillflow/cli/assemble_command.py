@@ -1,4 +1,4 @@
-"""assemble."""
+"""The command `assemble`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from chillflow.cli.command import DATABASE, KAFKA, command
+from chillflow.cli.command import DATABASE, KAFKA, add_command
 from chillflow.settings import Settings
 
 __all__ = ["register"]
 
-GROUP = "Assemble"
 _USES = (
     *KAFKA,
     *DATABASE,
@@ -37,38 +36,39 @@ _USES = (
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command of this group."""
+    """Add the command of this file."""
+    add_command(app, "assemble", _assemble, group="Assemble", uses=_USES)
 
-    @command(app, "assemble", group=GROUP, uses=_USES)
-    def _assemble(
-        settings: Settings,
-        workers: Annotated[int, typer.Option(min=1, help="processes on this machine")] = 1,
-        exit_at_end: Annotated[
-            bool, typer.Option("--exit-at-end", help="take what is in the topic now, then exit")
-        ] = False,
-        close_all: Annotated[
-            bool, typer.Option("--close-all", help="with --exit-at-end: close the open trips (incomplete)")
-        ] = False,
-        as_json: Annotated[bool, typer.Option("--json", help="end with one JSON object on stdout")] = False,
-    ) -> None:
-        """Put the trips together again, until stopped (Ctrl-C or SIGTERM; what is open is kept).
 
-        Example: chillflow-stream assemble --exit-at-end --close-all --json
-        """
-        if close_all and not exit_at_end:
-            raise typer.BadParameter("needs --exit-at-end", param_hint="--close-all")
-        from chillflow.operation.assembling import assemble
+def _assemble(
+    settings: Settings,
+    workers: Annotated[int, typer.Option(min=1, help="processes on this machine")] = 1,
+    exit_at_end: Annotated[
+        bool, typer.Option("--exit-at-end", help="read up to the current end of the topic, then exit")
+    ] = False,
+    close_all: Annotated[
+        bool, typer.Option("--close-all", help="with --exit-at-end: close the open trips as incomplete")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="end with one JSON object on stdout")] = False,
+) -> None:
+    """Reassemble the trips, until stopped by Ctrl-C or SIGTERM. State is kept for the next run.
 
-        done = assemble(settings, workers=workers, exit_at_end=exit_at_end, close_all=close_all, warn=_warn)
-        summary = {**done.account, "seconds": round(done.seconds, 3)}
-        typer.echo(
-            "{events:,} events: {complete_trips:,} complete trips, {incomplete_trips:,} incomplete,"
-            " {open_trips:,} open; {duplicates:,} duplicates, {superseded:,} superseded, {late:,} late,"
-            " {dead_letters:,} dead letters; {seconds:.1f} s".format(**summary),
-            err=True,
-        )
-        if as_json:
-            typer.echo(json.dumps(summary))
+    Example: chillflow-stream assemble --exit-at-end --close-all --json
+    """
+    if close_all and not exit_at_end:
+        raise typer.BadParameter("needs --exit-at-end", param_hint="--close-all")
+    from chillflow.operation.assembling import assemble
+
+    assembled = assemble(settings, workers=workers, exit_at_end=exit_at_end, close_all=close_all, warn=_warn)
+    summary = {**assembled.account, "seconds": round(assembled.seconds, 3)}
+    typer.echo(
+        "{events:,} events: {complete_trips:,} complete trips, {incomplete_trips:,} incomplete,"
+        " {open_trips:,} open; {duplicates:,} duplicates, {superseded:,} superseded, {late:,} late,"
+        " {dead_letters:,} dead letters; {seconds:.1f} s".format(**summary),
+        err=True,
+    )
+    if as_json:
+        typer.echo(json.dumps(summary))
 
 
 def _warn(text: str) -> None:

@@ -1,4 +1,4 @@
-"""How a command is made: its settings become options, its errors one line and an exit code."""
+"""From a function to a command: its settings become options, an error becomes one line and an exit code."""
 
 from __future__ import annotations
 
@@ -6,91 +6,84 @@ import inspect
 import os
 import sys
 import types
-from collections.abc import Callable
-from typing import Annotated, Any, Union, get_args, get_origin
+from collections.abc import Callable, Sequence
+from typing import Annotated, Union, cast, get_args, get_origin
 
 import typer
 
 from chillflow.errors import ChillFlowError, SettingsError
 from chillflow.settings import KAFKA_PREFIX, Settings, load
 
-__all__ = ["DATABASE", "KAFKA", "command"]
+__all__ = ["DATABASE", "KAFKA", "add_command"]
 
 KAFKA = ("kafka_bootstrap_servers", "kafka_timeout", "kafka_property")
 DATABASE = ("database_url",)
-_EVERY = ("log_level", "log_format")
+_LOGS = ("log_level", "log_format")
 
 
-def command(
-    app: typer.Typer, name: str, *, group: str, uses: tuple[str, ...] = ()
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register `function(settings, …)` as a command; each setting it uses is an option of the same name.
+def add_command(
+    app: typer.Typer, name: str, function: Callable[..., None], *, group: str, uses: tuple[str, ...] = ()
+) -> None:
+    """Add `function(settings, …)` as a command. Its other parameters and each setting it uses are options.
 
-    An error of ours is one line on stderr: exit 2 for wrong settings, 1 for anything that failed. `--debug`
-    shows the traceback instead.
+    A ChillFlowError is reported as one line on stderr, with exit code 2 for wrong settings and 1 for any other.
+    `--debug` shows the traceback instead.
     """
-    names = [each for each in (*uses, *_EVERY) if each != "kafka_property"]
+    names = [each for each in (*uses, *_LOGS) if each != "kafka_property"]
 
-    def register(function: Callable[..., None]) -> Callable[..., None]:
-        own = [*inspect.signature(function, eval_str=True).parameters.values()][1:]
+    def run(**values: object) -> None:
+        debug = values.pop("debug")
+        properties = cast("Sequence[str] | None", values.pop("kafka_property", None))
+        overrides = {each: values.pop(each) for each in names}
+        try:
+            for text in properties or ():
+                _set_property(text)
+            settings = load(**overrides)
+            from chillflow.telemetry.logs import configure
 
-        def run(**values: Any) -> None:
-            debug = values.pop("debug")
-            properties = values.pop("kafka_property", None) or []
-            overrides = {each: values.pop(each) for each in names}
-            try:
-                for text in properties:
-                    _set_property(text)
-                settings = load(**overrides)
-                from chillflow.telemetry.logs import configure
+            configure(settings.log_level, settings.log_format)
+            function(settings, **values)
+        except ChillFlowError as error:
+            if debug:
+                raise
+            from chillflow.telemetry.logs import report_repeats
 
-                configure(settings.log_level, settings.log_format)
-                function(settings, **values)
-            except ChillFlowError as error:
-                if debug:
-                    raise
-                from chillflow.telemetry.logs import report_repeats
+            report_repeats()
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(2 if isinstance(error, SettingsError) else 1) from None
+        except BrokenPipeError:  # the reader of a pipe, such as `head`, has ended
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
 
-                report_repeats()
-                typer.echo(f"error: {error}", err=True)
-                raise typer.Exit(2 if isinstance(error, SettingsError) else 1) from None
-            except BrokenPipeError:  # `… | head` has what it wanted
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                raise typer.Exit(0) from None
-
-        options = [_option(each) for each in names]
-        if "kafka_property" in uses:
-            options.append(_PROPERTY)
-        parameters = [*own, *options, _DEBUG]
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        run.__annotations__ = {each.name: each.annotation for each in parameters}
-        run.__doc__ = function.__doc__
-        app.command(name, rich_help_panel=group)(run)
-        return function
-
-    return register
+    own = [*inspect.signature(function, eval_str=True).parameters.values()][1:]
+    properties = [_PROPERTY] if "kafka_property" in uses else []
+    parameters = [*own, *map(_option, names), *properties, _DEBUG]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    run.__doc__ = function.__doc__
+    app.command(name, rich_help_panel=group)(run)
 
 
 def _option(name: str) -> inspect.Parameter:
     field = Settings.model_fields[name]
     variable = field.validation_alias or f"CHILLFLOW_{name.upper()}"
-    kind = _plain(field.annotation)
+    kind = _option_type(field.annotation)
     flag = f"--{name.replace('_', '-')}"
     flags = [f"{flag}/--no-{name.replace('_', '-')}"] if kind is bool else [flag]
-    shown = "" if field.default is None else f", default {field.default}"
-    text = f"{field.description} [{variable}{shown}]"
-    panel = "Settings" if name not in _EVERY else "Logs"
+    default = "" if field.default is None else f", default {field.default}"
+    text = f"{field.description} [{variable}{default}]"
+    panel = "Logs" if name in _LOGS else "Settings"
     return _parameter(name, Annotated[kind | None, typer.Option(*flags, help=text, rich_help_panel=panel)])
 
 
-def _plain(annotation: Any) -> Any:
-    """The type an option has: bool and int as they are, all others text that `Settings` reads."""
+def _option_type(annotation: object) -> type:
+    """The type of a setting's option: bool, int, or else text that `Settings` parses."""
     if get_origin(annotation) in (Union, types.UnionType):
         (annotation,) = (each for each in get_args(annotation) if each is not type(None))
-    return annotation if annotation in (bool, int) else str
+    return next((kind for kind in (bool, int) if annotation is kind), str)
 
 
-def _parameter(name: str, annotation: Any, default: Any = None) -> inspect.Parameter:
+def _parameter(name: str, annotation: object, default: object = None) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
@@ -101,8 +94,8 @@ _PROPERTY = _parameter(
         typer.Option(
             "--kafka-property",
             metavar="NAME=VALUE",
-            help="any librdkafka property, say security.protocol=SASL_SSL; repeatable"
-            f" [{KAFKA_PREFIX}SECURITY_PROTOCOL and the like]",
+            help="any librdkafka property, such as security.protocol=SASL_SSL; repeatable"
+            f" [{KAFKA_PREFIX}SECURITY_PROTOCOL and so on]",
             rich_help_panel="Settings",
         ),
     ],
@@ -115,8 +108,8 @@ _DEBUG = _parameter(
 
 
 def _set_property(text: str) -> None:
-    """Into the environment, where the settings find it, and the workers' processes too."""
+    """Set a property in the environment, where the settings of this process and of its workers read it."""
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise SettingsError("--kafka-property: expected NAME=VALUE")  # what was given may be a secret
+        raise SettingsError("--kafka-property: expected NAME=VALUE")  # without the text, which may be a secret
     os.environ[KAFKA_PREFIX + name.upper().replace(".", "_")] = value

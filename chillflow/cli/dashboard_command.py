@@ -1,4 +1,4 @@
-"""dashboard."""
+"""The command `dashboard`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from chillflow.cli.command import DATABASE, KAFKA, command
+from chillflow.cli.command import DATABASE, KAFKA, add_command
 from chillflow.errors import SettingsError
 from chillflow.settings import Settings
 
@@ -18,49 +18,50 @@ _USES = (*DATABASE, *KAFKA, "topic", "complete_topic", "incomplete_topic", "reco
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command of this group."""
+    """Add the command of this file."""
+    add_command(app, "dashboard", _dashboard, group="Inspect", uses=_USES)
 
-    @command(app, "dashboard", group="Look", uses=_USES)
-    def dashboard(
-        settings: Settings,
-        host: Annotated[str, typer.Option(help="address to listen on; others than this machine need a token")] = (
-            "127.0.0.1"
+
+def _dashboard(
+    settings: Settings,
+    host: Annotated[str, typer.Option(help="address to listen on; any but a loopback address needs a token")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="port to listen on; 0 is any free one")] = PORT,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            help="secret that viewers need, at least 16 characters; options are visible to other users of this"
+            " machine, so prefer CHILLFLOW_DASHBOARD_TOKEN"
         ),
-        port: Annotated[int, typer.Option(min=0, max=65535, help="its port; 0 is any that is free")] = PORT,
-        token: Annotated[
-            str | None,
-            typer.Option(
-                help="what viewers must know, 16 characters or more; others of this machine can see options:"
-                " rather in CHILLFLOW_DASHBOARD_TOKEN"
-            ),
-        ] = None,
-        allow_host: Annotated[
-            list[str] | None,
-            typer.Option(help="a host name it may be asked for by, besides addresses; repeatable"),
-        ] = None,
-        url: Annotated[str | None, typer.Option(help="of an `assemble` elsewhere, say http://host:9108")] = None,
-    ) -> None:
-        """Show the city and the pipeline live, on a page at http://127.0.0.1:8050. Reads only.
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(help="a host name that browsers may use for it, in addition to addresses; repeatable"),
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="address of an `assemble` elsewhere, like http://host:9108")] = None,
+) -> None:
+    """Show the city and the pipeline live, on a page at http://127.0.0.1:8050. Read-only.
 
-        Example: chillflow-stream dashboard --port 8050
-        """
-        need_extra()
-        from chillflow.dashboard.guard import is_loopback
-        from chillflow.dashboard.server import serve
-        from chillflow.settings import load
+    Example: chillflow-stream dashboard --port 8050
+    """
+    need_extra()
+    from chillflow.dashboard.guard import is_loopback
+    from chillflow.dashboard.server import serve
+    from chillflow.settings import load
 
-        if token is not None:
-            settings = settings.model_copy(update={"dashboard_token": load(dashboard_token=token).dashboard_token})
-        if not is_loopback(host) and settings.dashboard_token is None:
-            raise SettingsError(f"--host {host}: others can reach it, so it needs --token or CHILLFLOW_DASHBOARD_TOKEN")
-        serve(settings, host=host, port=port, url=url, names=allow_host or (), ready=_say)
+    if token is not None:
+        settings = settings.model_copy(update={"dashboard_token": load(dashboard_token=token).dashboard_token})
+    if not is_loopback(host) and settings.dashboard_token is None:
+        raise SettingsError(f"--host {host}: others can reach it, so it needs --token or CHILLFLOW_DASHBOARD_TOKEN")
+    serve(settings, host=host, port=port, url=url, names=allow_host or (), ready=_report_address)
 
 
 def need_extra() -> None:
-    """Raise SettingsError unless what the pages are made with is there."""
+    """Raise SettingsError unless the packages of the dashboard are installed."""
     if find_spec("nicegui") is None:
         raise SettingsError("the dashboard is an extra: pip install 'chillflow-stream[dashboard]'")
 
 
-def _say(address: str) -> None:
+def _report_address(address: str) -> None:
     typer.echo(f"the dashboard is at {address} (Ctrl-C stops)", err=True)

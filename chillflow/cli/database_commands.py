@@ -1,15 +1,14 @@
-"""init-db, load-trips."""
+"""The commands `init-db` and `load-trips`."""
 
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from chillflow.cli.command import DATABASE, KAFKA, command
+from chillflow.cli.command import DATABASE, KAFKA, add_command
 from chillflow.settings import Settings
 
 __all__ = ["register"]
@@ -18,34 +17,35 @@ GROUP = "Set up"
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands of this group."""
+    """Add the commands of this file."""
+    add_command(app, "init-db", _init_db, group=GROUP, uses=DATABASE)
+    add_command(app, "load-trips", _load_trips, group=GROUP, uses=(*DATABASE, *KAFKA, "topic", "source_time_zone"))
 
-    @command(app, "init-db", group=GROUP, uses=DATABASE)
-    def init_db(settings: Settings) -> None:
-        """Make the tables, or bring them up to date. Twice is no error.
 
-        Example: DATABASE_URL=postgresql://localhost/chillflow chillflow-stream init-db
-        """
-        from chillflow.operation.setup import migrate
+def _init_db(settings: Settings) -> None:
+    """Create the tables, or bring them up to date. Idempotent.
 
-        applied = migrate(settings)
-        typer.echo(f"applied {', '.join(applied)}" if applied else "the tables are up to date", err=True)
+    Example: DATABASE_URL=postgresql://localhost/chillflow chillflow-stream init-db
+    """
+    from chillflow.operation.setup import migrate
 
-    @command(app, "load-trips", group=GROUP, uses=(*DATABASE, *KAFKA, "topic", "source_time_zone"))
-    def load_trips(
-        settings: Settings,
-        file: Annotated[Path, typer.Option("--file", help="parquet file of TLC trips, or an export of ours")],
-        as_json: Annotated[bool, typer.Option("--json", help="end with one JSON object on stdout")] = False,
-    ) -> None:
-        """Load the trips of a parquet file into stg.complete_trip, to be replayed by produce-events.
+    applied = migrate(settings)
+    typer.echo(f"applied {', '.join(applied)}" if applied else "the tables are up to date", err=True)
 
-        Example: chillflow-stream load-trips --file data/trips.parquet
-        """
-        from chillflow.operation.loading import load
 
-        started = time.monotonic()
-        loaded, rejected = load(settings, file)
-        summary = {"trips": loaded, "rejected": rejected, "seconds": round(time.monotonic() - started, 3)}
-        typer.echo(f"{loaded:,} trips loaded, {rejected:,} rows rejected, {summary['seconds']:.1f} s", err=True)
-        if as_json:
-            typer.echo(json.dumps(summary))
+def _load_trips(
+    settings: Settings,
+    file: Annotated[Path, typer.Option("--file", help="parquet file of TLC trips, or an export of stg.complete_trip")],
+    as_json: Annotated[bool, typer.Option("--json", help="end with one JSON object on stdout")] = False,
+) -> None:
+    """Load the trips of a parquet file into stg.complete_trip, for produce-events to replay.
+
+    Example: chillflow-stream load-trips --file data/trips.parquet
+    """
+    from chillflow.operation.loading import load
+
+    loaded = load(settings, file)
+    typer.echo(f"{loaded.trips:,} trips loaded, {loaded.rejected:,} rows rejected, {loaded.seconds:.1f} s", err=True)
+    if as_json:
+        summary = {"trips": loaded.trips, "rejected": loaded.rejected, "seconds": round(loaded.seconds, 3)}
+        typer.echo(json.dumps(summary))

@@ -1,4 +1,4 @@
-"""demo."""
+"""The command `demo`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from chillflow.cli.command import command
+from chillflow.cli.command import add_command
 from chillflow.cli.dashboard_command import PORT, need_extra
 from chillflow.settings import Settings
 
@@ -17,40 +17,41 @@ __all__ = ["register"]
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command of this group."""
+    """Add the command of this file."""
+    add_command(app, "demo", _demo, group="Start here")
 
-    @command(app, "demo", group="Start here")
-    def demo(
-        settings: Settings,
-        trips: Annotated[int, typer.Option(min=1, help="how many trips to generate, or to take of a file")] = 20_000,
-        days: Annotated[int, typer.Option(min=1, help="over how many days they are spread")] = 3,
-        seed: Annotated[int, typer.Option(help="the same seed makes the same trips, and the same disorder")] = 1,
-        file: Annotated[Path | None, typer.Option("--file", help="your own parquet file of TLC trips instead")] = None,
-        folder: Annotated[Path | None, typer.Option(help="where to keep the files (default: a new folder)")] = None,
-        live: Annotated[bool, typer.Option("--live", help="show a day live on the dashboard, until stopped")] = False,
-        minutes: Annotated[float, typer.Option(min=0.1, help="with --live: how long the day takes")] = 3,
-        port: Annotated[int, typer.Option(min=0, max=65535, help="with --live: port of the dashboard")] = PORT,
-    ) -> None:
-        """Trips through both dataflows on files and SQLite, no server needed, and whether it adds up.
 
-        The events are shuffled, some sent twice and a few left out; what comes out is compared with what went in.
+def _demo(
+    settings: Settings,
+    trips: Annotated[int, typer.Option(min=1, help="how many trips to generate, or to take from a file")] = 20_000,
+    days: Annotated[int, typer.Option(min=1, help="how many days they are spread over")] = 3,
+    seed: Annotated[int, typer.Option(help="the same seed gives the same trips in the same disorder")] = 1,
+    file: Annotated[Path | None, typer.Option("--file", help="take the trips from this parquet file of TLC")] = None,
+    folder: Annotated[Path | None, typer.Option(help="where to put the files (default: a new folder)")] = None,
+    live: Annotated[bool, typer.Option("--live", help="show a day live on the dashboard, until stopped")] = False,
+    minutes: Annotated[float, typer.Option(min=0.1, help="with --live: how long the day takes")] = 3,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="with --live: port of the dashboard")] = PORT,
+) -> None:
+    """Run both dataflows on files and SQLite, without a server, and check the result.
 
-        Example: chillflow-stream demo --file data/trips.parquet
-        """
-        if live:
-            need_extra()
-            from chillflow.cli.demo import live as watched
+    The events are sent out of order, some of them twice, a few not at all. The output is then compared with the input.
 
-            place = folder or _new_folder()
-            watched.run(settings, place, trips=trips, seed=seed, file=file, minutes=minutes, port=port)
-            return
-        from chillflow.cli.demo import run
+    Example: chillflow-stream demo --file data/trips.parquet
+    """
+    if live:
+        need_extra()
+        from chillflow.cli.demo import live_demo
 
-        run(settings, folder or _new_folder(), trips=trips, days=days, seed=seed, file=file)
+        place = folder or _new_folder()
+        live_demo.run(settings, place, trips=trips, seed=seed, file=file, minutes=minutes, port=port)
+        return
+    from chillflow.cli.demo import run
+
+    run(settings, folder or _new_folder(), trips=trips, days=days, seed=seed, file=file)
 
 
 def _new_folder() -> Path:
-    """A folder that is not there yet, named by the time."""
-    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    names = (f"demo-{stamp}{'' if number == 1 else f'-{number}'}" for number in count(1))
+    """A folder that does not exist yet, named by the time."""
+    time = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    names = (f"demo-{time}{'' if number == 1 else f'-{number}'}" for number in count(1))
     return next(path for name in names if not (path := Path(".chillflow") / name).exists())

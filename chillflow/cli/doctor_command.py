@@ -1,4 +1,4 @@
-"""doctor."""
+"""The command `doctor`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chillflow.cli.command import DATABASE, KAFKA, command
+from chillflow.cli.command import DATABASE, KAFKA, add_command
 from chillflow.settings import Settings
 
 if TYPE_CHECKING:
-    from chillflow.operation.checks import Finding
+    from chillflow.operation.doctor_checks import Finding
 
 __all__ = ["register"]
 
@@ -34,35 +34,36 @@ _INDENT = " " * 8
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command of this group."""
+    """Add the command of this file."""
+    add_command(app, "doctor", _doctor, group="Inspect", uses=_USES)
 
-    @command(app, "doctor", group="Look", uses=_USES)
-    def doctor(
-        settings: Settings,
-        as_json: Annotated[bool, typer.Option("--json", help="one JSON object")] = False,
-    ) -> None:
-        """Check broker, topics, tables, recovery directory and clock: each line says ok or what to do.
 
-        Changes nothing. Exit code 1 if something is wrong.
+def _doctor(
+    settings: Settings,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object")] = False,
+) -> None:
+    """Check broker, topics, tables, recovery directory and clock: each line says ok or what to do.
 
-        Example: chillflow-stream doctor --json
-        """
-        from chillflow.operation.examination import examine
+    Changes nothing. Exit code 1 if something is wrong.
 
-        findings = []
-        for finding in examine(settings):
-            findings.append(finding)
-            if not as_json:
-                typer.echo(_lines(finding))
-        ok = all(finding.status != "wrong" for finding in findings)
-        if as_json:
-            typer.echo(json.dumps({"ok": ok, "findings": [finding._asdict() for finding in findings]}))
-        if not ok:
-            raise typer.Exit(1)
+    Example: chillflow-stream doctor --json
+    """
+    from chillflow.operation.doctor import examine
+
+    findings = []
+    for finding in examine(settings):
+        findings.append(finding)
+        if not as_json:
+            typer.echo(_lines(finding))
+    ok = all(finding.status != "wrong" for finding in findings)
+    if as_json:
+        typer.echo(json.dumps({"ok": ok, "findings": [finding._asdict() for finding in findings]}))
+    if not ok:
+        raise typer.Exit(1)
 
 
 def _lines(finding: Finding) -> str:
-    """A finding for a terminal of 80 columns; advice stays one line, to be copied."""
-    said = f"{_MARKS[finding.status]:8}{finding.check}: {finding.found}"
-    shown = textwrap.fill(said, 80, subsequent_indent=_INDENT, break_long_words=False, break_on_hyphens=False)
-    return f"{shown}\n{_INDENT}-> {finding.advice}" if finding.advice else shown
+    """A finding for a terminal of 80 columns. The advice stays on one line, for copying."""
+    text = f"{_MARKS[finding.status]:8}{finding.check}: {finding.found}"
+    lines = textwrap.fill(text, 80, subsequent_indent=_INDENT, break_long_words=False, break_on_hyphens=False)
+    return f"{lines}\n{_INDENT}-> {finding.advice}" if finding.advice else lines

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import time
-from typing import Any
 
 import typer
 
@@ -16,14 +15,15 @@ __all__ = ["as_json", "as_text"]
 
 
 def as_json(message: Shown) -> str:
-    """The value as one line, where necessary within an object that says where the message stands.
+    """The value as one line.
 
-    That is so for a message with headers (dead letters, late events), and for one whose value is no JSON object.
+    A message with headers (a dead letter, a late event), or whose value is not a JSON object, is shown as an object
+    with topic, partition, offset, key, headers and value.
     """
     record = message.record
     if message.value is not None and not record.headers:
         return encode_value(message.value).decode()
-    around: dict[str, Any] = {
+    envelope: dict[str, object] = {
         "topic": message.topic,
         "partition": message.partition,
         "offset": record.offset,
@@ -32,12 +32,12 @@ def as_json(message: Shown) -> str:
         "value": message.value,
     }
     if message.value is None:
-        around["error"] = "null value" if record.value is None else "not a JSON object"
-        around["value_base64"] = base64.b64encode(record.value or b"").decode()
-    return encode_value(around).decode()
+        envelope["error"] = "null value" if record.value is None else "not a JSON object"
+        envelope["value_base64"] = base64.b64encode(record.value or b"").decode()
+    return encode_value(envelope).decode()
 
 
-_HUES = {
+_COLOURS = {
     "trip_started": "green",
     "zone_exited": "cyan",
     "zone_entered": "blue",
@@ -48,17 +48,17 @@ _COMMON = ("event_id", "event_type", "trip_key", "event_time", "schema_version",
 
 
 def as_text(message: Shown) -> str:
-    """An aligned line: place, time, type, trip, and what is known besides."""
+    """An aligned line: place, time, type, trip, other fields, headers."""
     record, value = message.record, message.value
     place = f"{message.partition}@{record.offset}"
     if value is None:
-        what = "null value" if record.value is None else f"{record.value[:60]!r}"
-        line = typer.style(f"not a JSON object: {what}", fg="red")
+        content = "null value" if record.value is None else f"{record.value[:60]!r}"
+        line = typer.style(f"not a JSON object: {content}", fg="red")
     else:
         kind = str(value.get("event_type", message.topic))
         details = {name: each for name, each in value.items() if name not in _COMMON and each is not None}
         line = (
-            f"{_time(record, value):20}  {typer.style(f'{kind:17}', fg=_HUES.get(kind))}"
+            f"{_time(record, value):20}  {typer.style(f'{kind:17}', fg=_COLOURS.get(kind))}"
             f"  {str(value.get('trip_key', _text(record.key)))[:12]:12}"
             f"  {' '.join(f'{name}={each}' for name, each in details.items())}"
         )
@@ -66,7 +66,7 @@ def as_text(message: Shown) -> str:
     return f"{place:>12}  {line}{'  ' + typer.style(headers, fg='red') if headers else ''}"
 
 
-def _time(record: LogRecord, value: dict[str, Any]) -> str:
+def _time(record: LogRecord, value: dict[str, object]) -> str:
     if "event_time" in value:
         return str(value["event_time"])
     if record.timestamp is None:

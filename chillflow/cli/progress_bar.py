@@ -1,4 +1,4 @@
-"""The progress bar of the production."""
+"""The progress bar of a replay."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["bar"]
 
 @contextmanager
 def bar(total: int | None) -> Iterator[Callable[[ReplayStats], None]]:
-    """A bar of trips on stderr; what it gives is told of the stats."""
+    """A bar of trips on stderr, moved by the function that the context gives."""
     columns = (TextColumn("trips"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(file=sys.stderr), transient=True) as progress:
         task = progress.add_task("trips", total=total)

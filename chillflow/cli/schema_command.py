@@ -1,4 +1,4 @@
-"""schema."""
+"""The command `schema`."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ import json
 
 import typer
 
-from chillflow.cli.command import command
+from chillflow.cli.command import add_command
 from chillflow.settings import Settings
 
 __all__ = ["register"]
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command of this group."""
+    """Add the command of this file."""
+    add_command(app, "schema", _schema, group="Inspect")
 
-    @command(app, "schema", group="Look")
-    def _schema(settings: Settings) -> None:
-        """Print the JSON Schema of the messages: each event, CompleteTrip, IncompleteTrip, ZoneWindow.
 
-        Example: chillflow-stream schema > schema.json
-        """
-        from chillflow.model.schema import schema
+def _schema(settings: Settings) -> None:
+    """Print the JSON Schema of the messages: each event, CompleteTrip, IncompleteTrip, ZoneWindow.
 
-        typer.echo(json.dumps(schema(), indent=2))
+    Example: chillflow-stream schema > schema.json
+    """
+    from chillflow.model.schema import schema
+
+    typer.echo(json.dumps(schema(), indent=2))

@@ -26,7 +26,6 @@ __all__ = [
 ]
 
 OffsetUnit: TypeAlias = Literal["messages", "bytes"]
-
 _POLL_SECONDS = 0.005
 """Pause after a poll that found nothing."""
 

@@ -129,7 +129,7 @@ class _PostgresSession:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Raise psycopg's errors as ours, in one line without the URL: it holds the password."""
+        """Raise psycopg's errors as ours, in one line without the URL, which holds the password."""
         try:
             yield
         except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:

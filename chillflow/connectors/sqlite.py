@@ -38,14 +38,14 @@ _UPSERT = {table: _upsert(table) for table in TABLES}
 _TIMES = {table: tuple(map(table.columns.index, table.times)) for table in TABLES}
 """Positions of the time columns in a row."""
 _HOUR = re.compile(r"date_trunc\('hour', ([\w.]+) at time zone 'UTC'\) at time zone 'UTC'")
-"""The hour of a time, in Postgres."""
+"""The hour of a time in Postgres' SQL."""
 _SCHEMA = re.compile(r"\b(stg|mart|dim)\.")
 
 T = TypeVar("T")
 
 
 class _SqliteSession:
-    """One connection to a file, opened at the first use. Times are UTC text of fixed width: it sorts like they do."""
+    """One connection to a file, opened at the first use. Times are UTC text of fixed width, so they sort as text."""
 
     def __init__(self, path: Path, timeout: timedelta) -> None:
         """`timeout` is for waiting until another connection has written."""

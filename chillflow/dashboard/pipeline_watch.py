@@ -114,7 +114,7 @@ class PipelineWatch:
             running=True,
             ready=status["ready"],
             problems=status["problems"],
-            since=status["since"] and datetime.fromtimestamp(status["since"], UTC),
+            since=None if status["since"] is None else datetime.fromtimestamp(status["since"], UTC),
             account=_account(status["read"], status["trips"], status["events"]) if status["trips"] else None,
             lag_offsets=sum(lag_offsets) if lag_offsets else None,
             lag_seconds=max(lag_seconds, default=None),

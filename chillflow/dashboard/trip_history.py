@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,8 +12,8 @@ import msgspec
 
 from chillflow.assembly.precedence import precedence
 from chillflow.connectors.database import Reader, Statement
-from chillflow.connectors.log import Log, LogRecord
-from chillflow.errors import DecodeError, KafkaUnavailableError, UnknownTopicError
+from chillflow.connectors.log import Log, LogRecord, records_until_end
+from chillflow.errors import DecodeError, UnknownTopicError
 from chillflow.keyed.watermark import WatermarkTracker
 from chillflow.model.codec import decode_keyed, decode_value
 from chillflow.model.events import DecodedEvent
@@ -149,23 +148,16 @@ class _PartitionScan:
         """The records with this key."""
         if self.position >= self._end:
             return
-        wanted, received = key.encode(), time.monotonic()
+        wanted, batch = key.encode(), min(_BATCH, self._limit)
         with closing(self._log.reader(self._topic, self._partition, self.position, group=None)) as reader:
-            while self.position < self._end and self._watermark.now <= self._until and not self.cut:
-                records = reader.read(min(_BATCH, self._limit - self.read))
-                if records:
-                    received = time.monotonic()
-                elif reader.at_end:
-                    return
-                elif time.monotonic() - received > _PATIENCE:
-                    raise KafkaUnavailableError(f"no messages from partition {self._partition} for {_PATIENCE:g} s")
-                else:
-                    time.sleep(0.005)
+            for records in records_until_end(reader, end=self._end, limit=batch, patience=_PATIENCE):
                 yield from (record for record in records if record.key == wanted)
                 self._watermark.observe_all([record.timestamp for record in records])
                 self.read += len(records)
                 self.position = reader.position
-                self.cut = self.read >= self._limit and self.position < self._end
+                self.cut = self.read > self._limit - batch and self.position < self._end
+                if self.cut or self._watermark.now > self._until:
+                    return
 
 
 def _messages(records: Sequence[LogRecord]) -> list[TripMessage]:

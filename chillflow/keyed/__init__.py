@@ -1,5 +1,5 @@
 """Event-time state by key, for any stream: batches, watermarks, deadlines, key groups, and their Bytewax operators.
 
-Holds: what `chillflow.operators` makes public. It knows nothing of taxis, Kafka or the other rooms.
+Holds: the code behind `chillflow.operators`. It is independent of taxis and Kafka.
 May import: errors.
 """

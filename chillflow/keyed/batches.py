@@ -1,11 +1,11 @@
-"""What flows between a source, its key groups and the watermark clock: records in batches, and watermarks. Pure.
+"""The items that a source sends to key groups and to the watermark clock: batches of records, and watermarks. Pure.
 
-Bytewax pickles every item that crosses processes, so one item is a batch of records and not a record.
+Bytewax pickles each item that crosses processes, so an item is a batch of records and not a record.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias, TypeGuard
 
@@ -24,14 +24,14 @@ __all__ = [
 ]
 
 Headers: TypeAlias = tuple[tuple[str, bytes], ...]
-"""Message headers in their order; a name may repeat, and the last value of a name counts."""
+"""Message headers in order; a name may repeat, then its last value counts."""
 
 
 class Record(NamedTuple):
-    """One message as it was read from a partition."""
+    """One message read from a partition."""
 
     watermark: int
-    """Watermark of its partition when it was read, ms since 1970, or NO_WATERMARK."""
+    """Watermark of the partition when the message was read, ms since 1970, or NO_WATERMARK."""
     offset: int
     key: bytes | None
     value: bytes | None
@@ -42,7 +42,7 @@ class Record(NamedTuple):
 
 @dataclass
 class RecordColumns:
-    """Consecutive records of one group, one list per field: a tenth of the cost of building `Record` objects."""
+    """Consecutive records of one group, one list per field: a tenth of the cost of `Record` objects."""
 
     watermarks: Sequence[int]
     offsets: Sequence[int]
@@ -52,6 +52,12 @@ class RecordColumns:
     timestamps: Sequence[int | None]
     read_at: float | None = None
     """When the batch was read, seconds since 1970."""
+
+    @classmethod
+    def of(cls, records: Iterable[Record]) -> RecordColumns:
+        """The columns of these records, of which there is at least one."""
+        watermarks, offsets, keys, values, headers, timestamps = zip(*records, strict=True)
+        return cls(watermarks, offsets, keys, values, headers, timestamps)
 
     def __len__(self) -> int:
         return len(self.watermarks)
@@ -63,30 +69,32 @@ class RecordColumns:
 
 
 WatermarkAdvance: TypeAlias = int
-"""A watermark without records (ms): tells a quiet group how far its partition has progressed."""
+"""A watermark without records (ms): how far the partition of a quiet group has progressed."""
 GroupRecords: TypeAlias = Sequence[Record] | RecordColumns | WatermarkAdvance
+"""Records of one group in the order of the log, or a watermark without records."""
 GroupBatch: TypeAlias = tuple[str, GroupRecords]
-"""A key group's name, `<partition>/<number>`, and what its partition sends it."""
+"""The name of a key group, `<partition>/<number>`, and records or a watermark for it."""
 
 
 class PartitionProgress(NamedTuple):
-    """The watermark of a partition, as its source announces it."""
+    """The watermark of a partition, as its source reports it."""
 
     partition: str
     time: int
-    """Watermark as of a snapshot whose epoch has ended on all workers, so all its records have arrived; ms since 1970,
-    or NO_WATERMARK."""
+    """Watermark at a snapshot whose epoch has ended on all workers, so all records before it have arrived; ms since
+    1970, or NO_WATERMARK."""
     idle: bool
-    """Whether the partition was read to its end and has been silent since."""
+    """Whether the partition was read to its end and has been silent for the idle timeout."""
     last: bool = False
-    """The end of a bounded run: applies once all records have arrived."""
+    """Whether this is the end of a bounded run; it counts once all records have arrived."""
 
 
 CLOCK = "clock"
-"""The Bytewax key of the one step that combines the watermarks of all partitions."""
+"""The Bytewax key of the step that combines the watermarks of all partitions."""
 ClockBatch: TypeAlias = tuple[str, PartitionProgress]
 """CLOCK, and the progress of one partition."""
 SourceItem: TypeAlias = GroupBatch | ClockBatch
+"""An item of a source. `is_progress` distinguishes the two."""
 
 
 def is_progress(item: SourceItem) -> TypeGuard[ClockBatch]:

@@ -1,7 +1,7 @@
-"""What is due when, of very many keys: in order of time, at a cost that does not grow with their number. Pure.
+"""Deadlines of very many keys, in order, at a cost per key that does not grow with their number. Pure.
 
-Deadlines far ahead lie in buckets of about a minute, unsorted; only the bucket that time has come to is sorted. A heap
-of all would cost 17 steps through cold memory for each of 100,000 trips.
+Deadlines lie in unsorted buckets of about a minute; a bucket is sorted when the watermark reaches it. One heap of all
+would cost 17 steps through cold memory for each of 100,000 trips.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ __all__ = ["NEVER", "Deadlines"]
 NEVER = 2**63 - 1
 """Later than any watermark."""
 _BUCKET = 16
-"""The bits of a time (ms) that do not matter for its bucket: 65.5 s."""
+"""Low bits of a deadline (ms) that are ignored to find its bucket: 65.5 s."""
 
 
 class Deadlines:
-    """Keys with the one time that each is due at.
+    """Keys and their deadlines in ms, one each.
 
     >>> deadlines = Deadlines()
     >>> deadlines.add(5, b"b"), deadlines.add(5, b"a"), deadlines.add(6, b"x"), deadlines.add(7, b"c")
@@ -32,39 +32,39 @@ class Deadlines:
 
     def __init__(self) -> None:
         self.next = NEVER
-        """Nothing is due before this time."""
+        """A lower bound of all deadlines."""
         self._buckets: dict[int, dict[bytes, int]] = {}
         self._numbers: list[int] = []
-        """A heap of the buckets there are, and of some that are gone."""
+        """A heap of the numbers of the buckets, and of some that are gone."""
         self._current: list[tuple[int, bytes]] = []
-        """What is due in the bucket that time has come to, or was due earlier, in order."""
+        """The bucket that the watermark has reached, and later additions that lie before its end; sorted."""
         self._taken = 0
-        """How many of these have been taken out."""
+        """How many of these have been returned."""
         self._number = -NEVER
-        """Of the bucket that time has come to."""
+        """The number of that bucket."""
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
-        """All entries, in no order."""
-        ahead = ((due, key) for bucket in self._buckets.values() for key, due in bucket.items())
+        """All (deadline, key) pairs, unordered."""
+        ahead = ((deadline, key) for bucket in self._buckets.values() for key, deadline in bucket.items())
         return chain(islice(self._current, self._taken, None), ahead)
 
-    def add(self, due: int, key: bytes) -> None:
-        """Note the deadline of a key that has none."""
-        number = due >> _BUCKET
+    def add(self, deadline: int, key: bytes) -> None:
+        """Add the deadline of a key that has none."""
+        number = deadline >> _BUCKET
         bucket = self._buckets.get(number)
         if bucket is not None:
-            bucket[key] = due
+            bucket[key] = deadline
         elif number <= self._number:
-            insort(self._current, (due, key), self._taken)
-            self.next = min(self.next, due)
+            insort(self._current, (deadline, key), self._taken)
+            self.next = min(self.next, deadline)
         else:
-            self._buckets[number] = {key: due}
+            self._buckets[number] = {key: deadline}
             heappush(self._numbers, number)
             self.next = min(self.next, number << _BUCKET)
 
-    def remove(self, due: int, key: bytes) -> None:
-        """Take the deadline of a key back, unless it has been taken out."""
-        number = due >> _BUCKET
+    def remove(self, deadline: int, key: bytes) -> None:
+        """Remove the deadline of a key, unless `before` has returned it."""
+        number = deadline >> _BUCKET
         bucket = self._buckets.get(number)
         if bucket is not None:
             bucket.pop(key, None)
@@ -73,14 +73,14 @@ class Deadlines:
                 if self._taken == len(self._current):
                     self._skip()
         elif number <= self._number:
-            place = bisect_left(self._current, (due, key), self._taken)
-            if self._current[place : place + 1] == [(due, key)]:
+            place = bisect_left(self._current, (deadline, key), self._taken)
+            if self._current[place : place + 1] == [(deadline, key)]:
                 del self._current[place]
 
     def before(self, watermark: int) -> Iterator[tuple[int, bytes]]:
-        """Take out what is due before `watermark`, in the order of time and then of keys.
+        """Remove and return the deadlines before `watermark`, ordered by time and then by key.
 
-        What is added meanwhile is given, too, if it is due.
+        Deadlines that are added during the iteration are included.
         """
         while True:
             if self._taken < len(self._current):
@@ -93,13 +93,13 @@ class Deadlines:
             elif self._numbers and self._numbers[0] << _BUCKET < watermark:
                 self._number = heappop(self._numbers)
                 bucket = self._buckets.pop(self._number, None) or {}
-                self._current, self._taken = sorted([(due, key) for key, due in bucket.items()]), 0
+                self._current, self._taken = sorted([(deadline, key) for key, deadline in bucket.items()]), 0
             else:
                 self._skip()
                 return
 
     def _skip(self) -> None:
-        """Pass over buckets that are gone: next is what there is next."""
+        """Skip buckets that are gone, and update `next`."""
         numbers, buckets = self._numbers, self._buckets
         while numbers and numbers[0] not in buckets:
             heappop(numbers)

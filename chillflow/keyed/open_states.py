@@ -1,64 +1,57 @@
-"""States that wait for their time, by key. Pure.
+"""Packed open states, by key: each has to be loaded at its deadline. Pure.
 
-Of very many hardly any is touched between two snapshots. So those that are due in the same hour are sealed together,
-and only where one has come or gone since is that done again.
+Of very many, hardly any changes between two snapshots. So a piece holds the states of one span, and is written again
+only when a state of that span was added or removed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import msgspec
-
-from chillflow.keyed.closed_states import SPAN, Piece, due_of
+from chillflow.keyed.packing import SPAN_BITS, Piece, PieceFormat, deadline_of
 
 __all__ = ["OpenStates"]
 
 
 class OpenStates:
-    r"""States that are held (see `remembered.held`).
+    r"""Packed states by key, in a piece for each span of deadlines.
 
-    >>> from chillflow.keyed.closed_states import held
-    >>> waiting = OpenStates()
-    >>> waiting.put(b"k", held(5, b"data"))
-    >>> waiting.pop(b"k"), waiting.pop(b"k")
+    >>> from chillflow.keyed.packing import pack
+    >>> states = OpenStates()
+    >>> states.put(b"k", pack(5, b"data"))
+    >>> states.pop(b"k"), states.pop(b"k")
     (b'\x80\x00\x00\x00\x00\x00\x00\x05data', None)
     """
 
-    def __init__(self, seal: Callable[[bytes], Piece] = lambda data: data) -> None:
-        self._seal = seal
+    def __init__(self, pieces: PieceFormat = PieceFormat()) -> None:
+        self._format = pieces
         self.states: dict[bytes, bytes] = {}
         self._spans: dict[int, dict[bytes, bytes]] = {}
-        """The same by the hour of their deadlines."""
-        self._sealed: dict[int, Piece] = {}
-        """Of the hours in which nothing has changed since."""
+        """The same states by span."""
+        self._pieces: dict[int, Piece] = {}
+        """Pieces of the spans without a change since they were written."""
 
-    def put(self, key: bytes, state: bytes) -> None:
-        """Hold a state of a key that has none."""
-        self.states[key] = state
-        number = due_of(state) >> SPAN
-        self._spans.setdefault(number, {})[key] = state
-        self._sealed.pop(number, None)
+    def put(self, key: bytes, packed: bytes) -> None:
+        """Add the state of a key that has none."""
+        self.states[key] = packed
+        span = deadline_of(packed) >> SPAN_BITS
+        self._spans.setdefault(span, {})[key] = packed
+        self._pieces.pop(span, None)
 
     def pop(self, key: bytes) -> bytes | None:
-        """Let go of the state of a key, if it has one."""
-        state = self.states.pop(key, None)
-        if state is None:
+        """Remove and return the state of a key, None if there is none."""
+        packed = self.states.pop(key, None)
+        if packed is None:
             return None
-        number = due_of(state) >> SPAN
-        span = self._spans[number]
-        del span[key]
-        self._sealed.pop(number, None)
-        if not span:
-            del self._spans[number]
-        return state
+        span = deadline_of(packed) >> SPAN_BITS
+        states = self._spans[span]
+        del states[key]
+        self._pieces.pop(span, None)
+        if not states:
+            del self._spans[span]
+        return packed
 
     def snapshot(self) -> list[Piece]:
-        """All of them, packed and sealed."""
-        for number, states in self._spans.items():
-            if number not in self._sealed:
-                self._sealed[number] = self._seal(_pack(states))
-        return [*self._sealed.values()]
-
-
-_pack = msgspec.msgpack.Encoder().encode
+        """All states, in pieces."""
+        for span, states in self._spans.items():
+            if span not in self._pieces:
+                self._pieces[span] = self._format.write(states)
+        return [*self._pieces.values()]

@@ -1,10 +1,10 @@
-"""What records come to: the result of one, and of a batch. Pure."""
+"""Outcomes: of one record or deadline, and of a batch. Pure."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
@@ -14,20 +14,21 @@ __all__ = ["DeadRecord", "Decided", "Outcome", "Tally"]
 
 Tally: TypeAlias = tuple[tuple[str, int], ...]
 """Changes of the account: (term, change) pairs."""
+R = TypeVar("R")
 
 
-class Outcome(msgspec.Struct, frozen=True, gc=False):
-    """What one event, or one deadline, came to."""
+class Outcome(msgspec.Struct, Generic[R], frozen=True, gc=False):
+    """The outcome of one record, or of one deadline."""
 
     tally: Tally
-    result: Any = None
+    result: R | None = None
     """Emitted downstream unless None."""
     late: bool = False
     """Whether the record goes to the late stream."""
     pack: bool = False
-    """Whether nothing more is expected of the key, so that its state can be packed at once."""
+    """Whether nothing more is expected for the key, so that its state can be packed at once."""
     unchanged: bool = False
-    """Whether the state is as it was, so that nothing has to be stored."""
+    """Whether the state is unchanged, so that nothing has to be stored."""
 
 
 class DeadRecord(NamedTuple):
@@ -38,15 +39,22 @@ class DeadRecord(NamedTuple):
 
 
 @dataclass
-class Decided:
-    """What the records of a batch came to, in their order."""
+class Decided(Generic[R]):
+    """The outcome of a batch, in the order of its records."""
 
-    results: list[Any] = field(default_factory=list)
+    results: list[R] = field(default_factory=list)
     late: list[Record] = field(default_factory=list)
     dead: list[DeadRecord] = field(default_factory=list)
     tally: Counter[str] = field(default_factory=Counter)
 
     def count(self, tally: Tally, times: int = 1) -> None:
         """Add a change of the account, `times` times."""
-        for name, change in tally:
-            self.tally[name] += times * change
+        for term, change in tally:
+            self.tally[term] += times * change
+
+    def add(self, outcome: Outcome[R]) -> None:
+        """Add the changes of the account and the result of one outcome."""
+        for term, change in outcome.tally:
+            self.tally[term] += change
+        if outcome.result is not None:
+            self.results.append(outcome.result)

@@ -1,10 +1,10 @@
-"""Names of groups that Bytewax spreads evenly over workers, beside the partitions they come from. Pure.
+"""Names of key groups that Bytewax places on the workers that read their partitions. Pure.
 
-Bytewax gives partition number p of a source or a sink to worker p % workers, but a key to whatever worker its hash says
-(SipHash-1-3 with no key, of the name and a byte 0xff: `StateKey` in its `src/timely.rs`, release 0.21.1). Four keys may
-all go to one of two workers, and half of all events from one process to another. So a name ends in letters that are
-looked for until its hash says p % workers, too, for each number of workers that divides 24. Were Bytewax to hash
-otherwise, names would be as good as any.
+Bytewax gives partition number p of a source or a sink to worker p % workers, but a key to the worker that its hash
+selects (SipHash-1-3 with a zero key, of the name and a byte 0xff: `StateKey` in its `src/timely.rs`, release 0.21.1).
+Four keys may all go to one of two workers, and half of all events from one process to another. So a name gets a suffix,
+found by trial, with which its hash selects worker p % workers, for each number of workers that divides 24. If Bytewax
+changed its hash, names would still be correct, only placed at random.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MASK = 2**64 - 1
 
 
 def partition_name(number: int) -> str:
-    """A partition as a Bytewax key; names sort like numbers."""
+    """The Bytewax key of a partition; names sort like numbers."""
     return f"{number:04d}"
 
 
@@ -42,20 +42,20 @@ def partition_of(group: str) -> str:
 
 @cache
 def placed(name: str, number: int) -> str:
-    """The name with an ending that puts it on the worker of this number.
+    """The name with a suffix that places it on the worker of this number.
 
     >>> placed("0001/0000", 1)
     '0001/0000.28'
     """
-    for ending in count():
-        found = f"{name}.{ending:x}"
+    for suffix in count():
+        found = f"{name}.{suffix:x}"
         if _siphash13(found.encode() + b"\xff") % _WORKERS == number % _WORKERS:
             return found
     raise AssertionError("count() has no end")
 
 
 def _siphash13(data: bytes) -> int:
-    """SipHash with one round a word, three at the end, and a key of zeros (Aumasson and Bernstein, 2012)."""
+    """SipHash-1-3 with a zero key: one round a word, three at the end (Aumasson and Bernstein, 2012)."""
     v0, v1, v2, v3 = 0x736F6D6570736575, 0x646F72616E646F6D, 0x6C7967656E657261, 0x7465646279746573
     whole = len(data) & ~7
     words = [int.from_bytes(data[at : at + 8], "little") for at in range(0, whole, 8)]

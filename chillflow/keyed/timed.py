@@ -1,10 +1,10 @@
-"""Lists that know when what they hold was read: for the latency, at a cost by the list and not by the record."""
+"""Lists with the time their items were read, to measure latency at a cost per list and not per record. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Any, TypeVar
+from typing import TypeVar
 
 __all__ = ["Timed", "joined", "made_of", "oldest"]
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Timed(list[T]):
-    """A list, and when the first of what it was made of was read (seconds since 1970)."""
+    """A list, and when the earliest of the records behind it was read (seconds since 1970)."""
 
     __slots__ = ("read_at",)
 
@@ -21,19 +21,19 @@ class Timed(list[T]):
         self.read_at = read_at
 
 
-def oldest(lists: Iterable[Any]) -> float | None:
-    """When the first of what these hold was read; those that do not know are passed over."""
-    times = [getattr(each, "read_at", None) for each in lists]
+def oldest(batches: Iterable[object]) -> float | None:
+    """The earliest `read_at` of these batches; those without one are skipped."""
+    times = [getattr(each, "read_at", None) for each in batches]
     return min((time for time in times if time is not None), default=None)
 
 
-def made_of(origin: Sequence[Any], values: list[T]) -> list[T]:
-    """Values made of these, which have been there for as long."""
+def made_of(origin: Sequence[object], values: list[T]) -> list[T]:
+    """The values, with the `read_at` of the list they were made from."""
     return Timed(values, origin.read_at) if isinstance(origin, Timed) else values
 
 
 def joined(lists: Sequence[list[T]], most: int) -> Iterator[list[T]]:
-    """What these hold, in lists of so many at most that have been there for as long as the oldest.
+    """The items of all lists, in lists of at most `most`, with the earliest `read_at`.
 
     >>> [*joined([[1, 2], [3]], 2)]
     [[1, 2], [3]]

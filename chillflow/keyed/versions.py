@@ -1,4 +1,4 @@
-"""The one way to refuse what a newer release has stored. Pure."""
+"""The version check of everything that is stored in the recovery store. Pure."""
 
 from __future__ import annotations
 

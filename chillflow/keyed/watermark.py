@@ -1,29 +1,29 @@
-"""Stream time of a partition: the event time that so many of its messages have reached.
+"""The watermark of a partition: the `rank`-th largest event time among its messages so far. Pure.
 
-Taking the 20th largest event time seen, not the largest, one wrong row moves nothing: yellow January 2022 holds
-a pickup of May, after which a quarter of the next months' trips would have been late. Cost: 0.1 µs a message.
+With rank 20 and not 1, one wrong time moves nothing: yellow January 2022 holds a pickup of May, after which a quarter
+of the next months' trips would have been late. Cost: 0.1 µs a message.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from heapq import heappush, heappushpop
-from typing import Any
+from typing import cast
 
 __all__ = ["NO_WATERMARK", "WatermarkTracker"]
 
 NO_WATERMARK = -(2**62)
-"""Stream time before there is one: earlier than any event, so nothing is due and nothing is late."""
+"""The watermark before there is one, ms: earlier than any event, so nothing is due and nothing is late."""
 
 
 class WatermarkTracker:
     """The `rank`-th largest of the event times seen; NO_WATERMARK until there have been that many.
 
-    >>> time = WatermarkTracker(rank=2)
-    >>> time.observe(5) == NO_WATERMARK
+    >>> tracker = WatermarkTracker(rank=2)
+    >>> tracker.observe(5) == NO_WATERMARK
     True
-    >>> [time.observe(t) for t in (9, 7, 100)]
-    [5, 7, 9]
+    >>> tracker.observe(9), tracker.observe(7), tracker.observe(100)
+    (5, 7, 9)
     """
 
     def __init__(self, rank: int, largest: Sequence[int] = ()) -> None:
@@ -31,7 +31,7 @@ class WatermarkTracker:
         self._largest = sorted(largest)[-rank:]  # sorted, so a heap
 
     def observe(self, event_time: int) -> int:
-        """Take in one message's event time in ms; the stream time with it."""
+        """Add one message's event time, ms; the watermark after it."""
         if len(self._largest) == self._rank:
             if event_time > self._largest[0]:
                 heappushpop(self._largest, event_time)
@@ -40,18 +40,17 @@ class WatermarkTracker:
         return self.now
 
     def observe_all(self, event_times: Sequence[int | None]) -> Sequence[int]:
-        """Take in many messages' event times; the stream time with each.
+        """Add many messages' event times, ms; the watermark after each.
 
-        A message without a time moves nothing. Times in order, as those of a replay, take a fifth of the time: the
-        stream time is then as many messages behind as there are largest times.
+        A message without a time moves nothing. Times in order, as in a replay, take a fifth of the time: the watermark
+        is then simply the event time of `rank` messages before.
         """
         largest, now = self._largest, self.now
-        times: Any = event_times
-        if now != NO_WATERMARK and None not in times:
-            ahead = [*sorted(largest), *times]
+        if now != NO_WATERMARK and None not in event_times:
+            ahead = [*sorted(largest), *cast("Sequence[int]", event_times)]
             if ahead == sorted(ahead):
-                self._largest = ahead[len(times) :]
-                return ahead[1 : len(times) + 1]
+                self._largest = ahead[len(event_times) :]
+                return ahead[1 : len(event_times) + 1]
         watermarks = []
         for time in event_times:
             if time is not None and time > now:  # no other can move it
@@ -65,9 +64,9 @@ class WatermarkTracker:
 
     @property
     def now(self) -> int:
-        """The stream time, ms."""
+        """The watermark, ms."""
         return self._largest[0] if len(self._largest) == self._rank else NO_WATERMARK
 
     def snapshot(self) -> list[int]:
-        """What `largest` takes to go on from here."""
+        """The event times to resume from: `largest` of a new tracker."""
         return list(self._largest)

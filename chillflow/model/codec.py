@@ -16,7 +16,6 @@ from chillflow.model.events import (
     EVENT_CLASSES,
     DecodedEnd,
     DecodedEvent,
-    DecodedPayment,
     DecodedStart,
     Event,
     TripEvent,
@@ -58,7 +57,7 @@ def _dropoff_is_usual(event: DecodedEnd) -> bool:
     return event.event_time.tzinfo is UTC and event.dropoff_ts.tzinfo is UTC
 
 
-def _payment_is_usual(event: DecodedPayment) -> bool:
+def _event_is_usual(event: DecodedEvent) -> bool:
     return event.event_time.tzinfo is UTC
 
 
@@ -66,10 +65,18 @@ def _end_is_usual(event: DecodedEnd) -> bool:
     return event.event_time.tzinfo is UTC and event.dropoff_ts.tzinfo is UTC and event.extra_columns is None
 
 
-_CHECKS = (_pickup_is_usual, _pickup_is_usual, _dropoff_is_usual, _payment_is_usual, _end_is_usual)
-_IS_USUAL: dict[object, Callable[[Any], bool]] = dict(zip(STRUCTS, _CHECKS, strict=True))
-"""Struct to a check that its times are in UTC and no extra columns are there. One function per type, because reading
-the fields by name takes 0.15 µs instead of 0.11."""
+_CHECKS: dict[frozenset[str], Callable[[Any], bool]] = {
+    frozenset(): _event_is_usual,
+    frozenset({"pickup_ts"}): _pickup_is_usual,
+    frozenset({"dropoff_ts"}): _dropoff_is_usual,
+    frozenset({"dropoff_ts", "extra_columns"}): _end_is_usual,
+}
+_CHECKED = frozenset[str]().union(*_CHECKS)
+_IS_USUAL: dict[object, Callable[[Any], bool]] = {
+    struct: _CHECKS[_CHECKED.intersection(struct.__struct_fields__)] for struct in STRUCTS
+}
+"""Struct to a check that its times are in UTC and no extra columns are there. Functions written out by the fields they
+check, because reading fields by name takes 0.15 µs instead of 0.11."""
 _decode: Callable[[bytes], DecodedEvent] = msgspec.json.Decoder(reduce(or_, STRUCTS)).decode
 _encoder = msgspec.json.Encoder()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from hashlib import blake2b
-from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeAlias, get_args
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -117,6 +117,10 @@ class TripEvent(BaseModel):
     """The struct derived from this model."""
     envelope: ClassVar[Envelope]
     """The head of its bytes."""
+    needed: ClassVar[bool] = True
+    """Whether a complete trip must have this event."""
+    at_pickup: ClassVar[bool] = False
+    """Whether it happens at the pickup; the others happen at the drop-off."""
 
     event_id: str = ""
     event_type: str
@@ -150,6 +154,7 @@ class _Id(msgspec.Struct):
 class TripStartedEvent(TripEvent):
     """A trip began; its event_time is the pickup."""
 
+    at_pickup = True
     event_type: Literal["trip_started"] = "trip_started"
     pickup_ts: UtcTime
     pu_zone_id: Int
@@ -164,6 +169,8 @@ class TripStartedEvent(TripEvent):
 class ZoneExitedEvent(TripEvent):
     """The cab left the pickup zone; its event_time is the pickup."""
 
+    needed = False
+    at_pickup = True
     event_type: Literal["zone_exited"] = "zone_exited"
     pickup_ts: UtcTime
     pu_zone_id: Int
@@ -172,6 +179,7 @@ class ZoneExitedEvent(TripEvent):
 class ZoneEnteredEvent(TripEvent):
     """The cab reached the drop-off zone; its event_time is the drop-off."""
 
+    needed = False
     event_type: Literal["zone_entered"] = "zone_entered"
     dropoff_ts: UtcTime
     do_zone_id: Int
@@ -205,20 +213,16 @@ class TripEndedEvent(TripEvent):
     extra_columns: Extra = None
 
 
-EVENT_CLASSES: tuple[type[TripEvent], ...] = (
-    TripStartedEvent,
-    ZoneExitedEvent,
-    ZoneEnteredEvent,
-    PaymentProcessedEvent,
-    TripEndedEvent,
-)
-"""In the order in which a trip is split."""
-EVENT_TYPES: tuple[str, ...] = tuple(cls.model_fields["event_type"].default for cls in EVENT_CLASSES)
-PICKUP_EVENTS = 2
-"""The first so many of the five happen at the pickup, the others at the drop-off."""
-
 Event: TypeAlias = Annotated[
     TripStartedEvent | ZoneExitedEvent | ZoneEnteredEvent | PaymentProcessedEvent | TripEndedEvent,
     Field(discriminator="event_type"),
 ]
+"""All types of events, in the order in which a trip is split: those at the pickup first."""
 event_adapter: TypeAdapter[Event] = TypeAdapter(Event)
+
+EVENT_CLASSES: tuple[type[TripEvent], ...] = get_args(get_args(Event)[0])
+"""The members of `Event`."""
+EVENT_TYPES: tuple[str, ...] = tuple(cls.model_fields["event_type"].default for cls in EVENT_CLASSES)
+PICKUP_EVENTS = sum(cls.at_pickup for cls in EVENT_CLASSES)
+"""The number of events at the pickup, which come first in EVENT_CLASSES."""
+assert all(cls.at_pickup for cls in EVENT_CLASSES[:PICKUP_EVENTS]), "events at the pickup come first"

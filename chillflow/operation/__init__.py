@@ -1,6 +1,6 @@
-"""Jobs: what commands and the dashboard do, as typed functions with typed results.
+"""Jobs: the work of commands and the dashboard, as typed functions with typed results.
 
-Holds: assemble, produce, load, reset, dead letters, following a topic, status, doctor. Nothing here parses options or
-prints.
+Holds: assemble, produce, load, set up, reset, dead letters, following a topic, status, doctor. No job parses options
+or prints.
 May import: errors, settings, telemetry, model, assembly, connectors, production, running, dataflows.
 """

@@ -1,4 +1,4 @@
-"""The job of `assemble`: run the assembly in this process or in several, until its end or a signal."""
+"""The job of `assemble`: run the assembly in one process or several, to the end of its topic or until a signal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from chillflow.assembly.account import read_account
+from chillflow.assembly.account import difference, read_account
 from chillflow.connectors import open_log
 from chillflow.connectors.log import Log
 from chillflow.operation.launcher import run_workers
@@ -29,8 +29,13 @@ class Assembled:
     """The result of a run."""
 
     account: Mapping[str, int]
-    """What became of every event in the life of the recovery store, by term."""
+    """The account of the recovery store, over all its runs: events and trips by term."""
     seconds: float
+
+    @property
+    def difference(self) -> int:
+        """Events unaccounted for: 0, or the pipeline has a bug."""
+        return difference(self.account)
 
 
 def assemble(
@@ -41,10 +46,9 @@ def assemble(
     close_all: bool = False,
     warn: Callable[[str], None] = lambda text: None,
 ) -> Assembled:
-    """Run the assembly dataflow until a signal, or with `exit_at_end` to where the topic ends now.
+    """Run the assembly dataflow until a signal, or with `exit_at_end` up to the current end of the topic.
 
-    `close_all` then closes the open trips as incomplete. `warn` receives what the user should know before the run.
-    Raises ChillFlowError.
+    `close_all` then closes the open trips as incomplete. `warn` receives warnings for the user. Raises ChillFlowError.
     """
     started = time.monotonic()
     account_file = settings.recovery_dir / ACCOUNT_FILE
@@ -79,7 +83,7 @@ def assemble(
                 failures=run.telemetry.failures,
             )
             ended = run.ended or []
-            if len(ended) == partitions:  # fewer: drained before the end, so the last epoch is not durable
+            if len(ended) == partitions:  # fewer if drained before the end: then the last epoch is not durable
                 for end in ended:
                     end()
         else:
@@ -88,6 +92,6 @@ def assemble(
 
 
 def _with_results(log: Log, settings: Settings) -> list[str]:
-    """Those topics of trips that are not empty."""
+    """The topics of trips that are not empty."""
     topics = (settings.complete_topic, settings.incomplete_topic)
     return [topic for topic in topics if any(end.offset > 0 for end in log.ends(topic))]

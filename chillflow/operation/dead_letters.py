@@ -1,26 +1,32 @@
-"""Dead letters: what lies in their topic, and sending some of it again.
+"""The jobs of `dead-letters`: list the letters of a pipeline, and replay their messages.
 
-That a letter was sent again is written to the dead-letter topic itself, as a message of stage `replayed`, so that
-everybody sees it and no other store is needed.
+A replay is recorded in the dead-letter topic itself, as a message of stage `replayed`: every reader of the topic sees
+it, and no other store is needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import NamedTuple
 
-from chillflow.connectors.log import Log, LogRecord
+from chillflow.connectors import open_log
+from chillflow.connectors.log import Log, LogRecord, newest_timestamp
 from chillflow.errors import DecodeError
 from chillflow.model.codec import decode
 from chillflow.model.messages import Message
+from chillflow.model.topics import TopicNames
 from chillflow.model.trips import milliseconds
 from chillflow.operation.following import Following
+from chillflow.settings import Settings
 
-__all__ = ["REPLAYED_FROM", "DeadLetter", "letters", "replay"]
+__all__ = ["REPLAYED_FROM", "DeadLetter", "Replayed", "letters", "list_letters", "replay"]
 
 REPLAYED_FROM = "replayed-from"
-"""Header of a message sent again: where its dead letter stands, `<partition>@<offset>`."""
-_OURS = ("stage", "reason", "topic", "partition", "offset")
+"""Header of a replayed message: the place of its dead letter, `<partition>@<offset>`."""
+_OURS = ("stage", "reason", "topic", "partition", "offset", REPLAYED_FROM)
 
 
 class DeadLetter(NamedTuple):
@@ -31,51 +37,88 @@ class DeadLetter(NamedTuple):
     stage: str
     reason: str
     where: dict[str, str]
-    """What its headers say of its origin; `replayed-from` names the letter whose message failed again."""
+    """The other headers: its origin, and in `replayed-from` the letter whose message failed again."""
     record: LogRecord
     replayed: bool
-    """Whether its message was sent again."""
+    """Whether its message has been replayed."""
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """The result of a replay."""
+
+    sent: int
+    skipped: int
+    """Letters whose messages had been replayed before."""
+    late: int
+    """Messages sent whose event is further behind the newest one than the correction horizon: they may be late."""
+
+
+def list_letters(settings: Settings, *, reason: str | None = None, again: bool = False) -> list[DeadLetter]:
+    """The dead letters whose reason contains this text; replayed ones only with `again`. Raises UnknownTopicError."""
+    return [
+        letter
+        for letter in letters(open_log(settings), TopicNames.of(settings).dead_letters)
+        if (again or not letter.replayed) and (reason is None or reason in letter.reason)
+    ]
+
+
+def replay(
+    settings: Settings, *, reason: str | None = None, places: Collection[str] = (), again: bool = False
+) -> Replayed:
+    """Send the messages that could not be decoded to their topic again, unchanged.
+
+    Only those whose reason contains this text, and of these places, if given; those replayed before only with `again`.
+    Raises ChillFlowError.
+    """
+    log, dlq_topic = open_log(settings), TopicNames.of(settings).dead_letters
+    chosen = [
+        letter
+        for letter in letters(log, dlq_topic)
+        if letter.stage == "decode"
+        and (reason is None or reason in letter.reason)
+        and (not places or letter.place in places)
+    ]
+    skipped = [] if again else [letter for letter in chosen if letter.replayed]
+    to_send = [letter for letter in chosen if again or not letter.replayed]
+    newest = newest_timestamp(log, settings.topic)
+    horizon = settings.correction_horizon // timedelta(milliseconds=1)
+    _send(log, dlq_topic, to_send)
+    late = 0 if newest is None else sum(_is_before(letter.record, newest - horizon) for letter in to_send)
+    return Replayed(len(to_send), len(skipped), late)
 
 
 def letters(log: Log, dlq_topic: str) -> list[DeadLetter]:
     """All dead letters. Raises UnknownTopicError."""
-    following = Following(log, dlq_topic, "beginning")
     found: list[DeadLetter] = []
     replayed: set[str] = set()
-    for message in following.messages(stop_at_end=True, on_end=lambda: None):
-        headers = {name: data.decode(errors="replace") for name, data in message.record.headers or ()}
-        stage, reason = headers.pop("stage", "?"), headers.pop("reason", "?")
-        if stage == "replayed":
-            replayed.add(headers[REPLAYED_FROM])
-        else:
-            place = f"{message.partition}@{message.record.offset}"
-            found.append(DeadLetter(place, stage, reason, headers, message.record, False))
-    following.close()
+    with closing(Following(log, dlq_topic, "beginning")) as following:
+        for message in following.messages(stop_at_end=True, on_end=lambda: None):
+            headers = {name: data.decode(errors="replace") for name, data in message.record.headers or ()}
+            stage, reason = headers.pop("stage", "?"), headers.pop("reason", "?")
+            if stage == "replayed":
+                replayed.add(headers[REPLAYED_FROM])
+            else:
+                place = f"{message.partition}@{message.record.offset}"
+                found.append(DeadLetter(place, stage, reason, headers, message.record, False))
     return [letter._replace(replayed=letter.place in replayed) for letter in found]
 
 
-def replay(log: Log, dlq_topic: str, chosen: Iterable[DeadLetter], late_before: int | None) -> tuple[int, int]:
-    """Send the messages of these letters (of stage `decode`) to where they came from, as they were.
-
-    How many were sent, and how many of them will be counted late: their event lies before `late_before` (ms).
-    """
+def _send(log: Log, dlq_topic: str, chosen: Iterable[DeadLetter]) -> None:
     writer = log.writer("dead-letters")
-    sent, late = 0, 0
     for letter in chosen:
         record = letter.record
-        headers = tuple((name, data) for name, data in record.headers or () if name not in (*_OURS, REPLAYED_FROM))
+        headers = tuple((name, data) for name, data in record.headers or () if name not in _OURS)
         source = (REPLAYED_FROM, letter.place.encode())
         original = Message(letter.where["topic"], record.key, record.value, record.timestamp, (*headers, source))
         writer.send(original, int(letter.where["partition"]))
         writer.send(Message(dlq_topic, None, None, record.timestamp, (("stage", b"replayed"), source)))
-        sent += 1
-        late += late_before is not None and _is_before(record, late_before)
     writer.flush()
     writer.close()
-    return sent, late
 
 
 def _is_before(record: LogRecord, time: int) -> bool:
+    """Whether the event, or where it cannot be decoded its message, is older than this time (ms since 1970)."""
     try:
         return milliseconds(decode(record.value).event_time) < time
     except DecodeError:

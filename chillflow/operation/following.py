@@ -1,43 +1,69 @@
-"""A topic as people and pipes read it: its partitions merged by time, a line a message."""
+"""The job of `consume-events`: read a topic, its partitions merged by time, and follow it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from heapq import merge
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
+from chillflow.connectors import open_log
 from chillflow.connectors.log import Log, LogRecord, PartitionReader, records_until_end
 from chillflow.model.codec import decode_value
+from chillflow.settings import Settings
 
-__all__ = ["Following", "Shown", "matches"]
+__all__ = ["Following", "Shown", "Start", "follow"]
 
 _BATCH = 500
 _IDLE_SECONDS = 0.05
 
+Start: TypeAlias = Literal["beginning", "end"] | int
+"""Where to start reading; a number is an event time in ms since 1970."""
+
 
 class Shown(NamedTuple):
-    """A message, and what its value says if that is a JSON object."""
+    """A message with its decoded value."""
 
     topic: str
     partition: int
     record: LogRecord
-    value: dict[str, Any] | None
+    value: dict[str, object] | None
+    """None if the value is not a JSON object."""
+
+
+def follow(
+    settings: Settings,
+    start: Start,
+    *,
+    stop_at_end: bool,
+    on_end: Callable[[], None],
+    trip_key: str | None = None,
+    event_type: str | None = None,
+) -> Generator[Shown, None, None]:
+    """The messages of the topic, only those of this trip and this type if given. Commits no offsets.
+
+    `on_end` is called when the end is reached for the first time. Raises UnknownTopicError.
+    """
+    with closing(Following(open_log(settings), settings.topic, start)) as following:
+        for message in following.messages(stop_at_end=stop_at_end, on_end=on_end):
+            if _matches(message, trip_key, event_type):
+                yield message
 
 
 class Following:
-    """Reads all partitions of a topic, the oldest message first among those at hand."""
+    """Reads all partitions of a topic, merged by timestamp."""
 
-    def __init__(self, log: Log, topic: str, since: str | int) -> None:
-        """`since` is "beginning", "end", or a time in ms. Raises UnknownTopicError."""
+    def __init__(self, log: Log, topic: str, start: Start) -> None:
+        """Raises UnknownTopicError."""
         self._topic = topic
         self._readers: list[PartitionReader] = []
         for number in range(log.partitions(topic)):
             position = None
-            if since == "end":
+            if start == "end":
                 position = log.end_offset(topic, number)
-            elif isinstance(since, int):
-                position = log.offset_at(topic, number, since)
+            elif isinstance(start, int):
+                position = log.offset_at(topic, number, start)
             self._readers.append(log.reader(topic, number, position, group=None))
 
     def messages(self, *, stop_at_end: bool, on_end: Callable[[], None]) -> Iterator[Shown]:
@@ -63,21 +89,20 @@ class Following:
                 yield Shown(self._topic, partition, record, _value(record))
 
     def close(self) -> None:
-        """Let the readers go."""
+        """Close the readers."""
         for reader in self._readers:
             reader.close()
 
 
-def _value(record: LogRecord) -> dict[str, Any] | None:
+def _value(record: LogRecord) -> dict[str, object] | None:
     try:
         value = decode_value(record.value) if record.value is not None else None
-    except Exception:  # whatever the bytes are, they are shown as they are
+    except Exception:  # any bytes may be in a topic
         return None
     return value if isinstance(value, dict) else None
 
 
-def matches(message: Shown, trip_key: str | None, event_type: str | None) -> bool:
-    """Whether the message is of this trip and this type, where they are given."""
+def _matches(message: Shown, trip_key: str | None, event_type: str | None) -> bool:
     if trip_key is not None and message.record.key != trip_key.encode():
         return False
     return event_type is None or (message.value or {}).get("event_type") == event_type

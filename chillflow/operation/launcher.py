@@ -1,4 +1,4 @@
-"""A cluster of worker processes on this machine: one dies, all stop; a signal drains them all."""
+"""A cluster of worker processes on this machine: if one fails all are stopped, and a signal drains all."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from chillflow.settings import RunArguments, Settings, to_environment
 __all__ = ["run_workers"]
 
 _POLL_SECONDS = 0.05
-_LAST_WORDS_SECONDS = 3
+_REASON_SECONDS = 3
 
 
 def run_workers(settings: Settings, count: int, partitions: int, *, exit_at_end: bool, close_all: bool) -> None:
-    """Run the assembly of a topic in `count` processes until all have ended or a signal has drained them.
+    """Run the assembly of a topic of `partitions` partitions in `count` processes, to its end or until a signal.
 
-    The topic has `partitions` partitions. Raises ChillFlowError if a process fails.
+    Raises ChillFlowError if a process fails.
     """
     drain = Drain()
     with drain.on_signals():
@@ -44,17 +44,17 @@ def _run_workers(settings: Settings, drain: Drain, count: int, partitions: int, 
         subprocess.Popen(
             [sys.executable, "-m", "chillflow.operation.worker", str(number), addresses],
             env={**environment, "PYTHONUNBUFFERED": "1"},
-            stdin=subprocess.PIPE,  # never written to: its end tells a worker that we are gone
+            stdin=subprocess.PIPE,  # never written to: a worker exits when it is closed
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            start_new_session=True,  # a Ctrl-C reaches us alone; we pass it on
+            start_new_session=True,  # a Ctrl-C reaches only this process, which passes it on
         )
         for number in range(count)
     ]
     errors: dict[int, str] = {}
     readers = [
-        threading.Thread(target=_prefix, args=(number, worker, errors), daemon=True)
+        threading.Thread(target=_relay, args=(number, worker, errors), daemon=True)
         for number, worker in enumerate(workers)
     ]
     for reader in readers:
@@ -69,7 +69,7 @@ def _run_workers(settings: Settings, drain: Drain, count: int, partitions: int, 
             worker.wait()
             reader.join(timeout=5)
     if failed is not None:
-        number, reason = next(iter(errors.items()), (failed, _end_of(workers[failed])))
+        number, reason = next(iter(errors.items()), (failed, _exit_reason(workers[failed])))
         raise ChillFlowError(f"worker {number} failed, all were stopped: {reason}")
 
 
@@ -81,47 +81,49 @@ def _watch(
     errors: Mapping[int, str],
     limit: float,
 ) -> int | None:
-    """Wait until all have ended well or all partitions are drained (None), or one has failed (its number).
+    """Wait until all have succeeded or all partitions are drained (None), or one has failed (its number).
 
-    Draining may take `limit` seconds.
-
-    What is drained is durable, in the recovery store and in the outputs, so the processes can be killed. They
-    cannot stop by themselves: the first would keep the others from finishing their epoch.
+    A drained partition is durable, in the recovery store and in the outputs, so its process can be killed. It cannot
+    stop by itself: the first to stop would keep the others from finishing their epoch. Raises ChillFlowError if
+    draining takes more than `limit` seconds.
     """
-    asked: float | None = None
+    requested: float | None = None
     while any(worker.poll() is None for worker in workers):
         if any(worker.poll() for worker in workers):
             break
-        if drain.requested() and asked is None:
-            asked = time.monotonic()
+        if drain.requested() and requested is None:
+            requested = time.monotonic()
             for worker in workers:
                 worker.send_signal(signal.SIGTERM)
-        if asked is not None:
+        if requested is not None:
             if len(list(drained.iterdir())) == partitions:
                 return None
-            if time.monotonic() - asked > limit:
+            if time.monotonic() - requested > limit:
                 raise ChillFlowError(too_long(limit))
         time.sleep(_POLL_SECONDS)
     failed = next((number for number, worker in enumerate(workers) if worker.poll()), None)
     if failed is not None:
-        _hear(workers, errors)
+        _wait_for_reason(workers, errors)
     return failed
 
 
-def _hear(workers: list[subprocess.Popen[str]], errors: Mapping[int, str]) -> None:
-    """Let them say why: the first to end may be one that has lost another, which is still closing what it holds."""
-    deadline = time.monotonic() + _LAST_WORDS_SECONDS
+def _wait_for_reason(workers: list[subprocess.Popen[str]], errors: Mapping[int, str]) -> None:
+    """Wait some seconds for an error message.
+
+    The first worker to end may have lost its connection to the one that failed, which is still shutting down.
+    """
+    deadline = time.monotonic() + _REASON_SECONDS
     while not errors and any(worker.poll() is None for worker in workers) and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
 
 
-def _end_of(worker: subprocess.Popen[str]) -> str:
+def _exit_reason(worker: subprocess.Popen[str]) -> str:
     code = worker.returncode
     return f"killed by {signal.Signals(-code).name}" if code < 0 else "see its lines above"
 
 
-def _prefix(number: int, worker: subprocess.Popen[str], errors: dict[int, str]) -> None:
-    """Pass on what a worker says, and keep the error it ends with."""
+def _relay(number: int, worker: subprocess.Popen[str], errors: dict[int, str]) -> None:
+    """Copy the output of a worker to stderr, and note the error it ends with."""
     assert worker.stdout is not None
     for line in worker.stdout:
         sys.stderr.write(f"[worker {number}] {line}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from chillflow.production.replay import RejectedRow, dead_letters
 from chillflow.production.trip_frames import ROW_FIELDS, TripRow, rows
 from chillflow.settings import Settings
 
-__all__ = ["load"]
+__all__ = ["Loaded", "load"]
 
 _BATCH = 10_000
 _FIRST = ROW_FIELDS.index("trip_key")
@@ -26,8 +28,19 @@ _PICKUP, _DROPOFF, _DISTANCE = (
 )
 
 
-def load(settings: Settings, path: Path) -> tuple[int, int]:
-    """Load a file. Returns the number of trips loaded and of rows rejected; these become dead letters."""
+@dataclass(frozen=True)
+class Loaded:
+    """The result of a load."""
+
+    trips: int
+    rejected: int
+    """Rows that are not trips or do not fit the table; they are dead letters."""
+    seconds: float
+
+
+def load(settings: Settings, path: Path) -> Loaded:
+    """Load a file; rejected rows become dead letters. Raises ChillFlowError."""
+    started = time.monotonic()
     database = open_database(settings)
     database.check()
     rejected: list[RejectedRow] = []
@@ -44,7 +57,7 @@ def load(settings: Settings, path: Path) -> tuple[int, int]:
     database.close()
     if rejected:
         _send(settings, rejected)
-    return loaded, len(rejected)
+    return Loaded(loaded, len(rejected), time.monotonic() - started)
 
 
 def _table_rows(trips: pl.DataFrame, origin: str) -> tuple[list[Row], list[RejectedRow]]:

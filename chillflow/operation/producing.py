@@ -27,12 +27,12 @@ from dataflows.produce import Selection, build, source_of, topics_of, trips_of
 __all__ = ["TABLE", "Order", "Produced", "Progress", "Selection", "produce"]
 
 Progress: TypeAlias = Callable[[int | None], AbstractContextManager[Callable[[ReplayStats], None]]]
-"""Given the total of trips (None if unknown): a context that shows the progress it is called with."""
+"""From the number of trips (None if unknown) to a context whose function is called with the progress."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """What to replay, and how."""
+    """A replay: of which trips, and how."""
 
     trips: str
     """The path of a file of trips, or `db`."""
@@ -50,7 +50,7 @@ class Produced:
     delivered: int
     """Events that the broker has acknowledged."""
     rejected: int
-    """Rows that are no trips, or cannot be replayed."""
+    """Rows that are not trips or cannot be replayed; they are dead letters."""
     seconds: float
     disorder: DisorderStats | None
     ambiguous_times: int
@@ -68,7 +68,7 @@ def produce(
     dry_run: bool = False,
     progress: Progress = lambda total: nullcontext(lambda stats: None),
 ) -> Produced:
-    """Run the production dataflow. With `dry_run` events go to stdout as JSON lines. Raises ChillFlowError."""
+    """Run the production dataflow. With `dry_run` the events go to stdout as JSON lines. Raises ChillFlowError."""
     if order.pace.speed and order.pace.rate:
         raise SettingsError("--speed and --rate exclude each other")
     started, drain = time.monotonic(), Drain()

@@ -1,6 +1,10 @@
-"""Beginning anew: what `assemble` has made and what it remembers is removed; the events stay."""
+"""The job of `reset`: remove the state and the results of assembly. The events stay."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 
 from chillflow.connectors import open_database, open_log
 from chillflow.connectors.log import Log
@@ -10,37 +14,50 @@ from chillflow.running.recovery import last_hold, remove_store
 from chillflow.settings import Settings
 from dataflows.assemble import pipeline_name
 
-__all__ = ["reset", "results"]
+__all__ = ["Removed", "reset", "result_topics"]
 
 
-def results(settings: Settings) -> list[TopicSpec]:
+@dataclass(frozen=True)
+class Removed:
+    """The result of a reset."""
+
+    topics: list[str]
+    """Topics of results, now empty."""
+    rows: Mapping[str, int]
+    """Rows deleted, by table."""
+
+
+def result_topics(settings: Settings) -> list[str]:
     """The topics that assembly writes to."""
-    return [spec for name, spec in registry(settings).items() if name != settings.topic]
+    return [spec.name for spec in _specs(settings)]
 
 
-def reset(settings: Settings) -> dict[str, int]:
-    """Remove the recovery store, empty the tables, make the topics of the results anew; how many rows were deleted.
+def reset(settings: Settings) -> Removed:
+    """Remove the recovery store, empty the tables and recreate the topics of the results.
 
-    The store goes first. So whatever ends this half-way, what is left is a new store on old results, which another
-    `reset` mends, never an old store that takes new results for its own. Raises ChillFlowError: RecoveryError if an
-    `assemble` runs.
+    The store goes first. So an interrupted reset leaves a new store next to old results, which another `reset` mends,
+    and never an old store that takes new results for its own. Raises ChillFlowError: RecoveryError if an `assemble`
+    is running.
     """
     log = open_log(settings)
     partitions = log.partitions(settings.topic)
-    names = [spec.name for spec in results(settings)]
-    replicas = max([settings.replication_factor, *(_replicas(log, name) for name in names)])
-    database = open_database(settings) if settings.database_url else None
-    if database is not None:
-        database.check()
-    with last_hold(settings.recovery_dir):
-        log.fence(pipeline_name(settings), partitions)  # one that runs elsewhere writes nothing more
+    specs, topics = _specs(settings), result_topics(settings)
+    replicas = max([settings.replication_factor, *(_replicas(log, name) for name in topics)])
+    with ExitStack() as stack:
+        database = stack.enter_context(closing(open_database(settings))) if settings.database_url else None
+        if database is not None:
+            database.check()
+        stack.enter_context(last_hold(settings.recovery_dir))
+        log.fence(pipeline_name(settings), partitions)  # an instance elsewhere can write nothing more
         remove_store(settings.recovery_dir)
         rows = database.empty() if database is not None else {}
-        log.remove_topics(names)
-        log.ensure_topics(results(settings), partitions, replicas)
-    if database is not None:
-        database.close()
-    return rows
+        log.remove_topics(topics)
+        log.ensure_topics(specs, partitions, replicas)
+    return Removed(topics, rows)
+
+
+def _specs(settings: Settings) -> list[TopicSpec]:
+    return [spec for name, spec in registry(settings).items() if name != settings.topic]
 
 
 def _replicas(log: Log, name: str) -> int:

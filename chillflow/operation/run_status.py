@@ -1,54 +1,108 @@
-"""How a running `assemble` is doing, from what it serves."""
+"""The job of `status`: the state of a running `assemble`, from its metrics and readiness."""
 
 from __future__ import annotations
 
 import json
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from datetime import timedelta
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypeAlias, TypedDict
 
+import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
 from chillflow.errors import ChillFlowError
 from chillflow.running import run_record
 from chillflow.running.http_client import get
 from chillflow.running.http_server import METRICS, READY
+from chillflow.telemetry.clocks import Clocks
 
-__all__ = ["Samples", "describe", "find", "lines", "look", "sample"]
+__all__ = ["LastErrorStatus", "PartitionStatus", "Samples", "Status", "describe", "find", "measure", "sample", "status"]
 
 _SECONDS = 1.0
-"""From one look to the next: throughput is what happened in between."""
+"""Time between two samples, over which throughput is measured."""
 
-Samples = Mapping[str, list[tuple[dict[str, str], float]]]
-"""What /metrics says, by metric: labels and value."""
+Samples: TypeAlias = Mapping[str, list[tuple[dict[str, str], float]]]
+"""The content of /metrics: labels and value of each series, by metric."""
+
+
+class PartitionStatus(TypedDict):
+    """Lag of one partition. None where it is unknown."""
+
+    partition: int
+    lag_offsets: int | None
+    lag_seconds: float | None
+    """Event time."""
+    in_flight: int
+    """Events of epochs that are not durable yet."""
+
+
+class LastErrorStatus(TypedDict):
+    """The error that ended the last run that failed."""
+
+    at: str
+    error: str
+
+
+class Status(TypedDict):
+    """The state of a run."""
+
+    url: str
+    ready: bool
+    problems: list[str]
+    """Why it is not ready."""
+    workers: int
+    events_per_second: float
+    partitions: list[PartitionStatus]
+    trips: dict[str, int]
+    """Trips of the account by state; empty until an epoch is durable."""
+    events: dict[str, int]
+    """Events of the account by outcome."""
+    read: int
+    difference: int
+    """Events unaccounted for."""
+    starts: int
+    """Runs on this recovery directory."""
+    since: float | None
+    """Start of the oldest process, seconds since 1970."""
+    last_error: NotRequired[LastErrorStatus | None]
+    """Only of a run found by its recovery directory."""
+
+
+def status(recovery_dir: Path, url: str | None = None) -> Status:
+    """The status of the `assemble` on this recovery directory, or served at `url`. Takes a second.
+
+    Raises ChillFlowError if none runs there.
+    """
+    if url is not None:
+        return measure(url.rstrip("/"))
+    found = measure(find(recovery_dir))
+    error = run_record.read(recovery_dir / run_record.FILE).last_error
+    found["last_error"] = None if error is None else {"at": msgspec.to_builtins(error.at), "error": error.error}
+    return found
 
 
 def find(folder: Path) -> str:
-    """Where the `assemble` that uses this recovery directory is served. Raises ChillFlowError if none runs."""
+    """Address of the `assemble` that uses this recovery directory. Raises ChillFlowError if none runs."""
     kept = run_record.read(folder / run_record.FILE)
     try:
         if kept.url is not None and json.loads(get(kept.url + READY)[1])["pid"] == kept.pid:
             return kept.url
     except (ChillFlowError, ValueError, LookupError):
-        pass  # it was killed, and perhaps another program has the port now
+        pass  # it was killed, and another program may have its port
     ended = f" (the last error: {kept.last_error.error})" if kept.last_error is not None else ""
     raise ChillFlowError(f"no `assemble` runs on {folder}{ended}")
 
 
-def look(
-    url: str, sleep: Callable[[float], None] = time.sleep, clock: Callable[[], float] = time.monotonic
-) -> dict[str, Any]:
-    """Look twice, a second apart; plain values. Raises ChillFlowError if nobody answers as we do."""
-    first, start = sample(url), clock()
-    sleep(_SECONDS)
-    return describe(url, first, sample(url), clock() - start)
+def measure(url: str, clocks: Clocks = Clocks()) -> Status:
+    """The status from two samples a second apart. Raises ChillFlowError if no `assemble` answers."""
+    first, start = sample(url), clocks.monotonic()
+    clocks.sleep(_SECONDS)
+    return describe(url, first, sample(url), clocks.monotonic() - start)
 
 
-def describe(url: str, first: Samples, samples: Samples, seconds: float) -> dict[str, Any]:
-    """What two looks so many seconds apart have seen. Raises ChillFlowError if nobody answers as we do."""
+def describe(url: str, first: Samples, samples: Samples, seconds: float) -> Status:
+    """The status from two samples so many seconds apart. Raises ChillFlowError if no `assemble` answers."""
     try:
         ready = json.loads(get(url + READY)[1])
         read = _total(samples, "chillflow_read_events_total") - _total(first, "chillflow_read_events_total")
@@ -70,34 +124,8 @@ def describe(url: str, first: Samples, samples: Samples, seconds: float) -> dict
         raise ChillFlowError(f"{url} is no `assemble` of this release") from error
 
 
-def lines(status: Mapping[str, Any]) -> Iterator[str]:
-    """What `look` has seen, for a terminal of 80 columns."""
-    workers = status["workers"]
-    yield f"{'ready' if status['ready'] else 'not ready'}: {workers} worker{'s'[: workers != 1]} at {status['url']}"
-    for problem in status["problems"]:
-        yield f"  {problem}"
-    yield f"throughput  {status['events_per_second']:,.0f} events/s"
-    yield "lag         partition       offsets             event time     in flight"
-    for each in status["partitions"]:
-        behind = "?" if each["lag_seconds"] is None else str(timedelta(seconds=int(each["lag_seconds"])))
-        offsets = "?" if each["lag_offsets"] is None else f"{each['lag_offsets']:,}"
-        yield f"{'':12}{each['partition']:>9}{offsets:>14}{behind:>23}{each['in_flight']:>14,}"
-    if not status["trips"]:
-        yield "account     none yet: no epoch has become durable"
-    else:
-        trips, events = status["trips"], status["events"]
-        yield f"trips       {trips['complete']:,} complete, {trips['incomplete']:,} incomplete, {trips['open']:,} open"
-        yield f"account     {status['read']:,} events read, in trips that are"
-        for names in (("complete", "incomplete", "open"), ("duplicates", "superseded", "late", "dead_letters")):
-            yield f"            {', '.join(f'{events[name]:,} {name}'.replace('_', ' ') for name in names)}"
-        difference = status["difference"]
-        yield f"            {'it adds up' if difference == 0 else f'{difference:,} UNACCOUNTED FOR: this is a bug'}"
-    error = status.get("last_error")
-    yield f"last error  {error['at']}: {error['error']}" if error else "last error  none"
-
-
 def sample(url: str) -> Samples:
-    """Look once. Raises ChillFlowError if nobody answers as we do."""
+    """The metrics now. Raises ChillFlowError if no `assemble` answers."""
     found: defaultdict[str, list[tuple[dict[str, str], float]]] = defaultdict(list)
     code, text = get(url + METRICS)
     try:
@@ -119,14 +147,14 @@ def _by(samples: Samples, name: str, label: str) -> dict[str, int]:
     return {labels[label]: int(value) for labels, value in samples.get(name, ())}
 
 
-def _partitions(samples: Samples) -> Iterator[dict[str, Any]]:
+def _partitions(samples: Samples) -> Iterator[PartitionStatus]:
     lag = _by(samples, "chillflow_consumer_lag_offsets", "partition")
-    behind = {labels["partition"]: value for labels, value in samples.get("chillflow_consumer_lag_seconds", ())}
+    seconds = {labels["partition"]: value for labels, value in samples.get("chillflow_consumer_lag_seconds", ())}
     in_flight = _by(samples, "chillflow_events_in_flight", "partition")
     for partition in sorted(in_flight, key=int):
         yield {
             "partition": int(partition),
             "lag_offsets": lag.get(partition),
-            "lag_seconds": behind.get(partition),
+            "lag_seconds": seconds.get(partition),
             "in_flight": in_flight[partition],
         }

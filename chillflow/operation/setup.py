@@ -1,4 +1,4 @@
-"""The jobs of `create-topic` and `init-db`: the topics and tables of the pipeline. Running them twice is no error."""
+"""The jobs of `create-topic` and `init-db`: create the topics and tables of the pipeline. Both are idempotent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["EnsuredTopic", "create_topics", "migrate"]
 
 
 class EnsuredTopic(NamedTuple):
-    """A topic that is there now."""
+    """A topic that now exists."""
 
     name: str
     partitions: int
@@ -28,13 +28,13 @@ def create_topics(settings: Settings, *, with_results: bool) -> Iterator[Ensured
     partitions = settings.partitions
     for name in specs if with_results else [settings.topic]:
         created = log.ensure_topics([specs[name]], partitions, settings.replication_factor)
-        there = log.partitions(name)
-        yield EnsuredTopic(name, there, bool(created))
+        found = log.partitions(name)
+        yield EnsuredTopic(name, found, bool(created))
         if name == settings.topic:
-            partitions = there
+            partitions = found
 
 
 def migrate(settings: Settings) -> list[str]:
-    """Create the tables or bring them up to date; the names of the migrations applied. Raises DatabaseError."""
+    """Create the tables or bring them up to date. Returns the migrations applied. Raises DatabaseError."""
     with closing(open_database(settings)) as database:
         return database.migrate()

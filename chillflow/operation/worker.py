@@ -1,4 +1,4 @@
-"""One process of a cluster: `python -m chillflow.operation.worker NUMBER ADDRESSES`. Started by the launcher."""
+"""One process of a cluster, started by the launcher: `python -m chillflow.operation.worker NUMBER ADDRESSES`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dataflows.assemble import from_settings
 
 
 def main(number: int, addresses: list[str]) -> int:
-    """Run the assembly as this process of the cluster; its exit code."""
+    """Run the assembly as process `number` of the cluster. Returns the exit code."""
     settings, arguments = load(), load_arguments()
     run = Run(
         exit_at_end=arguments.exit_at_end,
@@ -56,7 +56,7 @@ def main(number: int, addresses: list[str]) -> int:
                 addresses=addresses,
             )
     except LostWorkerError as error:
-        sys.stderr.write(f"stopped: {error}\n")  # the reason is what another one has to say
+        sys.stderr.write(f"stopped: {error}\n")  # not `error:`: the worker that was lost reports the reason
         return 1
     except ChillFlowError as error:
         logs.report_repeats()
@@ -66,8 +66,8 @@ def main(number: int, addresses: list[str]) -> int:
 
 
 def _die_with_launcher() -> None:
-    """Without its launcher a worker would go on writing to a recovery store that the next launcher opens."""
-    os.read(sys.stdin.fileno(), 1)  # nothing is ever sent: it returns at the end
+    """Exit with the launcher; else this process would go on writing to a recovery store that another may open."""
+    os.read(sys.stdin.fileno(), 1)  # nothing is ever sent: it returns when the launcher's end is closed
     os._exit(1)
 
 
@@ -75,4 +75,4 @@ if __name__ == "__main__":
     code = main(int(sys.argv[1]), sys.argv[2].split(";"))
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # Timely's threads may still be about to call Python, which would crash while it shuts down
+    os._exit(code)  # no shutdown of Python: Timely's threads may still call it, which would crash

@@ -2,5 +2,5 @@
 
 Holds: the two sources of trips (Parquet files and the trips table), TLC's columns, trip_keys, splitting, the replay and
 its Bytewax source, disorder, and `TripEventProducer`.
-May import: errors, settings, model, connectors.
+May import: errors, settings, telemetry, model, connectors.
 """

@@ -14,7 +14,7 @@ from chillflow.model.codec import encode_value
 from chillflow.model.events import EVENT_TYPES, PICKUP_EVENTS, SCHEMA_VERSION
 from chillflow.production.replay import RejectedRow, Replayed, ReplayStats
 from chillflow.production.screening import Screen, screened
-from chillflow.production.splitting import CARRIED, Events, Leg
+from chillflow.production.splitting import CARRIED, Events, PlacedEvent
 from chillflow.production.trip_frames import ROW_FIELDS, TIMES, column_texts
 
 __all__ = ["event_frames", "replay_columns", "replay_singly"]
@@ -68,14 +68,14 @@ def replay_columns(events: Iterable[pl.DataFrame | list[RejectedRow]]) -> Iterat
 
 def replay_singly(
     events: Iterable[pl.DataFrame | list[RejectedRow]],
-    disorder: Callable[[Iterable[Leg]], Iterable[Leg]] = iter,
+    disorder: Callable[[Iterable[PlacedEvent]], Iterable[PlacedEvent]] = iter,
     stats: ReplayStats | None = None,
 ) -> Iterator[Replayed]:
     """Single events as `disorder` orders them, each rejected row as soon as it is met. Counts trips in `stats`."""
     stats = stats or ReplayStats()
     rejected: list[RejectedRow] = []
 
-    def legs() -> Iterator[Leg]:
+    def placed() -> Iterator[PlacedEvent]:
         for item in replay_columns(events):
             if isinstance(item, RejectedRow):
                 rejected.append(item)
@@ -83,13 +83,13 @@ def replay_singly(
             for time, kind, key, content in zip(*item, strict=True):
                 if kind == 0:
                     stats.trips += 1
-                yield Leg(time, time, kind, key, content)
+                yield PlacedEvent(time, time, kind, key, content)
 
-    for leg in disorder(legs()):
+    for event in disorder(placed()):
         if rejected:
             yield from rejected
             rejected.clear()
-        yield leg
+        yield event
     yield from rejected
 
 

@@ -12,7 +12,7 @@ from datetime import timedelta
 from heapq import heappop, heappush
 from random import Random
 
-from chillflow.production.splitting import Leg
+from chillflow.production.splitting import PlacedEvent
 
 __all__ = ["Disorder", "DisorderStats"]
 
@@ -49,32 +49,32 @@ class Disorder:
     def __bool__(self) -> bool:
         return bool(self.shuffle or self.duplicates or self.drop or self.late)
 
-    def apply(self, legs: Iterable[Leg]) -> Iterator[Leg]:
+    def apply(self, placed: Iterable[PlacedEvent]) -> Iterator[PlacedEvent]:
         """The events in the order of their new places."""
         random = Random(self.seed)
         shuffle, timeout = self.shuffle // _US, self.trip_timeout // _US
         lateness = timeout + shuffle + _PAST_TIMEOUT // _US
-        waiting: list[tuple[int, int, Leg]] = []
+        waiting: list[tuple[int, int, PlacedEvent]] = []
         number, latest = 0, 0
 
-        def due(now: int | None) -> Iterator[Leg]:
+        def due(now: int | None) -> Iterator[PlacedEvent]:
             nonlocal latest
             while waiting and (now is None or waiting[0][0] <= now):
-                _, _, leg = heappop(waiting)
-                if latest - leg.time > timeout:
+                _, _, event = heappop(waiting)
+                if latest - event.time > timeout:
                     self.stats.late += 1
-                elif leg.at > leg.time:
+                elif event.at > event.time:
                     self.stats.delayed += 1
-                latest = max(latest, leg.time)
-                yield leg
+                latest = max(latest, event.time)
+                yield event
 
-        for leg in legs:
-            if waiting and waiting[0][0] <= leg.at:
-                yield from due(leg.at)
+        for event in placed:
+            if waiting and waiting[0][0] <= event.at:
+                yield from due(event.at)
             for _ in range(self._copies(random)):
-                at = leg.at + (lateness if random.random() < self.late else random.randint(0, shuffle))
+                at = event.at + (lateness if random.random() < self.late else random.randint(0, shuffle))
                 number += 1
-                heappush(waiting, (at, number, leg.moved(at)))
+                heappush(waiting, (at, number, event.moved(at)))
         yield from due(None)
 
     def _copies(self, random: Random) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from chillflow.model.messages import Message, dead_letter
-from chillflow.production.splitting import Leg
+from chillflow.production.splitting import PlacedEvent
 
 __all__ = ["RejectedRow", "ReplayStats", "Replayed", "dead_letters"]
 
@@ -22,7 +22,7 @@ class RejectedRow(NamedTuple):
     value: bytes | None
 
 
-Replayed: TypeAlias = Leg | RejectedRow
+Replayed: TypeAlias = PlacedEvent | RejectedRow
 
 
 @dataclass

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TypeAlias
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from chillflow.production.replay import RejectedRow, Replayed, ReplayStats
-from chillflow.production.splitting import Events, Leg
+from chillflow.production.splitting import Events, PlacedEvent
+from chillflow.telemetry.clocks import Clocks
 
 __all__ = ["Batch", "Pace", "ReplaySource"]
 
@@ -29,10 +29,10 @@ class Pace:
     def __bool__(self) -> bool:
         return bool(self.speed or self.rate)
 
-    def due(self, leg: Leg, first: int, sent: int) -> float:
+    def due(self, event: PlacedEvent, first: int, sent: int) -> float:
         """Seconds from the start until the event is due; `first` is the place of the first event in µs."""
         if self.speed:
-            return (leg.at - first) / 1e6 / self.speed
+            return (event.at - first) / 1e6 / self.speed
         return sent / self.rate if self.rate else 0.0
 
 
@@ -49,6 +49,7 @@ class ReplaySource(FixedPartitionedSource[Batch, None]):
     stats: ReplayStats = field(default_factory=ReplayStats)
     progress: Callable[[ReplayStats], None] = lambda stats: None
     stopping: Callable[[], bool] = lambda: False
+    clocks: Clocks = field(default_factory=Clocks)
 
     def list_parts(self) -> list[str]:
         return ["replay"]
@@ -63,7 +64,8 @@ class _ReplayPartition(StatefulSourcePartition[Batch, None]):
         self._items = source.replayed()
         self._next: Replayed | Events | None = next(self._items, None)
         self._first: int | None = None
-        self._start = time.monotonic()
+        self._monotonic = source.clocks.monotonic
+        self._start = self._monotonic()
         self._wait = 0.0
 
     def next_batch(self) -> list[Batch]:
@@ -82,21 +84,21 @@ class _ReplayPartition(StatefulSourcePartition[Batch, None]):
 
     def _due(self) -> list[Batch]:
         """The next events that are due and the rejected rows before them, at most `_BATCH`."""
-        legs: list[Leg] = []
+        placed: list[PlacedEvent] = []
         rejected: list[RejectedRow] = []
         pace, stats = self._source.pace, self._source.stats
-        elapsed, sent = time.monotonic() - self._start, stats.events
+        elapsed, sent = self._monotonic() - self._start, stats.events
         item = self._next
         for _ in range(_BATCH):
-            if isinstance(item, Leg):
+            if isinstance(item, PlacedEvent):
                 if self._first is None:
-                    self._first, self._start, elapsed = item.at, time.monotonic(), 0.0
+                    self._first, self._start, elapsed = item.at, self._monotonic(), 0.0
                 if pace:
                     self._wait = pace.due(item, self._first, sent) - elapsed
                     if self._wait > 0:
                         break
                     sent += 1
-                legs.append(item)
+                placed.append(item)
             elif isinstance(item, RejectedRow):
                 rejected.append(item)
             else:
@@ -105,8 +107,8 @@ class _ReplayPartition(StatefulSourcePartition[Batch, None]):
         self._next = item
         stats.rejected += len(rejected)
         batches: list[Batch] = [rejected] if rejected else []
-        if legs:
-            batches.append(self._counted(Events.of(legs)))
+        if placed:
+            batches.append(self._counted(Events.of(placed)))
         return batches
 
     def _counted(self, events: Events) -> Events:
@@ -119,7 +121,8 @@ class _ReplayPartition(StatefulSourcePartition[Batch, None]):
     def next_awake(self) -> datetime | None:
         if self._wait <= 0:
             return None
-        return datetime.now(UTC) + timedelta(seconds=min(self._wait, 0.2))  # a stop request is seen soon
+        soon = min(self._wait, 0.2)  # a stop request is seen soon
+        return datetime.fromtimestamp(self._source.clocks.wall() + soon, UTC)
 
     def snapshot(self) -> None:
         return None

@@ -14,7 +14,7 @@ from chillflow.model.events import EVENT_CLASSES, PICKUP_EVENTS, Event, TripEven
 from chillflow.model.messages import MessageColumns
 from chillflow.model.trips import CompleteTrip
 
-__all__ = ["CARRIED", "Events", "Leg", "encode_events", "split"]
+__all__ = ["CARRIED", "Events", "PlacedEvent", "encode_events", "split"]
 
 _COMMON = tuple(TripEvent.model_fields)
 CARRIED = tuple(tuple(name for name in cls.struct.__struct_fields__ if name not in _COMMON) for cls in EVENT_CLASSES)
@@ -37,7 +37,7 @@ def split(trip: CompleteTrip) -> list[Event]:
     return cast("list[Event]", events)
 
 
-class Leg(msgspec.Struct, frozen=True, gc=False):
+class PlacedEvent(msgspec.Struct, frozen=True, gc=False):
     """One event and its place in the stream, for a replay at a pace or in disorder."""
 
     at: int
@@ -50,9 +50,9 @@ class Leg(msgspec.Struct, frozen=True, gc=False):
     content: bytes
     """The event on the wire after its id and type, see `Envelope`."""
 
-    def moved(self, at: int) -> Leg:
+    def moved(self, at: int) -> PlacedEvent:
         """The same event at another place."""
-        return self if at == self.at else Leg(at, self.time, self.kind, self.key, self.content)
+        return self if at == self.at else PlacedEvent(at, self.time, self.kind, self.key, self.content)
 
 
 class Events(NamedTuple):
@@ -65,13 +65,13 @@ class Events(NamedTuple):
     contents: list[bytes]
 
     @classmethod
-    def of(cls, legs: Sequence[Leg]) -> Events:
+    def of(cls, placed: Sequence[PlacedEvent]) -> Events:
         """The columns of single events."""
         return cls(
-            [leg.time for leg in legs],
-            [leg.kind for leg in legs],
-            [leg.key for leg in legs],
-            [leg.content for leg in legs],
+            [event.time for event in placed],
+            [event.kind for event in placed],
+            [event.key for event in placed],
+            [event.content for event in placed],
         )
 
 

@@ -144,7 +144,7 @@ def to_trips(source: pl.DataFrame, layout: Layout, time_zone: str) -> Trips:
     )
 
 
-def rejected_rows(rejected: pl.DataFrame, origin: str, identity: str) -> Iterator[RejectedRow]:
+def rejected_rows(rejected: pl.DataFrame, origin: str, identity: str = ROW) -> Iterator[RejectedRow]:
     """The rejected rows of `Trips`; the column `identity` (ROW, or trip_key in a table) says which row it was."""
     for values in rejected.iter_rows(named=True):
         row, reason = values[identity], values.pop(REASON)

@@ -1,4 +1,4 @@
-"""consume-events: what a pipe and a terminal get to see of a topic."""
+"""`consume-events` shows a topic as JSON lines in a pipe, and as text."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def filled(pipeline: Pipeline, trips_file: Path) -> Pipeline:
     return pipeline
 
 
-def test_a_pipe_gets_all_events_as_lines_of_json(filled: Pipeline) -> None:
+def test_a_pipe_gets_all_events_as_json_lines(filled: Pipeline) -> None:
     done = filled.run("consume-events", "--exit-at-end")
 
     assert sorted(done.lines) == sorted((event.value or b"").decode() for event in filled.events())
@@ -35,7 +35,7 @@ def test_a_pipe_gets_all_events_as_lines_of_json(filled: Pipeline) -> None:
     assert done.stderr == ""
 
 
-def test_what_is_shown_can_be_chosen(embedded: Pipeline, trips_file: Path) -> None:
+def test_messages_can_be_filtered(embedded: Pipeline, trips_file: Path) -> None:
     embedded.produce(trips_file)
     assert len(shown(embedded.run("consume-events", "-n", 3))) == 3
     key = embedded.events()[0].json["trip_key"]
@@ -54,7 +54,7 @@ def test_what_is_shown_can_be_chosen(embedded: Pipeline, trips_file: Path) -> No
     assert "pu_zone_id=" in first
 
 
-def test_events_from_a_time_on(filled: Pipeline) -> None:
+def test_events_from_a_time_onward(filled: Pipeline) -> None:
     noon = datetime(2024, 1, 1, 17, tzinfo=UTC)  # in New York
     expected = [event for event in filled.events() if (event.timestamp or 0) >= noon.timestamp() * 1000]
 
@@ -66,7 +66,7 @@ def test_events_from_a_time_on(filled: Pipeline) -> None:
     assert filled.run("consume-events", "--exit-at-end", "--from", "2030-01-01").stdout == ""
 
 
-def test_from_the_end_it_waits_and_shows_what_comes(filled: Pipeline, trips_file: Path) -> None:
+def test_from_the_end_it_shows_new_messages(filled: Pipeline, trips_file: Path) -> None:
     with filled.start("consume-events", "--from", "end") as following:
         following.wait_for(lambda: "waiting for more" in following.stderr.read_text())
         assert following.stdout.read_text() == ""
@@ -109,7 +109,7 @@ def test_other_topics_are_shown_too(filled: Pipeline) -> None:
     assert base64.b64decode(str(letter["value_base64"])) == b"no json \xff"
 
 
-def test_what_is_no_json_is_shown_with_its_place(pipeline: Pipeline) -> None:
+def test_a_value_that_is_not_json_is_shown_with_its_offset(pipeline: Pipeline) -> None:
     pipeline.run("create-topic")
     for value in (b"garbage", None, b"[1]", b'{"a":1}', b"\xff\xfe"):
         pipeline.topics.send(pipeline.topic, b"k", value, partition=2, timestamp=1_700_000_000_000)
@@ -137,11 +137,11 @@ def test_what_is_no_json_is_shown_with_its_place(pipeline: Pipeline) -> None:
         (["--from", "yesterday"], "--from 'yesterday': expected a time like"),
     ],
 )
-def test_a_wrong_choice_is_explained(embedded: Pipeline, arguments: list[str], said: str) -> None:
+def test_an_invalid_option_is_explained(embedded: Pipeline, arguments: list[str], said: str) -> None:
     assert embedded.fail("consume-events", *arguments, code=2).startswith(said)
 
 
-def test_looking_moves_no_offset(on_kafka: Pipeline, trips_file: Path) -> None:
+def test_viewing_commits_no_offsets(on_kafka: Pipeline, trips_file: Path) -> None:
     def committed() -> list[int]:
         consumer = Consumer({"bootstrap.servers": on_kafka.address, "group.id": "trip-assembler"})
         places = consumer.committed([TopicPartition(on_kafka.topic, number) for number in range(4)], timeout=10)

@@ -1,4 +1,4 @@
-"""What a newcomer meets first: the demo."""
+"""The demo, and generated trips."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
 def number(lines: list[str], name: str) -> int:
-    """The number beside a name."""
+    """The number in the row of this name."""
     (line,) = (line for line in lines if line.startswith(f"   {name}  "))
     return int(line.removeprefix(f"   {name}").split()[0].replace(",", ""))
 
@@ -30,7 +30,7 @@ def checks(lines: list[str]) -> list[str]:
     return [line for line in lines if re.search(r"  (ok|WRONG)$", line)]
 
 
-def test_the_demo_adds_up_and_says_how_to_go_on(embedded: Pipeline) -> None:
+def test_the_demo_adds_up_and_shows_how_to_continue(embedded: Pipeline) -> None:
     on_path = f"{COMMAND.parent}{os.pathsep}{embedded.environment['PATH']}"
     done = embedded.run("demo", PATH=on_path, **BARE)
 
@@ -40,10 +40,10 @@ def test_the_demo_adds_up_and_says_how_to_go_on(embedded: Pipeline) -> None:
     assert "\x1b" not in done.stdout
     assert number(lines, "trips") == 20_000
     assert number(lines, "events sent") == 100_000 + number(lines, "events sent twice") - number(
-        lines, "events left out"
+        lines, "events dropped"
     )
     assert number(lines, "complete trips") + number(lines, "incomplete trips") == 20_000
-    assert 0 < number(lines, "incomplete trips") < number(lines, "events left out")
+    assert 0 < number(lines, "incomplete trips") < number(lines, "events dropped")
     assert 0 < number(lines, "trip_started") < number(lines, "incomplete trips")
     assert number(lines, "JFK Airport") > 500
     assert len(checks(lines)) == CHECKS
@@ -69,7 +69,7 @@ def test_the_demo_adds_up_and_says_how_to_go_on(embedded: Pipeline) -> None:
     assert complete in said["assemble --exit-at-end --close-all --workers 2"].stderr
 
 
-def test_windows_that_are_wrong_would_be_seen(embedded: Pipeline) -> None:
+def test_wrong_windows_are_found(embedded: Pipeline) -> None:
     embedded.run("demo", "--trips", 200, "--folder", "here", **BARE)
     file = embedded.folder / "here" / "trips.sqlite"
     before = read(file, "America/New_York")
@@ -93,7 +93,7 @@ def test_the_demo_takes_a_file_and_a_new_folder_each_time(embedded: Pipeline, tr
     assert "is not empty" in embedded.fail("demo", "--folder", "here", **BARE)
 
 
-def test_the_demo_leaves_out_bad_rows(embedded: Pipeline, trips_file: Path) -> None:
+def test_the_demo_rejects_bad_rows(embedded: Pipeline, trips_file: Path) -> None:
     trips = pl.read_parquet(trips_file).with_row_index()
     bad = trips.with_columns(passenger_count=pl.when(pl.col("index") == 5).then(1.5).otherwise("passenger_count"))
     bad.drop("index").write_parquet(embedded.folder / "bad.parquet")
@@ -105,14 +105,14 @@ def test_the_demo_leaves_out_bad_rows(embedded: Pipeline, trips_file: Path) -> N
     assert len(checks(lines)) == CHECKS
 
 
-def test_the_demo_shows_plain_charts_where_there_are_no_blocks(embedded: Pipeline) -> None:
+def test_charts_are_ascii_where_blocks_cannot_be_encoded(embedded: Pipeline) -> None:
     done = embedded.process("demo", "--trips", 500, "--days", 1, PYTHONIOENCODING="ascii", **BARE)
 
     assert re.search(r"^   \w.{30} +\d+ #{30}$", done.stdout, re.MULTILINE)
     assert done.stdout.isascii()
 
 
-def test_generated_trips_are_the_same_each_time(embedded: Pipeline) -> None:
+def test_a_seed_always_generates_the_same_trips(embedded: Pipeline) -> None:
     for name in ("one", "two"):
         embedded.run("generate", "--trips", 500, "--seed", 3, "--out", f"made/{name}.parquet", "--service", "green")
 

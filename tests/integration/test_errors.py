@@ -1,4 +1,4 @@
-"""What goes wrong outside is one line on stderr and an exit code; the traceback only with --debug."""
+"""An error is one line on stderr and an exit code; the traceback is shown only with --debug."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COMMANDS = [
 
 @pytest.fixture
 def here(embedded: Pipeline, trips_file: Path) -> Pipeline:
-    """In a folder with a file of trips."""
+    """A pipeline in a folder with a file of trips."""
     (embedded.folder / "trips.parquet").write_bytes(trips_file.read_bytes())
     return embedded
 
@@ -39,13 +39,13 @@ def test_no_broker(here: Pipeline, command: list[str]) -> None:
     assert line == (f"no Kafka broker answers at {NO_BROKER} (waited 1 s): start one, or set KAFKA_BOOTSTRAP_SERVERS")
 
 
-def test_no_broker_is_known_after_ten_seconds(here: Pipeline) -> None:
+def test_no_broker_is_reported_after_ten_seconds(here: Pipeline) -> None:
     seconds = elapsed(lambda: here.fail("consume-events", KAFKA_BOOTSTRAP_SERVERS=NO_BROKER))
 
     assert 9 < seconds < 20
 
 
-def test_a_host_that_is_not_there(here: Pipeline) -> None:
+def test_a_host_that_does_not_exist(here: Pipeline) -> None:
     line = here.fail("consume-events", KAFKA_BOOTSTRAP_SERVERS="no-such-host.invalid:9092", CHILLFLOW_KAFKA_TIMEOUT="1")
 
     assert "no Kafka broker answers at no-such-host.invalid:9092 (waited 1 s)" in line
@@ -62,7 +62,7 @@ def test_an_unknown_topic(pipeline: Pipeline, command: list[str]) -> None:
 
 
 @pytest.mark.parametrize("command", ["produce-from-file", "load-trips"])
-def test_files_that_are_no_trips(here: Pipeline, command: str) -> None:
+def test_files_without_trips(here: Pipeline, command: str) -> None:
     folder = here.folder
     here.run("init-db")
     (folder / "trips.csv").write_text("VendorID,tpep_pickup_datetime\n1,2024-01-01 00:00:00\n")
@@ -91,7 +91,7 @@ def test_no_tables(pipeline: Pipeline, trips_file: Path, command: str) -> None:
     assert pipeline.fail(*command.split()).endswith(": run `chillflow-stream init-db`")
 
 
-def test_no_database_is_named(here: Pipeline) -> None:
+def test_no_database_is_configured(here: Pipeline) -> None:
     line = here.fail("produce-events", code=2, DATABASE_URL=None)
 
     assert line == "no database: set DATABASE_URL (postgresql://… or sqlite:///FILE)"
@@ -110,28 +110,28 @@ def test_the_database_is_down(here: Pipeline, command: str) -> None:
 
 
 @pytest.mark.postgres
-def test_a_database_that_is_not_there(here: Pipeline, database_url: str) -> None:
+def test_a_database_that_does_not_exist(here: Pipeline, database_url: str) -> None:
     line = here.fail("init-db", DATABASE_URL=database_url + "_not")
 
     assert "does not exist" in line
 
 
 @pytest.mark.parametrize("path", ["/proc/nowhere/trips.sqlite", "/dev/null/trips.sqlite"])
-def test_a_place_where_no_file_can_be(here: Pipeline, path: str) -> None:
+def test_a_path_where_no_database_can_be_created(here: Pipeline, path: str) -> None:
     assert here.fail("init-db", DATABASE_URL=f"sqlite:///{path}").startswith(path)
 
 
-def test_a_file_that_is_no_database(here: Pipeline) -> None:
+def test_a_file_that_is_not_a_database(here: Pipeline) -> None:
     line = here.fail("init-db", DATABASE_URL=f"sqlite:///{here.folder / 'trips.parquet'}")
 
     assert line.endswith("file is not a database")
 
 
-def test_a_place_where_no_topic_can_be(here: Pipeline) -> None:
+def test_a_path_where_no_topic_can_be_created(here: Pipeline) -> None:
     assert here.fail("create-topic", KAFKA_BOOTSTRAP_SERVERS="file:/dev/null/topics").startswith("cannot create ")
 
 
-def test_a_place_where_no_recovery_store_can_be(here: Pipeline) -> None:
+def test_a_path_where_no_recovery_store_can_be_created(here: Pipeline) -> None:
     line = here.fail("assemble", "--exit-at-end", DATABASE_URL=None, CHILLFLOW_RECOVERY_DIR="/dev/null/store")
 
     assert line.startswith("cannot use the recovery directory /dev/null/store")
@@ -195,18 +195,18 @@ def test_wrong_usage(here: Pipeline, arguments: list[str]) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_the_traceback_is_there_when_wanted(here: Pipeline) -> None:
+def test_debug_shows_the_traceback(here: Pipeline) -> None:
     done = here.run("produce-from-file", "--file", "absent.parquet", "--debug", code=1)
 
     assert "Traceback (most recent call last)" in done.stderr
     assert done.stderr.splitlines()[-1] == "chillflow.errors.InputError: absent.parquet: no such file"
 
 
-# What goes wrong under way
+# Errors during a run
 
 
 @pytest.mark.kafka
-def test_a_message_that_is_refused_stops_the_producer(on_kafka: Pipeline, trips_file: Path) -> None:
+def test_a_refused_message_stops_the_producer(on_kafka: Pipeline, trips_file: Path) -> None:
     from confluent_kafka.cimpl import NewTopic
 
     on_kafka.run("create-topic", "--topic", on_kafka.dlq)
@@ -220,7 +220,7 @@ def test_a_message_that_is_refused_stops_the_producer(on_kafka: Pipeline, trips_
     assert "too large" in line.lower() or "size" in line.lower()
 
 
-def test_the_table_goes_while_it_runs(on_servers: Pipeline, trips_file: Path) -> None:
+def test_a_table_dropped_during_the_run(on_servers: Pipeline, trips_file: Path) -> None:
     on_servers.run("init-db")
     on_servers.run("create-topic")
     with on_servers.start("assemble") as assembling:
@@ -237,7 +237,7 @@ def test_the_table_goes_while_it_runs(on_servers: Pipeline, trips_file: Path) ->
     assert "init-db" in line
 
 
-def test_a_database_that_comes_back_is_waited_for(
+def test_it_waits_for_a_database_that_comes_back(
     embedded: Pipeline, own_postgres: PostgresServer, trips_file: Path
 ) -> None:
     embedded.environment["DATABASE_URL"] = own_postgres.url
@@ -260,7 +260,7 @@ def _count(url: str) -> int:
         return int(count)
 
 
-def test_the_topic_of_the_trips_goes_while_it_runs(on_kafka: Pipeline, trips_file: Path) -> None:
+def test_a_topic_of_results_deleted_during_the_run(on_kafka: Pipeline, trips_file: Path) -> None:
     on_kafka.run("create-topic")
     with on_kafka.start(
         "assemble",
@@ -277,7 +277,7 @@ def test_the_topic_of_the_trips_goes_while_it_runs(on_kafka: Pipeline, trips_fil
 
     assert done.code == 1
     assert "Traceback" not in done.stderr
-    # The transaction as a whole cannot go on: the message that is told of may be for another of its topics, or for all.
+    # The whole transaction fails: the message reported may be for another of its topics.
     last = done.stderr.splitlines()[-1]
     assert last.startswith("error: ")
     assert any(topic in last for topic in (on_kafka.complete, on_kafka.windows))

@@ -1,4 +1,4 @@
-"""`--help`, `--version` and completion: quick, grouped, and with an example each."""
+"""`--help`, `--version` and completion: fast, grouped, with an example for each command."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GROUPS = {
     "Start here": ["demo"],
     "Produce": ["produce-from-file", "produce-events", "generate"],
     "Assemble": ["assemble"],
-    "Look": ["status", "dashboard", "doctor", "consume-events", "schema", "dead-letters"],
+    "Inspect": ["status", "dashboard", "doctor", "consume-events", "schema", "dead-letters"],
     "Set up": ["create-topic", "init-db", "load-trips", "reset"],
 }
 COMMANDS = [
@@ -49,7 +49,7 @@ LIGHT = {
     "typing_extensions",
     "typing_inspection",
 }
-"""What may be loaded for `--help`: the command line, the settings, and how they are shown."""
+"""Packages that `--help` may import: for the command line, the settings and their display."""
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -70,8 +70,8 @@ def test_help_lists_every_command_in_its_group(embedded: Pipeline) -> None:
     assert {title: names for title, names in listed.items() if names} == GROUPS
 
 
-def test_help_imports_nothing_but_what_parses() -> None:
-    """So it answers at once; how soon is measured by `make bench`. A new package here needs a reason."""
+def test_help_imports_only_light_packages() -> None:
+    """So that it is fast, as `make bench` measures. A new package here needs a reason."""
     code = f"""
 import sys
 from chillflow.cli import app
@@ -93,7 +93,7 @@ def test_the_version(embedded: Pipeline) -> None:
     assert embedded.run("--version").stdout.strip() == version("chillflow-stream")
 
 
-def test_the_command_alone_shows_its_help(embedded: Pipeline) -> None:
+def test_the_bare_command_shows_its_help(embedded: Pipeline) -> None:
     done = embedded.run(code=None)
 
     assert done.code in (0, 2)

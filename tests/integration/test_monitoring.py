@@ -230,7 +230,7 @@ def test_status_without_a_run_of_a_run_and_of_one_that_failed(embedded: Pipeline
 
     assert max(map(len, shown.lines)) <= 80
     assert shown.lines[0] == f"ready: 1 worker at {url}"
-    assert "            it adds up" in shown.lines
+    assert "            it balances" in shown.lines
     assert shown.lines[-1] == "last error  none"
     assert status["ready"] is True
     assert status["problems"] == []

@@ -1,4 +1,4 @@
-"""`from stream import …`: production and assembly from a program of one's own."""
+"""`from stream import …`: production and assembly in a Python program."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def trips(trips_file: Path) -> list[CompleteTrip]:
 
 @pytest.fixture
 def at(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
-    """The settings of this process are those of the pipeline."""
+    """The pipeline, with its settings in the environment of this process."""
     for name, value in pipeline.environment.items():
         monkeypatch.setenv(name, value)
     return pipeline
@@ -62,7 +62,7 @@ def test_the_command_sends_the_same_bytes(at: Pipeline, trips: list[CompleteTrip
     assert read(at.topic) == read(other)
 
 
-def test_what_was_sent_is_put_together(at: Pipeline, trips: list[CompleteTrip]) -> None:
+def test_sent_events_are_assembled(at: Pipeline, trips: list[CompleteTrip]) -> None:
     producer = TripEventProducer()
     producer.send_events(event for trip in trips for event in producer.process_trip(trip))
     producer.send_events(producer.process_trip(trips[0]))
@@ -81,12 +81,12 @@ def test_what_was_sent_is_put_together(at: Pipeline, trips: list[CompleteTrip]) 
         )
 
 
-def test_nothing_to_send_is_no_error(at: Pipeline) -> None:
+def test_sending_nothing_is_no_error(at: Pipeline) -> None:
     assert TripEventProducer().send_events([]) == SendStats(0, 0, 0)
 
 
 @pytest.mark.kafka
-def test_what_the_broker_refuses_is_counted(on_kafka: Pipeline, trips: list[CompleteTrip]) -> None:
+def test_messages_refused_by_the_broker_are_counted(on_kafka: Pipeline, trips: list[CompleteTrip]) -> None:
     from confluent_kafka.cimpl import NewTopic
 
     topic = f"{on_kafka.topic}-small"
@@ -102,7 +102,7 @@ def test_what_the_broker_refuses_is_counted(on_kafka: Pipeline, trips: list[Comp
     assert topic in stats.error
 
 
-def test_no_broker_is_an_error_after_the_time_out(trips: list[CompleteTrip]) -> None:
+def test_no_broker_is_an_error_after_the_timeout(trips: list[CompleteTrip]) -> None:
     producer = TripEventProducer(load(kafka_bootstrap_servers="127.0.0.1:1", kafka_timeout="1s"))
 
     def send() -> None:
@@ -112,14 +112,14 @@ def test_no_broker_is_an_error_after_the_time_out(trips: list[CompleteTrip]) -> 
     assert elapsed(send) < 8
 
 
-def test_a_topic_that_is_not_to_be_made(at: Pipeline, trips: list[CompleteTrip]) -> None:
+def test_a_missing_topic_that_may_not_be_created(at: Pipeline, trips: list[CompleteTrip]) -> None:
     producer = TripEventProducer(load(create_topics=False))
 
     with pytest.raises(UnknownTopicError, match=f"no topic '{at.topic}'"):
         producer.send_events(producer.process_trip(trips[0]))
 
 
-def test_trips_are_put_together_without_any_server(trips: list[CompleteTrip]) -> None:
+def test_trips_are_assembled_without_a_server(trips: list[CompleteTrip]) -> None:
     events = [event for trip in trips for event in TripEventProducer().process_trip(trip)]
     assert isinstance(events[0], TripStartedEvent)
     random.Random(1).shuffle(events)

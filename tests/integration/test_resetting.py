@@ -1,4 +1,4 @@
-"""`reset`: all that assembly has made goes, and it is all made again."""
+"""`reset` removes state and results, and the next run recreates them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tests.pipelines.command import COMMAND, Running
 from tests.pipelines.pipeline import Pipeline
 
 BAD = ("--trip-timeout", "1min", "--incomplete-horizon", "1min", "--correction-horizon", "1min")
-"""What makes an assembly of disordered events go wrong."""
+"""Too short for events in disorder: the results are wrong."""
 
 
 class Results(NamedTuple):
-    """All that assembly has made, in an order that does not depend on how."""
+    """All results of assembly, sorted."""
 
     topics: dict[str, list[tuple[Any, ...]]]
     tables: dict[str, list[tuple[Any, ...]]]
@@ -44,7 +44,7 @@ def same(one: Results, other: Results) -> bool:
     return one[:2] == other[:2] and one.windows.equals(other.windows) and one.account == other.account
 
 
-def test_run_it_all_again_after_a_fix(pipeline: Pipeline, trips_file: Path) -> None:
+def test_reprocessing_after_a_fix(pipeline: Pipeline, trips_file: Path) -> None:
     pipeline.run("init-db")
     pipeline.produce(
         *(trips_file, "--shuffle-seconds", 7200, "--duplicates", 0.05, "--drop", 0.02, "--late", 0.01, "--seed", 5)
@@ -78,7 +78,7 @@ def test_run_it_all_again_after_a_fix(pipeline: Pipeline, trips_file: Path) -> N
     assert same(right, again)
 
 
-def test_results_that_are_left_in_place_are_left_as_they_are(pipeline: Pipeline, trips_file: Path) -> None:
+def test_a_new_store_rewrites_no_existing_result(pipeline: Pipeline, trips_file: Path) -> None:
     pipeline.run("init-db")
     pipeline.produce(trips_file)
     first = pipeline.run("assemble", "--exit-at-end", "--json")
@@ -94,7 +94,7 @@ def test_results_that_are_left_in_place_are_left_as_they_are(pipeline: Pipeline,
     assert pipeline.topics.read(pipeline.complete) == before
 
 
-def test_not_while_it_runs(pipeline: Pipeline, trips_file: Path) -> None:
+def test_a_running_assemble_refuses_a_reset(pipeline: Pipeline, trips_file: Path) -> None:
     pipeline.run("init-db")
     pipeline.run("create-topic")
 
@@ -112,7 +112,7 @@ def test_not_while_it_runs(pipeline: Pipeline, trips_file: Path) -> None:
     assert len(pipeline.trips()) == 300
 
 
-def test_it_asks(embedded: Pipeline, trips_file: Path) -> None:
+def test_it_asks_for_confirmation(embedded: Pipeline, trips_file: Path) -> None:
     embedded.run("init-db")
     embedded.produce(trips_file)
     embedded.assemble()
@@ -147,7 +147,7 @@ def test_the_password_is_not_shown(embedded: Pipeline) -> None:
     assert "secret" not in done.stderr
 
 
-def test_what_is_not_ours_stays(embedded: Pipeline, trips_file: Path) -> None:
+def test_other_files_in_the_directory_stay(embedded: Pipeline, trips_file: Path) -> None:
     embedded.produce(trips_file)
     embedded.assemble(DATABASE_URL=None)
     notes = embedded.folder / "recovery" / "notes.txt"
@@ -158,7 +158,7 @@ def test_what_is_not_ours_stays(embedded: Pipeline, trips_file: Path) -> None:
     assert [*notes.parent.iterdir()] == [notes]
 
 
-def test_twice_is_no_error(embedded: Pipeline) -> None:
+def test_it_is_idempotent(embedded: Pipeline) -> None:
     assert embedded.fail("reset", "--yes", DATABASE_URL=None).startswith("no topic 'trip-events'")
     embedded.run("create-topic")
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""What only a terminal gets: a progress bar, aligned and coloured lines."""
+"""Output on a terminal: a progress bar, aligned and coloured lines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.pipelines.pipeline import Pipeline
 
 
 def on_terminal(pipeline: Pipeline, *arguments: object) -> str:
-    """What a terminal shows of the command, with its control sequences."""
+    """The output of a command on a terminal, with control sequences."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [str(COMMAND), *map(str, arguments)],
@@ -37,7 +37,7 @@ def on_terminal(pipeline: Pipeline, *arguments: object) -> str:
     return shown.decode()
 
 
-def test_a_bar_of_trips_while_producing(embedded: Pipeline, trips_file: Path) -> None:
+def test_producing_shows_a_bar_of_trips(embedded: Pipeline, trips_file: Path) -> None:
     shown = on_terminal(embedded, "produce-from-file", "--file", trips_file, "--rate", 1500)
     assert "━" in shown
     assert "300/300" in shown

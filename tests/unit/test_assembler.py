@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from chillflow.assembly.account import difference
 from chillflow.assembly.assembler import TripAssembler
-from chillflow.assembly.rules import ACCOUNT
+from chillflow.assembly.tallies import ACCOUNT
 from chillflow.model.events import Event
 from chillflow.model.trips import DERIVED_FIELDS, CompleteTrip, derived
 from chillflow.production.splitting import split

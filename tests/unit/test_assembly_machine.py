@@ -1,7 +1,7 @@
-"""Assembly under all that may happen to a log, step by step, against a model that is written in another way.
+"""Assembly under anything that may happen to a log, step by step, against an independent model.
 
-The model keeps nothing from step to step: it works everything out again from the whole log, by looking for the
-places where something happens. `CHILLFLOW_EXAMPLES` says how many logs are tried.
+The model has no state: at each step it computes all results from the whole log. `CHILLFLOW_EXAMPLES` sets the number of
+logs tried.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from chillflow.assembly.account import difference
-from chillflow.assembly.rules import ACCOUNT, Result
+from chillflow.assembly.tallies import ACCOUNT
+from chillflow.assembly.trip_state import Result
 from chillflow.keyed.batches import Record
 from chillflow.keyed.outcomes import Decided
 from chillflow.keyed.watermark import NO_WATERMARK
 from chillflow.model.codec import encode
 from chillflow.model.events import EVENT_TYPES, TripEvent
+from chillflow.model.structs import as_dict
 from chillflow.model.trips import CompleteTrip, derived, milliseconds
 from chillflow.production.splitting import split
 from tests.unit.vocabulary import (
@@ -59,31 +60,31 @@ MAKERS: tuple[tuple[Callable[..., TripEvent], str], ...] = (
     (payment_event, "total_amount"),
     (end_event, "do_zone_id"),
 )
-"""Of each kind: how it is made, and a field in which two of them may differ."""
+"""By kind: how to make an event, and a field in which two of them may differ."""
 
-Said = dict[str, Any]
+Fields = dict[str, Any]
 
 
 class Entry(NamedTuple):
-    """One thing that a group is told."""
+    """One input of a group."""
 
     watermark: int
     event: TripEvent | None = None
-    """None: how far the partition has come, no more."""
+    """None: only the watermark."""
     is_end: bool = False
     """The log has ended for good, so that open trips are closed."""
 
 
 class Model:
-    """What becomes of a log."""
+    """The results and the account of a log."""
 
     def __init__(self, log: list[Entry]) -> None:
         self.log = log
         self.account: Counter[str] = Counter()
-        self.results: dict[str, list[Said]] = {}
+        self.results: dict[str, list[Fields]] = {}
         self.late: list[int] = []
         self.trips = self.held = 0
-        """How many trips there were, and are."""
+        """The number of trips ever, and of those with a state."""
         places: defaultdict[str, list[int]] = defaultdict(list)
         for at, entry in enumerate(log):
             if entry.event is not None:
@@ -97,45 +98,45 @@ class Model:
             if milliseconds(event.event_time) < watermark - CORRECTION:
                 self.late.append(places.pop(0))
             else:
-                forgotten = self._life(key, places)
-                places = [at for at in places if at >= forgotten]
+                dropped_at = self._life(key, places)
+                places = [at for at in places if at >= dropped_at]
         self.account["late"] = len(self.late)
 
     def _life(self, key: str, places: list[int]) -> int:
-        """Of the trip that the first of these events opens, all until it is forgotten: the place where it is."""
+        """The life of the trip that the first of these events opens; the place where its state is dropped."""
         never = len(self.log)
         watermark, event = self._event(places[0])
         due = max(watermark, milliseconds(event.event_time)) + TIMEOUT
         closed = min(self._passed(due, places[0]), self._first(lambda entry: entry.is_end, places[0]))
         complete = next((at for at in places if self._known(places, at + 1).keys() >= NEEDED), never)
         news = [at for at in places if self._known(places, at) != self._known(places, at + 1)]
-        revisions, status, forgotten = list[int](), "open", never
+        revisions, status, dropped_at = list[int](), "open", never
         if closed < never and closed <= complete:
-            forgotten = self._passed(due + INCOMPLETE, closed)
-            complete = complete if complete < forgotten else never
+            dropped_at = self._passed(due + INCOMPLETE, closed)
+            complete = complete if complete < dropped_at else never
             status = "incomplete"
-            revisions = [closed, *(at + 1 for at in news if closed <= at < min(complete, forgotten))]
+            revisions = [closed, *(at + 1 for at in news if closed <= at < min(complete, dropped_at))]
         if complete < never:
             status = "complete"
             for at in [complete, *(at for at in news if at > complete)]:
-                if at < forgotten or at == complete:
+                if at < dropped_at or at == complete:
                     known, (watermark, event) = self._known(places, at + 1), self._event(at)
                     if event.event_type in NEEDED:
                         revisions.append(at + 1)
                         due = max(watermark, *(milliseconds(each.event_time) for each in known.values())) + CORRECTION
-                        forgotten = self._passed(due, at)
-        self._count(status, [at for at in places if at < forgotten], forgotten)
+                        dropped_at = self._passed(due, at)
+        self._count(status, [at for at in places if at < dropped_at], dropped_at)
         self.trips += 1
-        self.held += forgotten == never
+        self.held += dropped_at == never
         self.results.setdefault(key, []).extend(
-            said(key, number, self._known(places, until)) for number, until in enumerate(revisions, 1)
+            expected_fields(key, number, self._known(places, until)) for number, until in enumerate(revisions, 1)
         )
-        return forgotten
+        return dropped_at
 
-    def _count(self, status: str, places: list[int], forgotten: int) -> None:
+    def _count(self, status: str, places: list[int], dropped_at: int) -> None:
         before = ((self._known(places, at), self._event(at)[1]) for at in places)
         duplicates = sum(known.get(event.event_type) == event for known, event in before)
-        events = len(self._known(places, forgotten))
+        events = len(self._known(places, dropped_at))
         self.account.update(
             {
                 f"{status}_trips": 1,
@@ -146,7 +147,7 @@ class Model:
         )
 
     def _known(self, places: list[int], until: int) -> dict[str, TripEvent]:
-        """Of each type the event that counts, of those before a place."""
+        """By type, the event that counts before a place in the log."""
         seen = (self._event(at)[1] for at in places if at < until)
         return {event.event_type: event for event in sorted(seen, key=lambda each: (each.event_version, each.event_id))}
 
@@ -162,10 +163,10 @@ class Model:
         return next((at for at in range(start, len(self.log)) if condition(self.log[at])), len(self.log))
 
 
-def said(key: str, revision: int, known: dict[str, TripEvent]) -> Said:
-    """What a result says of a trip of these events: only what is known."""
+def expected_fields(key: str, revision: int, known: dict[str, TripEvent]) -> Fields:
+    """The known fields of a trip of these events."""
     is_complete = known.keys() >= NEEDED
-    fields: Said = {}
+    fields: Fields = {}
     for name in ("zone_exited", "zone_entered", "trip_started", "payment_processed", "trip_ended"):
         if name in known and (name in NEEDED or not is_complete):
             fields |= known[name].model_dump(exclude={*TripEvent.model_fields})
@@ -177,9 +178,9 @@ def said(key: str, revision: int, known: dict[str, TripEvent]) -> Said:
     return {"trip_key": key, "revision": revision, "missing": missing, **known_fields}
 
 
-def told(result: Result) -> Said:
-    """The same of a result."""
-    fields = {name: value for name, value in msgspec.structs.asdict(result.trip).items() if value is not None}
+def known(result: Result) -> Fields:
+    """The known fields of a result."""
+    fields = {name: value for name, value in as_dict(result.trip).items() if value is not None}
     return fields | {"missing": result.missing}
 
 
@@ -198,7 +199,7 @@ STEPS = st.one_of(
 
 
 class AssemblyMachine(RuleBasedStateMachine):
-    """A key group of trips, told of anything in any order and restored at any time."""
+    """A key group of trips that receives anything in any order and is restored at any time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -206,7 +207,7 @@ class AssemblyMachine(RuleBasedStateMachine):
         self.log: list[Entry] = []
         self.now = NO_WATERMARK
         self.account: Counter[str] = Counter()
-        self.results: dict[str, list[Said]] = {}
+        self.results: dict[str, list[Fields]] = {}
         self.late: list[int] = []
 
     @initialize(start=st.sampled_from([NO_WATERMARK, NOW, NOW]))
@@ -215,7 +216,7 @@ class AssemblyMachine(RuleBasedStateMachine):
 
     @rule(key=KEYS, kinds=KINDS, version=VERSIONS, says=SAYINGS, away=AWAY, at_once=st.booleans())
     def send(self, key: str, kinds: Sequence[int], version: int, says: int, away: int, at_once: bool) -> None:
-        """Some events of a trip, of a time near the stream's."""
+        """Some events of a trip, with times near the watermark."""
         time = BEGINNING + timedelta(milliseconds=max(self.now, NOW) - NOW + away)
         made = []
         for kind in kinds:
@@ -226,37 +227,37 @@ class AssemblyMachine(RuleBasedStateMachine):
     @precondition(lambda self: any(entry.event for entry in self.log))
     @rule(picks=st.lists(st.integers(0, 1000), min_size=1, max_size=5), at_once=st.booleans())
     def send_again(self, picks: list[int], at_once: bool) -> None:
-        """Events that have come before, whatever has become of their trip since."""
+        """Duplicates of earlier events, whatever the status of their trip."""
         sent = [entry.event for entry in self.log if entry.event is not None]
         self._read([sent[-1 - pick % len(sent)] for pick in picks], at_once)
 
-    @rule(step=STEPS, is_heard=st.booleans())
-    def go_on(self, step: int, is_heard: bool) -> None:
-        """Stream time goes on; the group may hear of it at once, or by its next record."""
-        self._go_to(max(self.now, NOW) + step, is_heard)
+    @rule(step=STEPS, is_received=st.booleans())
+    def go_on(self, step: int, is_received: bool) -> None:
+        """The watermark advances; the group receives it at once, or with its next record."""
+        self._go_to(max(self.now, NOW) + step, is_received)
 
     @precondition(lambda self: bool(deadlines(self.group)))
-    @rule(pick=st.integers(0, 1000), past=st.sampled_from([0, 1]), is_heard=st.booleans())
-    def go_to_a_deadline(self, pick: int, past: int, is_heard: bool) -> None:
+    @rule(pick=st.integers(0, 1000), past=st.sampled_from([0, 1]), is_received=st.booleans())
+    def go_to_a_deadline(self, pick: int, past: int, is_received: bool) -> None:
         """To the millisecond of one of the deadlines, or to the next."""
         ends = deadlines(self.group)
-        self._go_to(max(self.now, ends[pick % len(ends)] + past), is_heard)
+        self._go_to(max(self.now, ends[pick % len(ends)] + past), is_received)
 
     @rule(most=st.sampled_from([0, 1, 10_000]))
     def snapshot(self, most: int) -> None:
-        """After one all states but so many are bytes."""
+        """A snapshot packs all open states but `most`."""
         with patch("chillflow.keyed.group._MOST_LIVE", most):
             self.group.snapshot()
         assert len(self.group._live) <= most
 
     @rule()
     def restore(self) -> None:
-        """As after a crash or on another worker: all that goes on is what was pickled."""
+        """A crash: only what was pickled survives."""
         self.group = group(pickle.loads(pickle.dumps(self.group.snapshot())))
 
     @rule()
     def end(self) -> None:
-        """The end of a bounded run that closes what is open; the next run goes on."""
+        """The end of a bounded run that closes open trips; the next run resumes."""
         self.log.append(Entry(NO_WATERMARK, is_end=True))
         self._take(self.group.close(assembly().close))
 
@@ -278,7 +279,7 @@ class AssemblyMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """All deadlines pass: nothing is left, and no trip is open."""
-        self._go_to(max(self.now, NOW) + FOR_EVER, is_heard=True)
+        self._go_to(max(self.now, NOW) + FOR_EVER, is_received=True)
         self.the_model_says_the_same()
         assert len(self.group) == self.account["open_trips"] == self.account["events_in_open"] == 0
         assert nothing(self.group)
@@ -292,16 +293,16 @@ class AssemblyMachine(RuleBasedStateMachine):
         for batches in [[batch]] if at_once else [[[record]] for record in batch]:
             self._take(self.group.process(batches))
 
-    def _go_to(self, watermark: int, is_heard: bool) -> None:
+    def _go_to(self, watermark: int, is_received: bool) -> None:
         self.now = watermark
-        if is_heard:
+        if is_received:
             self.log.append(Entry(watermark))
             self._take(self.group.process([watermark]))
 
-    def _take(self, decided: Decided) -> None:
+    def _take(self, decided: Decided[Any]) -> None:
         self.account.update(decided.tally)
         for result in decided.results:
-            self.results.setdefault(result.trip.trip_key, []).append(told(result))
+            self.results.setdefault(result.trip.trip_key, []).append(known(result))
         self.late += [record.offset for record in decided.late]
 
 
@@ -309,14 +310,14 @@ TestAssembly = AssemblyMachine.TestCase
 TestAssembly.settings = settings(max_examples=EXAMPLES, stateful_step_count=40, deadline=None)
 
 
-def final(events: Iterable[TripEvent]) -> tuple[dict[str, Said], Counter[str]]:
-    """What a log of these events says last of each trip, and the account, when it has ended."""
+def final(events: Iterable[TripEvent]) -> tuple[dict[str, Fields], Counter[str]]:
+    """The last result of each trip at the end of a log of these events, and the account."""
     one = group()
     account: Counter[str] = Counter(dict.fromkeys(ACCOUNT, 0))
-    last: dict[str, Said] = {}
+    last: dict[str, Fields] = {}
     for decided in (one.process([records(events, NO_WATERMARK)]), one.close(assembly().close)):
         account.update(decided.tally)
-        last |= {result.trip.trip_key: told(result) for result in decided.results}
+        last |= {result.trip.trip_key: known(result) for result in decided.results}
     return last, account
 
 

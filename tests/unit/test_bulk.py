@@ -22,7 +22,7 @@ from chillflow.production.keying import with_trip_keys
 from chillflow.production.read_ahead import ahead
 from chillflow.production.replay import RejectedRow, Replayed, ReplayStats
 from chillflow.production.screening import Screen
-from chillflow.production.splitting import Events, Leg, encode_events
+from chillflow.production.splitting import Events, PlacedEvent, encode_events
 from chillflow.production.trip_frames import TripRow, rows
 from tests.trip_rows import expected_messages, frame, in_order, to_row
 from tests.unit.vocabulary import BEGINNING, ONE_MINUTE_LATER, TEN_MINUTES_LATER, messages, trip, trips
@@ -99,15 +99,15 @@ def test_events_at_equal_times() -> None:
     one = trip(trip_key="1", dropoff_ts=ONE_MINUTE_LATER)
     two = trip(trip_key="2", pickup_ts=ONE_MINUTE_LATER, dropoff_ts=ONE_MINUTE_LATER)
     three = trip(trip_key="3", pickup_ts=TEN_MINUTES_LATER, dropoff_ts=ONE_MINUTE_LATER)
-    sent = [item for item in singly([frame(map(to_row, (one, two, three)))]) if isinstance(item, Leg)]
+    sent = [item for item in singly([frame(map(to_row, (one, two, three)))]) if isinstance(item, PlacedEvent)]
     kinds = [("1", (0, 1)), ("1", (2, 3, 4)), ("2", (0, 1, 2, 3, 4)), ("3", (2, 3, 4)), ("3", (0, 1))]
-    assert [(leg.key.decode(), leg.kind) for leg in sent] == [(key, kind) for key, some in kinds for kind in some]
+    assert [(event.key.decode(), event.kind) for event in sent] == [(key, kind) for key, some in kinds for kind in some]
 
 
 @pytest.mark.parametrize("span", [timedelta(0), timedelta(microseconds=-1), timedelta(days=-7)])
 def test_a_trip_that_ends_before_it_begins(span: timedelta) -> None:
     sent = singly([frame([to_row(trip(dropoff_ts=BEGINNING + span))])])
-    kinds = [item.kind for item in sent if isinstance(item, Leg)]
+    kinds = [item.kind for item in sent if isinstance(item, PlacedEvent)]
     assert kinds == ([2, 3, 4, 0, 1] if span else [0, 1, 2, 3, 4])
 
 
@@ -245,7 +245,7 @@ def test_trips_are_counted_as_they_begin() -> None:
     stats, begun = ReplayStats(), set()
     listed = [row(number, 3.5) for number in range(20)]
     for item in singly([frame(listed)], stats=stats):
-        assert isinstance(item, Leg)
+        assert isinstance(item, PlacedEvent)
         begun.add(item.key)
         assert stats.trips == len(begun)
 

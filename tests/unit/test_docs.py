@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
 import runpy
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +146,44 @@ def test_the_example_of_the_operator_prints_what_it_says() -> None:
     assert done.stdout == example.rpartition("print(ended)  # ")[2]
 
 
+PUBLIC = {
+    module: set(members.split(", ")) if members else set(importlib.import_module(module).__all__)
+    for module, members in re.findall(
+        r"^::: ([\w.]+)(?:\n    options:\n      members: \[([\w, ]+)\])?$",
+        (ROOT / "docs" / "api.md").read_text(),
+        re.MULTILINE,
+    )
+}
+"""The modules of the API page, and the names that programs may import from them."""
+
+
+def imports(program: str) -> Iterator[tuple[str, str]]:
+    """The modules and names of ours that a program imports; a module of its own has the name ''."""
+    for node in ast.walk(ast.parse(program)):
+        if isinstance(node, ast.Import):
+            found = [(each.name, "") for each in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found = [(node.module or "", each.name) for each in node.names]
+        else:
+            continue
+        for module, name in found:
+            if module.partition(".")[0] in ("chillflow", "dataflows", "stream"):
+                yield (f"{module}.{name}", "") if f"{module}.{name}" in PUBLIC else (module, name)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_programs_import_what_is_public(page: Path) -> None:
+    programs = [each for each in blocks(page.read_text(), "python") if not each.startswith("# new file: ")]
+    for module, name in (each for program in programs for each in imports(program)):
+        assert module in PUBLIC, f"docs/api.md does not list {module}"
+        assert not name or name in PUBLIC[module], f"docs/api.md does not list {module}.{name}"
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_what_is_public_is_exported(module: str) -> None:
+    assert PUBLIC[module] <= set(importlib.import_module(module).__all__)
+
+
 GUARANTEES = re.findall(r"`([\w/]+\.py)::(\w+)`", (ROOT / "docs" / "guarantees.md").read_text())
 
 
@@ -163,8 +204,7 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     for name in [
         "stream.TripEventProducer.send_events",
-        "chillflow.operators.stateful_map",
-        "chillflow.errors.InputError",
+        *(f"{module}.{name}" for module, names in PUBLIC.items() for name in names),
     ]:
         assert f'id="{name}"' in (tmp_path / "site" / "api" / "index.html").read_text(), name
     assert not list((tmp_path / "site").rglob("*.py"))

@@ -9,16 +9,25 @@ import pytest
 from chillflow.connectors.database import migrations
 from chillflow.connectors.log import Description
 from chillflow.model.topics import registry
-from chillflow.operation import checks
-from chillflow.operation.checks import Finding, Sample
-from chillflow.operation.store_view import Store
+from chillflow.operation.doctor_checks import (
+    Finding,
+    Sample,
+    TopicCheck,
+    check_clock,
+    check_database,
+    check_keys,
+    check_recovery,
+    check_timestamps,
+    check_watermark,
+)
+from chillflow.operation.store_inspection import StoreInfo
 from chillflow.settings import Settings
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
-SETTINGS = Settings()
-SPECS = registry(SETTINGS)
+SPECS = registry(Settings())
 EVENTS = Description(4, 1, {})
-STORE = Store(held=True, parts=4, expected=4, epoch=7, written=NOW - timedelta(seconds=1), size=10**6)
+CHECK = TopicCheck("localhost:9092", "trip-events", EVENTS, "timestamp", create_topics=True)
+STORE = StoreInfo(locked=True, parts=4, expected=4, epoch=7, written=NOW - timedelta(seconds=1), size=10**6)
 
 
 def sample(key: bytes, partition: int = 0, *, misplaced: bool = False, mistimed: bool = False, at: int = 0) -> Sample:
@@ -26,8 +35,8 @@ def sample(key: bytes, partition: int = 0, *, misplaced: bool = False, mistimed:
 
 
 @pytest.mark.parametrize("name", SPECS)
-def test_a_topic_of_ours_is_well(name: str) -> None:
-    (found,) = checks.topic(SPECS[name], Description(4, 3, SPECS[name].config), EVENTS, SETTINGS)
+def test_a_topic_of_ours_is_ok(name: str) -> None:
+    (found,) = CHECK.findings(SPECS[name], Description(4, 3, SPECS[name].config))
     assert found.status == "ok"
 
 
@@ -43,14 +52,23 @@ def test_a_topic_of_ours_is_well(name: str) -> None:
         ("complete-trips", {"message.timestamp.before.max.ms": "60000"}, ["message.timestamp.before.max.ms=60000"]),
     ],
 )
-def test_what_is_wrong_with_a_configuration(name: str, config: dict[str, str], wrong: list[str]) -> None:
-    found = [*checks.topic(SPECS[name], Description(4, 1, {**SPECS[name].config, **config}), EVENTS, SETTINGS)]
+def test_faults_of_a_topic_configuration(name: str, config: dict[str, str], wrong: list[str]) -> None:
+    found = [*CHECK.findings(SPECS[name], Description(4, 1, {**SPECS[name].config, **config}))]
     assert [each.found.partition(": ")[0] for each in found if each.status == "wrong"] == wrong
 
 
-def test_dead_letters_may_have_a_partition_more() -> None:
+def test_a_topic_that_does_not_exist() -> None:
+    keep = TopicCheck("localhost:9092", "trip-events", EVENTS, "timestamp", create_topics=False)
+    (events,) = CHECK.findings(SPECS["trip-events"], None)
+    (trips,) = CHECK.findings(SPECS["complete-trips"], None)
+    (not_created,) = keep.findings(SPECS["complete-trips"], None)
+    assert (events.status, trips.status, not_created.status) == ("wrong", "ok", "wrong")
+    assert not_created.advice == "chillflow-stream create-topic --topic complete-trips"
+
+
+def test_the_dead_letter_topic_may_have_one_more_partition() -> None:
     def status(name: str, partitions: int) -> str:
-        (found,) = checks.topic(SPECS[name], Description(partitions, 1, {}), EVENTS, SETTINGS)
+        (found,) = CHECK.findings(SPECS[name], Description(partitions, 1, {}))
         return found.status
 
     assert (status("trip-events.dlq", 4), status("trip-events.dlq", 5)) == ("ok", "ok")
@@ -58,50 +76,59 @@ def test_dead_letters_may_have_a_partition_more() -> None:
 
 
 def test_keys() -> None:
-    assert checks.keys([]).status == "skipped"
-    assert checks.keys([sample(b"a"), sample(b"a"), sample(b"b", 1)]).status == "ok"
-    assert checks.keys([sample(b"a"), sample(b"b", 1, misplaced=True)]).found.startswith("1 of 2 sampled messages")
-    assert checks.keys([sample(b"a"), sample(b"a", 1, misplaced=True)]).found.startswith("1 of 1 sampled keys")
+    assert check_keys([]).status == "skipped"
+    assert check_keys([sample(b"a"), sample(b"a"), sample(b"b", 1)]).status == "ok"
+    assert check_keys([sample(b"a"), sample(b"b", 1, misplaced=True)]).found.startswith("1 of 2 sampled messages")
+    assert check_keys([sample(b"a"), sample(b"a", 1, misplaced=True)]).found.startswith("1 of 1 sampled keys")
+
+
+def test_timestamps() -> None:
+    assert check_timestamps([], "timestamp").status == "skipped"
+    assert check_timestamps([sample(b"a")], "timestamp").status == "ok"
+    wrong = check_timestamps([sample(b"a"), sample(b"b", mistimed=True)], "timestamp")
+    assert wrong.found == "those of 1 of 2 sampled messages are not event times"
+    assert check_timestamps([sample(b"a", mistimed=True)], "body").status == "ok"
 
 
 @pytest.mark.parametrize(
     ("ahead", "status", "said"),
     [
         (timedelta(hours=-50), "ok", "2 d 2 h behind"),
-        (timedelta(seconds=5), "ok", "that of this clock"),
-        (timedelta(minutes=59), "ok", "that of this clock"),  # as far as producers may be ahead
+        (timedelta(seconds=5), "ok", "at the time of this clock"),
+        (timedelta(minutes=59), "ok", "at the time of this clock"),  # producers may be this far ahead
         (timedelta(minutes=61), "wrong", "1 h 1 min ahead"),
     ],
 )
-def test_stream_time(ahead: timedelta, status: str, said: str) -> None:
+def test_watermark(ahead: timedelta, status: str, said: str) -> None:
     at = int((NOW + ahead).timestamp() * 1000)
-    found = checks.stream_time([sample(b"a", at=at)] * 20 + [sample(b"b", 1, at=2**50)] * 19, NOW, SETTINGS)
+    samples = [sample(b"a", at=at)] * 20 + [sample(b"b", 1, at=2**50)] * 19
+    found = check_watermark(samples, NOW, 20, timedelta(hours=1))
     assert (found.status, found.found.startswith(said)) == (status, True), found
 
 
 def test_tables() -> None:
-    known = migrations()
-    versions = [step.version for step in known]
-    assert checks.database(versions, known).status == "ok"
-    assert checks.database([], known).found == "there are no tables"
-    assert checks.database(versions[:-1], known).found == f"migrations are missing: {known[-1].name}"
-    assert checks.database([*versions, 99], known).advice == "upgrade this one"
+    known = {step.version: step.name for step in migrations()}
+    versions = [*known]
+    assert check_database(versions, known).status == "ok"
+    assert check_database([], known).found == "there are no tables"
+    assert check_database(versions[:-1], known).found == f"migrations are missing: {known[versions[-1]]}"
+    assert check_database([*versions, 99], known).advice == "upgrade this one"
 
 
-def recovery(store: Store | None) -> Finding:
-    return checks.recovery(store, "DIR", NOW, SETTINGS)
+def recovery(store: StoreInfo | None) -> Finding:
+    return check_recovery(store, "DIR", NOW, timedelta(minutes=1))
 
 
 def test_the_recovery_store() -> None:
-    assert recovery(None).found == "no store in DIR yet: `assemble` makes it"
+    assert recovery(None).found == "no store in DIR yet: `assemble` creates it"
     assert recovery(STORE).found == "in use, epoch 7, 1 s ago, 1.0 MB in DIR"
-    assert recovery(STORE._replace(epoch=None, held=False)).found == "not in use, no epoch yet, 1.0 MB in DIR"
+    assert recovery(STORE._replace(epoch=None, locked=False)).found == "not in use, no epoch yet, 1.0 MB in DIR"
     old = STORE._replace(written=NOW - timedelta(minutes=2))
     assert recovery(old).status == "wrong"
-    assert recovery(old._replace(held=False)).status == "ok", "nobody is to write to it"
+    assert recovery(old._replace(locked=False)).status == "ok", "nothing is to write to it"
     assert recovery(STORE._replace(parts=3)).status == "wrong"
 
 
 def test_clocks() -> None:
-    assert checks.clock(NOW + timedelta(seconds=29), NOW).status == "ok"
-    assert checks.clock(NOW - timedelta(seconds=31), NOW).found.endswith("31 s apart")
+    assert check_clock(NOW + timedelta(seconds=29), NOW).status == "ok"
+    assert check_clock(NOW - timedelta(seconds=31), NOW).found.endswith("differ by 31 s")

@@ -24,17 +24,18 @@ RETIRED = {
     r"stands?|standing|stood": "is already written",
     r"looks?|looked|looking": "view",
     r"leaves? out|left out|leaving out": "excluded, dropped, skipped",
-    r"hears?|heard|tells?|told": "receives, reports",
+    r"hears?|heard|(?<!\.)tells?|told": "receives, reports",
     r"time-outs?": "timeout",
     r"as it is|whatever it is|what becomes of|what became of": "say it plainly",
     r"it adds up": "the account balances",
 }
 """Words that the project no longer uses for its own things, and what to say instead."""
-LATER = ("docs/design.md", "docs/extending.md", "docs/operators.md")
-CHECKED = sorted(
-    {"README.md", "CONTRIBUTING.md", "SECURITY.md", *(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))}
-    - {*LATER}
-)
+CHECKED = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")),
+]
 """Pages in which no retired word may occur."""
 
 

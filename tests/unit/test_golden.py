@@ -1,7 +1,7 @@
-"""Snapshots that stand in recovery stores: each version there has been is gone on from, a newer one is refused.
+"""Golden snapshots: what recovery stores hold is resumed from, and a change of its format must be deliberate.
 
-A golden file holds a snapshot as Python's own values, as the release of that version took it. Where today's code
-takes another, its VERSION must change, and the new one gets a file of its own beside the old.
+A golden file holds a snapshot as Python literals. No format is frozen before 0.1.0: until then a change of a format
+replaces its file, and its VERSION stays 1. From 0.1.0 on it needs a new VERSION, and a file next to the old one.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,37 +20,24 @@ from chillflow.errors import RecoveryError
 from chillflow.keyed import group as keygroup
 from chillflow.keyed.batches import Record
 from chillflow.keyed.watermark import WatermarkTracker
-from chillflow.model.events import EVENT_TYPES, Event
 from chillflow.model.messages import Message
 from chillflow.model.topics import registry
-from chillflow.production.splitting import split
 from chillflow.settings import load
 from tests.unit.test_exactly_once_sink import fresh, result, written
-from tests.unit.vocabulary import (
-    DAY,
-    HOUR,
-    MINUTE,
-    NOW,
-    ONE_MINUTE_LATER,
-    TEN_MINUTES_LATER,
-    group,
-    payment_event,
-    records,
-    trip,
-)
+from tests.unit.test_group import visits
+from tests.unit.vocabulary import DAY, HOUR, MINUTE, NOW
 
 GOLDEN = Path(__file__).parent / "golden"
 TOPIC = "trip-events"
-DAY_AND_HOUR = timedelta(hours=25)
 
 
 def golden(part: str) -> list[Any]:
-    """A parameter for each version of this part's snapshots."""
+    """A parameter for each golden snapshot of this part."""
     paths = sorted(GOLDEN.glob(f"{part}_v*.txt"))
     return [pytest.param(ast.literal_eval(path.read_text()), id=path.stem) for path in paths]
 
 
-# The source: 30 messages were read
+# The source: after 30 messages
 
 
 def topic_of(folder: Path, count: int) -> FileLog:
@@ -88,7 +74,7 @@ def records_of(part: Any) -> list[Record]:
 
 
 @pytest.mark.parametrize("snapshot", golden("source"))
-def test_a_source_goes_on(snapshot: Any, tmp_path: Path) -> None:
+def test_a_source_resumes(snapshot: Any, tmp_path: Path) -> None:
     part = partition(topic_of(tmp_path, 40), snapshot)
     found = [record for _ in range(3) for record in records_of(part)]
     time = WatermarkTracker(20)
@@ -97,7 +83,7 @@ def test_a_source_goes_on(snapshot: Any, tmp_path: Path) -> None:
     assert [record.watermark for record in found] == watermarks[30:]
 
 
-# The sink: 20 results were durable, 10 more were not
+# The sink: 20 results are durable, 10 more are not
 
 
 def sink_snapshot(folder: Path) -> Any:
@@ -112,7 +98,7 @@ def sink_snapshot(folder: Path) -> Any:
 
 
 @pytest.mark.parametrize("snapshot", golden("sink"))
-def test_a_sink_goes_on(snapshot: Any, tmp_path: Path) -> None:
+def test_a_sink_resumes(snapshot: Any, tmp_path: Path) -> None:
     sink_snapshot(tmp_path)
     log, exactly_once = fresh(tmp_path)
     part = exactly_once.build_part("write", "0000", snapshot)
@@ -123,55 +109,38 @@ def test_a_sink_goes_on(snapshot: Any, tmp_path: Path) -> None:
     assert written(log) == expected
 
 
-# The key group: an incomplete trip, an open one, a complete one
+# The key group: a closed state, a packed open one and one that is not packed
 
-LATER = NOW + 25 * HOUR + 1
-"""When a trip of the BEGINNING has become incomplete."""
-
-
-def later_trip(key: str) -> list[Event]:
-    times = {"pickup_ts": ONE_MINUTE_LATER + DAY_AND_HOUR, "dropoff_ts": TEN_MINUTES_LATER + DAY_AND_HOUR}
-    return split(trip(trip_key=key, **times))
+SCHEMA = b"closed pages"
 
 
-def key_group_snapshot() -> Any:
-    one = group()
-    one.process([records(split(trip(trip_key="incomplete"))[:2]), LATER])
-    one.process([records([*later_trip("open")[:2], *later_trip("complete")], LATER)])
-    return group(one.snapshot()).snapshot()  # what is open has waited since before
+def visit(key: bytes, watermark: int) -> list[Record]:
+    return [Record(watermark, 0, key, None, None)]
+
+
+def key_group_snapshot() -> keygroup.GroupSnapshot:
+    one = keygroup.KeyGroup(visits(SCHEMA))
+    one.process([visit(b"closed", NOW), NOW + 1, visit(b"packed", NOW + 1)])
+    resumed = keygroup.KeyGroup(visits(SCHEMA), one.snapshot())
+    resumed.process([visit(b"live", NOW + 1)])
+    return resumed.snapshot()
 
 
 @pytest.mark.parametrize("snapshot", golden("key_group"))
-def test_a_key_group_goes_on(snapshot: Any) -> None:
-    one = group(snapshot)
-    rest = [*later_trip("open")[2:], *split(trip(trip_key="incomplete"))[2:]]
-    correction = payment_event(trip_key="complete", event_version=1, total_amount=20.0)
-    results = one.process([records([*rest, correction], LATER + MINUTE)]).results
-    assert [(each.trip.trip_key, each.trip.revision, len(each.missing)) for each in results] == [
-        ("open", 1, 0),
-        ("incomplete", 2, 2),
-        ("incomplete", 3, 1),
-        ("incomplete", 4, 0),
-        ("complete", 2, 0),
-    ]
-    opened, corrected = results[0].trip, results[-1].trip
-    assert (opened.pickup_ts, opened.dropoff_ts) == (ONE_MINUTE_LATER + DAY_AND_HOUR, TEN_MINUTES_LATER + DAY_AND_HOUR)
-    assert (corrected.total_amount, corrected.do_zone_id, corrected.trip_distance) == (20.0, 239, 1.98)
+def test_a_key_group_resumes(snapshot: Any) -> None:
+    one = keygroup.KeyGroup(visits(SCHEMA), snapshot)
+    again = [visit(key, NOW + 1) for key in (b"closed", b"packed", b"live", b"new")]
+    assert one.process(again).results == [b"1 2", b"0 2", b"0 2", b"0 1"]
+
+
+@pytest.mark.parametrize("snapshot", golden("key_group"))
+def test_deadlines_of_a_key_group_resume(snapshot: Any) -> None:
+    one = keygroup.KeyGroup(visits(SCHEMA), snapshot)
+    one.process([NOW + 2])
+    assert one.process([visit(b"packed", NOW + 2), visit(b"live", NOW + 2)]).results == [b"1 2", b"1 2"]
     assert len(one) == 3
-    one.process([NOW + 9 * DAY])
+    one.process([NOW + DAY + 1])
     assert len(one) == 0
-
-
-@pytest.mark.parametrize("snapshot", golden("key_group"))
-def test_deadlines_of_a_key_group_go_on(snapshot: Any) -> None:
-    one = group(snapshot)
-    (closed,) = one.process([NOW + 51 * HOUR]).results
-    assert (closed.trip.trip_key, closed.missing) == ("open", EVENT_TYPES[2:])
-    assert len(one) == 2
-    one.process([NOW + 25 * HOUR + 8 * DAY])
-    assert len(one) == 2
-    one.process([NOW + 25 * HOUR + 8 * DAY + 1])
-    assert len(one) == 1
 
 
 # All of them
@@ -184,7 +153,7 @@ TAKEN: dict[str, tuple[int, Callable[[Path], Any]]] = {
 
 
 @pytest.mark.parametrize("part", TAKEN)
-def test_what_is_taken_today_is_golden(part: str, tmp_path: Path) -> None:
+def test_todays_snapshot_is_the_golden_one(part: str, tmp_path: Path) -> None:
     version, take = TAKEN[part]
     path, taken = GOLDEN / f"{part}_v{version}.txt", take(tmp_path)
     assert path.exists(), f"put into {path.name}: {taken!r}"
@@ -196,7 +165,7 @@ def test_what_is_taken_today_is_golden(part: str, tmp_path: Path) -> None:
     [
         ("source", lambda folder, state: partition(topic_of(folder, 30), state)),
         ("sink", lambda folder, state: fresh(folder)[1].build_part("write", "0000", state)),
-        ("key_group", lambda folder, state: group(state)),
+        ("key_group", lambda folder, state: keygroup.KeyGroup(visits(SCHEMA), state)),
     ],
 )
 def test_a_newer_one_is_refused(part: str, restore: Callable[[Path, Any], Any], tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from chillflow.errors import ChillFlowError, DatabaseError, SettingsError
 from chillflow.keyed.watermark import NO_WATERMARK
 from chillflow.model.messages import Message
 from chillflow.model.topics import registry
-from chillflow.operation.run_status import find, lines, look
+from chillflow.operation.run_status import find
 from chillflow.running import run_record
 from chillflow.running.cluster_endpoints import monitored_cluster, worker_file
 from chillflow.running.health import HealthChecks
@@ -30,7 +30,7 @@ from chillflow.running.wiring import monitoring
 from chillflow.settings import Settings, load
 from chillflow.telemetry import Telemetry
 from tests.missing import missing
-from tests.servers._process import free_port, wait_until
+from tests.servers._process import wait_until
 from tests.unit.fake_clock import FakeClock
 
 PARTITIONS = 2
@@ -341,39 +341,3 @@ def test_the_addresses_of_an_older_cluster_are_removed(settings: Settings) -> No
     run_record.started(settings.recovery_dir / worker_file(7), 1, "http://127.0.0.1:1")
     with monitored_cluster(settings.recovery_dir, 2, PARTITIONS, host="127.0.0.1", port=0):
         assert not (settings.recovery_dir / worker_file(7)).exists()
-
-
-# status
-
-
-def test_throughput_is_measured_between_two_scrapes(settings: Settings, telemetry: Telemetry, clock: FakeClock) -> None:
-    with monitored(monitoring(settings), telemetry, settings.recovery_dir, partitions=PARTITIONS):
-        url = find(settings.recovery_dir)
-        reading = telemetry.opened(0, 0, NO_WATERMARK)
-
-        def while_sleeping(seconds: float) -> None:
-            reading.read(500, 500, 0)
-            clock.now += 0.5
-
-        status = look(url, while_sleeping, clock.clocks.monotonic)
-    assert status["events_per_second"] == 1000
-    assert status["ready"] is False
-    shown = "\n".join(lines({**status, "last_error": {"at": "2024-01-01T00:00:00Z", "error": "gone"}}))
-    assert "not ready: 1 worker" in shown
-    assert "  sources: 1 of 2 partitions are assigned" in shown
-    assert "last error  2024-01-01T00:00:00Z: gone" in shown
-
-
-def test_status_of_something_else(tmp_path: Path) -> None:
-    port = free_port()
-    with pytest.raises(ChillFlowError, match="no answer from"):
-        look(f"http://127.0.0.1:{port}")
-    with pytest.raises(ChillFlowError, match="no answer from"):
-        look("nothing")
-    server = Server("127.0.0.1", 0, {"/metrics": lambda accept: Response(200, "text/html", b"<html>hello</html>")})
-    with pytest.raises(ChillFlowError, match="is no `assemble` of this release"):
-        look(server.url)
-    run_record.started(tmp_path / run_record.FILE, 1, server.url)
-    with pytest.raises(ChillFlowError, match="no `assemble` runs on"):
-        find(tmp_path)
-    server.close()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
 from chillflow.assembly.account import difference, read_account
-from chillflow.assembly.rules import ACCOUNT
+from chillflow.assembly.tallies import ACCOUNT
 from chillflow.connectors.account_file import AccountFile
 from chillflow.errors import ChillFlowError
 from chillflow.model.codec import decode_keyed

@@ -11,12 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from chillflow.assembly import state_codec
 from chillflow.assembly.rules import Assembly
 from chillflow.errors import InputError
 from chillflow.keyed.batches import Record
 from chillflow.keyed.group import KeyedLogic, KeyGroup
 from chillflow.keyed.watermark import NO_WATERMARK
 from chillflow.model.codec import decode
+from chillflow.model.structs import as_dict
 from chillflow.production import parquet
 from chillflow.production.bulk import event_frames, replay_columns
 from chillflow.production.parquet import ParquetTrips
@@ -174,7 +176,9 @@ def assembled(path: Path) -> pl.DataFrame:
     """The trips of a file, split into events and reassembled."""
     rules: Assembly = assembly()
     screen = Screen(datetime(2030, 1, 1, tzinfo=UTC), timedelta(hours=1), timedelta(days=8))
-    group = KeyGroup(KeyedLogic(rules.assemble, rules.expire, lambda key, value: decode(value), rules.dump, rules.load))
+    group = KeyGroup(
+        KeyedLogic(rules.assemble, rules.expire, lambda key, value: decode(value), state_codec.dump, state_codec.load)
+    )
     items = [*replay_columns(event_frames(ParquetTrips(path, NEW_YORK).frames(), screen, origin=str(path)))]
     sent = [message for item in items if isinstance(item, Events) for message in encode_events(item, "events")]
     assert not any(isinstance(item, RejectedRow) for item in items)
@@ -183,10 +187,7 @@ def assembled(path: Path) -> pl.DataFrame:
     decided = group.process([[Record(NO_WATERMARK, 0, message.key, message.value, None) for message in sent]])
     assert decided.tally["events_in_complete"] == len(sent)
     assert decided.tally["open_trips"] == 0
-    trips = [result.trip for result in decided.results]
-    return pl.DataFrame(
-        [{name: getattr(trip, name) for name in trip.__struct_fields__} for trip in trips], infer_schema_length=None
-    )
+    return pl.DataFrame([as_dict(result.trip) for result in decided.results], infer_schema_length=None)
 
 
 def test_every_value_of_a_real_file_is_reassembled(real: tuple[Path, str, int]) -> None:

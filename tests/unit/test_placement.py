@@ -1,4 +1,4 @@
-"""Groups are worked on where their partitions are read."""
+"""Key groups run on the workers that read their partitions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from chillflow.keyed.placement import partition_name, placed
 
 
 class Reading(FixedPartitionedSource[Any, None]):
-    """Partitions, each of which says which thread reads it, to a group of its own."""
+    """Twelve partitions, each of which sends the id of its thread to one group."""
 
     def list_parts(self) -> list[str]:
         return [partition_name(number) for number in range(12)]
@@ -38,7 +38,7 @@ class Reading(FixedPartitionedSource[Any, None]):
 
 
 class Group(StatefulBatchLogic[int, bool, None]):
-    """Says whether it is in the same thread as what was read."""
+    """Whether the group runs on the thread that read the partition."""
 
     def on_batch(self, values: list[int]) -> tuple[list[bool], bool]:
         return [value == threading.get_ident() for value in values], True
@@ -57,7 +57,7 @@ def test_a_group_is_on_the_worker_that_reads_its_partition(workers: int) -> None
     assert [is_same for _, is_same in found] == [True] * 12
 
 
-def test_names_are_the_same_for_ever() -> None:
-    # They are in recovery stores.
+def test_names_do_not_change() -> None:
+    # Recovery stores hold them.
     names = [placed(f"{number:04d}/0000", number) for number in range(4)]
     assert names == ["0000/0000.7", "0001/0000.28", "0002/0000.12", "0003/0000.25"]

@@ -10,8 +10,9 @@ from chillflow.production.bulk import event_frames, replay_singly
 from chillflow.production.replay import RejectedRow, Replayed, ReplayStats
 from chillflow.production.replay_source import Batch, Pace, ReplaySource
 from chillflow.production.screening import Screen
-from chillflow.production.splitting import Events, Leg, encode_events
+from chillflow.production.splitting import Events, PlacedEvent, encode_events
 from tests.trip_rows import frame, to_row
+from tests.unit.fake_clock import FakeClock
 from tests.unit.vocabulary import BEGINNING, trip
 
 SCREEN = Screen(BEGINNING + timedelta(days=30), timedelta(hours=1), timedelta(days=8))
@@ -41,10 +42,10 @@ def read(source: ReplaySource) -> list[Batch]:
 def test_everything_comes_once_in_order_and_is_counted(pace: Pace, trips: int) -> None:
     given, stats = items(trips), ReplayStats()
     batches = read(ReplaySource(lambda: iter(given), pace, stats))
-    legs = [item for item in given if isinstance(item, Leg)]
+    placed = [item for item in given if isinstance(item, PlacedEvent)]
     events = [batch for batch in batches if isinstance(batch, Events)]
     assert [message for some in events for message in encode_events(some, "t")] == [
-        *encode_events(Events.of(legs), "t")
+        *encode_events(Events.of(placed), "t")
     ]
     assert [row for batch in batches if isinstance(batch, list) for row in batch] == [NO_TRIP] * 2
     assert (stats.events, stats.rejected) == (5 * trips, 2)
@@ -67,3 +68,21 @@ def test_it_stops_on_request() -> None:
     stopping = True
     with pytest.raises(StopIteration):
         part.next_batch()
+
+
+@pytest.mark.parametrize("pace", [Pace(rate=5.0), Pace(speed=1.0)], ids=["rate", "speed"])
+def test_the_pace_is_that_of_the_clock(pace: Pace) -> None:
+    clock = FakeClock()
+    given = items(100)  # a trip a second, of five events
+    stats = ReplayStats()
+    part = ReplaySource(lambda: iter(given), pace, stats, clocks=clock.clocks).build_part("read_trips", "replay", None)
+    part.next_batch()
+    before = stats.events
+    assert before <= 5, "at the start hardly anything is due"
+    assert part.next_batch() == []
+    clock.now += 10
+    part.next_batch()
+    assert 20 <= stats.events - before <= 50
+    awake = part.next_awake()
+    assert awake is not None
+    assert awake.timestamp() == pytest.approx(clock.now + 0.2)

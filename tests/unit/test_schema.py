@@ -126,6 +126,7 @@ def test_results_and_windows_are_valid() -> None:
     assert opened is not None
     closed = assembly.close(opened)[1]
     assert closed is not None
+    assert closed.result is not None
     unit = WindowShard(Terms.of([timedelta(hours=1)], timedelta(0), DAY))
     unit.add(complete.changes)
     _, windows = outputs.windows(("00/04", unit.take()))

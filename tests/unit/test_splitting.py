@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from chillflow.model.codec import decode, encode
 from chillflow.model.events import EVENT_CLASSES, EVENT_TYPES
 from chillflow.model.trips import CompleteTrip
-from chillflow.production.splitting import Events, Leg, encode_events, split
+from chillflow.production.splitting import Events, PlacedEvent, encode_events, split
 from chillflow.production.trip_frames import ROW_FIELDS
 from tests.unit.vocabulary import BEGINNING, TEN_MINUTES_LATER, five, trip, trips
 
@@ -34,11 +34,11 @@ def test_five_different_events_of_one_trip(one: CompleteTrip) -> None:
 
 
 def test_single_events_in_columns() -> None:
-    legs = [Leg(7, 5, 0, b"k", b"{}"), Leg(9, 9000, 4, b"l", b"[]")]
-    events = Events.of(legs)
+    placed = [PlacedEvent(7, 5, 0, b"k", b"{}"), PlacedEvent(9, 9000, 4, b"l", b"[]")]
+    events = Events.of(placed)
     assert events == Events([5, 9000], [0, 4], [b"k", b"l"], [b"{}", b"[]"])
     first, second = encode_events(events, "t")
     assert (first.topic, first.key, first.timestamp) == ("t", b"k", 0)
     assert (second.key, second.timestamp) == (b"l", 9)
-    assert legs[0].moved(8) == Leg(8, 5, 0, b"k", b"{}")
-    assert legs[0].moved(7) is legs[0]
+    assert placed[0].moved(8) == PlacedEvent(8, 5, 0, b"k", b"{}")
+    assert placed[0].moved(7) is placed[0]

@@ -6,10 +6,12 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from chillflow.assembly.rules import Assembly, TripState
+from chillflow.assembly import state_codec
+from chillflow.assembly.rules import Assembly
+from chillflow.assembly.trip_state import Result, TripState
 from chillflow.keyed.batches import Record
-from chillflow.keyed.closed_states import due_of
 from chillflow.keyed.group import KeyedLogic, KeyGroup
+from chillflow.keyed.packing import deadline_of
 from chillflow.keyed.watermark import NO_WATERMARK
 from chillflow.model.codec import decode_all, decode_keyed, encode
 from chillflow.model.events import (
@@ -25,7 +27,7 @@ from chillflow.model.events import (
 from chillflow.model.messages import Message
 from chillflow.model.trips import CompleteTrip, milliseconds
 from chillflow.production.replay import RejectedRow, Replayed, dead_letters
-from chillflow.production.splitting import Events, Leg, encode_events, split
+from chillflow.production.splitting import Events, PlacedEvent, encode_events, split
 
 BEGINNING = datetime(2024, 1, 1, 12, tzinfo=UTC)
 ONE_MINUTE_LATER = BEGINNING + timedelta(minutes=1)
@@ -134,15 +136,24 @@ def assembly() -> Assembly:
     return Assembly(TIMEOUT, CORRECTION, INCOMPLETE)
 
 
-def keyed() -> KeyedLogic[TripState, DecodedEvent]:
+def keyed() -> KeyedLogic[TripState, DecodedEvent, Result]:
     """Assembly as a key group runs it."""
     rules = assembly()
     return KeyedLogic(
-        rules.assemble, rules.expire, decode_keyed, rules.dump, rules.load, rules.forgets, rules.shortcut, decode_all
+        rules.assemble,
+        rules.expire,
+        decode_keyed,
+        state_codec.dump,
+        state_codec.load,
+        state_codec.is_closed,
+        rules.shortcut,
+        decode_all,
+        state_codec.SCHEMA,
+        state_codec.adapt,
     )
 
 
-def group(snapshot: Any = None) -> KeyGroup[TripState, DecodedEvent]:
+def group(snapshot: Any = None) -> KeyGroup[TripState, DecodedEvent, Result]:
     """A key group of trips."""
     return KeyGroup(keyed(), snapshot)
 
@@ -151,19 +162,19 @@ def messages(replayed: Iterable[Replayed]) -> list[Message]:
     """The messages of replayed rows: dead letters to `dlq` first, then events to `events`."""
     items = [*replayed]
     letters = dead_letters([item for item in items if isinstance(item, RejectedRow)], "dlq")
-    events = Events.of([item for item in items if isinstance(item, Leg)])
+    events = Events.of([item for item in items if isinstance(item, PlacedEvent)])
     return [*letters, *encode_events(events, "events")]
 
 
-def nothing(one: KeyGroup[Any, Any]) -> bool:
+def nothing(one: KeyGroup[Any, Any, Any]) -> bool:
     """Whether the group holds nothing but its time."""
-    return len(one) == 0 and {**one.snapshot(), "stamp": None} == {**group().snapshot(), "stamp": None}
+    return len(one) == 0 and {**one.snapshot(), "watermark": None} == {**group().snapshot(), "watermark": None}
 
 
-def deadlines(one: KeyGroup[Any, Any]) -> list[int]:
+def deadlines(one: KeyGroup[Any, Any, Any]) -> list[int]:
     """When its states end."""
     return sorted(
-        [*(due for due, _ in one._deadlines), *(due_of(state) for _, state in one._remembered.items(NO_WATERMARK))]
+        [*(due for due, _ in one._deadlines), *(deadline_of(state) for _, state in one._closed.items(NO_WATERMARK))]
     )
 
 

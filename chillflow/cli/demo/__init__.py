@@ -1,4 +1,4 @@
-"""The demonstration: both dataflows on a stream in disorder, and proof that what came out is what went in."""
+"""The demo: both dataflows on a stream in disorder, and proof that the output matches the input."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from chillflow.cli.demo import page
 from chillflow.cli.demo.demo_checks import check, outcome
-from chillflow.cli.demo.place import new_place
+from chillflow.cli.demo.demo_folder import new_folder
 from chillflow.cli.demo.window_checks import read
 from chillflow.errors import ChillFlowError
 from chillflow.operation.assembling import assemble
@@ -23,30 +23,30 @@ __all__ = ["run"]
 
 
 def run(settings: Settings, folder: Path, *, trips: int, days: int, seed: int, file: Path | None) -> None:
-    """Generate trips (or take the first of `file`), produce, assemble, compare, and show it all.
+    """Generate trips (or take the first ones of `file`), produce, assemble, check, and print a page about it.
 
-    Raises ChillFlowError if it does not add up.
+    Raises ChillFlowError if a check fails.
     """
-    source, embedded = new_place(settings, folder, trips=trips, days=days, seed=seed, file=file)
+    source, embedded = new_folder(settings, folder, trips=trips, days=days, seed=seed, file=file)
     total = ParquetTrips(source, settings.source_time_zone).total
     migrate(embedded)
     disorder = Disorder(timedelta(hours=1), 0.02, 0.002, seed=seed, trip_timeout=settings.trip_timeout)
 
-    _show(page.begin(source, total, min(trips, total), own=file is not None))
+    _print(page.intro(source, total, min(trips, total), own=file is not None))
     produced = produce(embedded, Order(str(source), Selection(limit=trips), disorder=disorder))
-    _show(page.went_in(embedded, produced))
-    account = assemble(embedded, exit_at_end=True, close_all=True).account
+    _print(page.went_in(embedded, produced))
+    assembled = assemble(embedded, exit_at_end=True, close_all=True)
     seen = outcome(embedded)
-    _show(page.came_out(embedded, account, seen))
+    _print(page.came_out(embedded, assembled.account, seen))
     windows = read(folder / "trips.sqlite", settings.source_time_zone)
-    checks = [*check(embedded, source, produced, account, seen), *windows.checks]
-    _show(page.adds_up(account, checks))
-    _show(page.incomplete(seen))
-    _show(page.zones_and_hours(windows, settings.source_time_zone))
-    _show(page.files(folder))
+    checks = [*check(embedded, source, produced, assembled, seen), *windows.checks]
+    _print(page.adds_up(assembled.account, checks))
+    _print(page.incomplete(seen))
+    _print(page.zones_and_hours(windows, settings.source_time_zone))
+    _print(page.files(folder))
     if any(each.expected != each.found for each in checks):
         raise ChillFlowError("the demo does not add up: please report it")
 
 
-def _show(lines: list[str]) -> None:
+def _print(lines: list[str]) -> None:
     typer.echo("\n".join([*lines, ""]))

@@ -7,17 +7,17 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 import polars as pl
 
-from chillflow.assembly.account import difference
 from chillflow.connectors import open_database, open_log
 from chillflow.connectors.log import Log, records_until_end
 from chillflow.model.events import EVENT_TYPES
 from chillflow.model.table_rows import MONEY
 from chillflow.model.topics import TopicNames
+from chillflow.operation.assembling import Assembled
 from chillflow.operation.dead_letters import letters
 from chillflow.operation.producing import Produced
 from chillflow.production.disorder import DisorderStats
@@ -90,9 +90,7 @@ def _messages(log: Log, topic: str, form: type[T]) -> Iterator[tuple[bytes, T]]:
                     yield record.key or b"", decode(record.value or b"")
 
 
-def check(
-    settings: Settings, source: Path, produced: Produced, account: Mapping[str, int], seen: DemoOutcome
-) -> list[Check]:
+def check(settings: Settings, source: Path, produced: Produced, assembled: Assembled, seen: DemoOutcome) -> list[Check]:
     """All checks of a run over the trips of `source`."""
     disorder = produced.disorder or DisorderStats()
     made = len(EVENT_TYPES) * produced.trips + disorder.duplicated - disorder.dropped
@@ -104,17 +102,18 @@ def check(
     replayed = screen.refusal().is_null() & pl.col("trip_key").is_in([*stored])
     given = _by_key(ParquetTrips(source, settings.source_time_zone), replayed)
     changed = sum(key not in given or _rounded(given[key]) != _rounded(row) for key, row in stored.items())
+    account = assembled.account
     complete = account["complete_trips"]
     return [
         Check("events made, events sent", made, produced.delivered),
         Check("events sent, events read", produced.delivered, account["events"]),
-        Check("events unaccounted for", 0, difference(account)),
+        Check("events unaccounted for", 0, assembled.difference),
         Check("trips sent, complete + incomplete", produced.trips, complete + len(seen.missing)),
-        Check("trips with all they need, complete", len(seen.kinds) - len(lacks), complete),
+        Check("trips with needed events, complete", len(seen.kinds) - len(lacks), complete),
         Check("complete trips, rows in their table", complete - seen.refused, len(stored)),
         Check("rows that differ from their source", 0, changed),
-        Check("incomplete for another reason", 0, other),
-        Check("dollars of these in, dollars out", _dollars(given.values()), _dollars(stored.values())),
+        Check("incomplete with wrong missing events", 0, other),
+        Check("dollars in, dollars out", _dollars(given.values()), _dollars(stored.values())),
     ]
 
 
@@ -123,7 +122,7 @@ def _by_key(trips: TripSource, which: pl.Expr | bool = True) -> dict[str, TripRo
     return {row[_KEY]: row for frame in frames for row in rows(frame.filter(which))}
 
 
-def _rounded(row: TripRow) -> list[Any]:
+def _rounded(row: TripRow) -> list[object]:
     """The row with money to the cent, as the table holds it."""
     values = [*row]
     for position in _MONEY:

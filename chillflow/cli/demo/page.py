@@ -1,4 +1,4 @@
-"""What the demonstration shows: parts of a page of 80 columns, each a list of lines."""
+"""The page that the demo prints: sections of 80 columns, each a list of lines."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from chillflow.operation.producing import Produced
 from chillflow.production.disorder import DisorderStats
 from chillflow.settings import Settings
 
-__all__ = ["adds_up", "begin", "came_out", "files", "incomplete", "went_in", "zones_and_hours"]
+__all__ = ["adds_up", "came_out", "files", "incomplete", "intro", "went_in", "zones_and_hours"]
 
 
-def begin(source: Path, total: int, taken: int, *, own: bool) -> list[str]:
-    """Which trips."""
-    what = f"{taken:,} of your {total:,} trips" if own else f"{taken:,} invented taxi trips"
-    return [f"{what}: {source}"]
+def intro(source: Path, total: int, taken: int, *, own: bool) -> list[str]:
+    """The trips and their file."""
+    trips = f"{taken:,} of your {total:,} trips" if own else f"{taken:,} generated taxi trips"
+    return [f"{trips}: {source}"]
 
 
 def went_in(settings: Settings, produced: Produced) -> list[str]:
-    """What was made of the trips."""
+    """The result of production."""
     disorder = produced.disorder or DisorderStats()
     lines = [
         "What went in (dataflow trip-event-producer)",
         _row("trips", produced.trips, "split into five events each"),
-        _row("events left out", disorder.dropped, "on purpose, as if lost on their way"),
+        _row("events dropped", disorder.dropped, "on purpose, as if lost"),
         _row("events sent twice", disorder.duplicated),
-        _row("events delayed", disorder.delayed, "by up to an hour: they overtake each other"),
+        _row("events delayed", disorder.delayed, "by up to an hour, so they arrive out of order"),
         _row("events sent", produced.delivered, f"topic {settings.topic}"),
     ]
     if produced.rejected:
@@ -44,7 +44,7 @@ def went_in(settings: Settings, produced: Produced) -> list[str]:
 
 
 def came_out(settings: Settings, account: Mapping[str, int], seen: DemoOutcome) -> list[str]:
-    """What was made of the events."""
+    """The result of assembly."""
     return [
         "What came out (dataflow trip-assembler)",
         _row("complete trips", account["complete_trips"], f"topic {settings.complete_topic}, table stg.complete_trip"),
@@ -55,12 +55,12 @@ def came_out(settings: Settings, account: Mapping[str, int], seen: DemoOutcome) 
 
 
 def adds_up(account: Mapping[str, int], checks: Sequence[Check]) -> list[str]:
-    """The account, and what was compared."""
+    """The account and the checks."""
     terms = {
         "in complete trips": account["events_in_complete"],
         "in incomplete trips": account["events_in_incomplete"],
         "in open trips": account["events_in_open"],
-        "the same event again": account["duplicates"],
+        "duplicates": account["duplicates"],
         "superseded, late, dead letters": sum(account[name] for name in ("superseded", "late", "dead_letters")),
     }
     lines = ["Does it add up?", f"   {'events read':30}{account['events']:>10,}"]
@@ -75,30 +75,30 @@ def adds_up(account: Mapping[str, int], checks: Sequence[Check]) -> list[str]:
 
 
 def incomplete(seen: DemoOutcome) -> list[str]:
-    """Why trips are incomplete."""
+    """Incomplete trips by missing event type."""
     if not seen.missing:
-        return ["No trip is incomplete: each got its start, its end and its payment."]
-    lines = [f"Why {len(seen.missing):,} trips are incomplete: they lack"]
+        return ["No trip is incomplete: each has its start, payment and end."]
+    lines = [f"Events missing from {len(seen.missing):,} incomplete trips"]
     lines += (f"   {line}" for line in charts.bars(seen.gaps.most_common(), label=24, cells=_cells()))
     return lines
 
 
 def zones_and_hours(windows: Windows, time_zone: str) -> list[str]:
-    """What the windows say."""
+    """Number of windows, busiest zones, trips by hour."""
     counts = ", ".join(f"{count:,} of {minutes} min" for minutes, count in windows.counts.items())
-    lines = [f"Windows by pickup zone (mart.zone_window): {counts}", "", "The zones with the most trips"]
+    lines = [f"Windows by pickup zone (mart.zone_window): {counts}", "", "The busiest zones, by trips"]
     lines += (f"   {line}" for line in charts.bars(windows.busiest, cells=_cells()))
-    lines += ["", f"The day: trips by the hour in which they ended ({time_zone})"]
+    lines += ["", f"Trips by the hour in which they ended ({time_zone})"]
     lines += charts.columns(windows.day, cells=_cells())
     lines.append(" " * 8 + " ".join(f"{hour:02}" for hour in range(24)))
     return lines
 
 
 def files(folder: Path) -> list[str]:
-    """Where everything is, and what to try next."""
+    """The folder, and commands to try next."""
     command = "chillflow-stream" if shutil.which("chillflow-stream") else os.path.relpath(sys.argv[0])
     return [
-        f"Everything is in {folder}. Go on with",
+        f"Everything is in {folder}. To continue:",
         "",
         f"export KAFKA_BOOTSTRAP_SERVERS=file:{folder / 'topics'}",
         f"export DATABASE_URL=sqlite:///{folder / 'trips.sqlite'}",
@@ -116,7 +116,7 @@ def _row(name: str, number: int, note: str = "") -> str:
 
 
 def _cells() -> str:
-    """Blocks, or plain characters where stdout cannot show blocks."""
+    """Block characters, or ASCII where the encoding of stdout lacks them."""
     try:
         charts.FINE.encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""The windows of the demonstration as they stand in their table, and as counted anew from the trips."""
+"""The windows of the demo: their table compared with windows recomputed from the trips by SQL."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from chillflow.cli.demo.demo_checks import Check
 
 __all__ = ["Windows", "read"]
 
-_KEPT = """
+_STORED = """
     select pu_zone_id, window_start as start, window_minutes as minutes, trips, timed_trips, card_trips, cash_trips,
            cast(round(total_amount * 100) as integer) as total_cents,
            cast(round(fare_amount * 100) as integer) as fare_cents,
            cast(round(tip_amount * 100) as integer) as tip_cents, distance_m, duration_s
     from mart_zone_window where trips > 0
 """
-_COUNTED = """
+_RECOMPUTED = """
     select pu_zone_id,
            strftime('%Y-%m-%dT%H:%M:%S.000000+00:00', second / (60 * minutes) * (60 * minutes), 'unixepoch') as start,
            minutes, count(*) as trips, count(duration_min) as timed_trips, sum(payment_type is 1) as card_trips,
@@ -44,16 +44,16 @@ _HOURS = "select window_start, sum(trips) from mart_zone_window where window_min
 
 
 class Windows(NamedTuple):
-    """What is to be shown of them."""
+    """The windows of a run."""
 
     counts: dict[int, int]
-    """How many there are, by their minutes."""
-    counted: int
-    """How many there are of the trips in their table, counted anew."""
+    """Windows in the table, by length in minutes."""
+    recomputed: int
+    """Windows recomputed from the trips in the table."""
     different: int
-    """How many are not as they were counted."""
-    unfinished: int
-    """How many are not final."""
+    """Windows that differ between the two, or are in only one."""
+    provisional: int
+    """Windows that are not final."""
     busiest: list[tuple[str, int]]
     """The zones with the most trips."""
     day: list[int]
@@ -61,25 +61,25 @@ class Windows(NamedTuple):
 
     @property
     def checks(self) -> list[Check]:
-        """Whether they are as they should be."""
+        """The windows as they must be and as they are."""
         return [
-            Check("windows counted from trips, in table", self.counted, sum(self.counts.values())),
-            Check("windows with another figure", 0, self.different),
-            Check("windows that are not final", 0, self.unfinished),
+            Check("windows recomputed, in table", self.recomputed, sum(self.counts.values())),
+            Check("windows with other measures", 0, self.different),
+            Check("windows that are not final", 0, self.provisional),
         ]
 
 
 def read(file: Path, time_zone: str) -> Windows:
-    """Read and count the windows of an SQLite file."""
+    """Read the windows of an SQLite file, and recompute them."""
     with closing(sqlite3.connect(file)) as connection:
-        kept = connection.execute(_KEPT).fetchall()
-        counted = connection.execute(_COUNTED).fetchall()
-        ((unfinished,),) = connection.execute("select count(*) from mart_zone_window where not final")
+        stored = connection.execute(_STORED).fetchall()
+        recomputed = connection.execute(_RECOMPUTED).fetchall()
+        ((provisional,),) = connection.execute("select count(*) from mart_zone_window where not final")
         return Windows(
-            counts=dict(sorted(Counter(minutes for _, _, minutes, *_ in kept).items())),
-            counted=len(counted),
-            different=len({window[:3] for window in {*kept} ^ {*counted}}),
-            unfinished=unfinished,
+            counts=dict(sorted(Counter(minutes for _, _, minutes, *_ in stored).items())),
+            recomputed=len(recomputed),
+            different=len({window[:3] for window in {*stored} ^ {*recomputed}}),
+            provisional=provisional,
             busiest=connection.execute(_BUSIEST).fetchall(),
             day=_day(connection.execute(_HOURS).fetchall(), ZoneInfo(time_zone)),
         )

@@ -1,4 +1,4 @@
-"""A recovery directory seen from outside, while `assemble` runs on it or not. Nothing in it is changed."""
+"""Read-only inspection of a recovery directory, whether or not `assemble` runs on it."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from typing import NamedTuple
 
 from chillflow.errors import RecoveryError
 
-__all__ = ["Store", "is_held", "look"]
+__all__ = ["StoreInfo", "inspect_store"]
 
 
-class Store(NamedTuple):
-    """What is known of a recovery store."""
+class StoreInfo(NamedTuple):
+    """The state of a recovery store."""
 
-    held: bool
+    locked: bool
     """Whether an `assemble` runs on it."""
     parts: int
-    """Files it has."""
+    """Its files."""
     expected: int
-    """Files it was made with."""
+    """The files it was created with."""
     epoch: int | None
-    """The last durable epoch, if there was one."""
+    """The last durable epoch."""
     written: datetime
-    """When it was last written to: each epoch does."""
+    """Time of the last write: each epoch writes."""
     size: int
     """Bytes."""
 
 
-def look(folder: Path) -> Store | None:
-    """The store of this directory; None if none has been made. Raises RecoveryError if it cannot be read."""
+def inspect_store(folder: Path) -> StoreInfo | None:
+    """The store of this directory; None if there is none. Raises RecoveryError if it cannot be read."""
     parts = sorted(folder.glob("part-*.sqlite3"))
     if not parts:
         return None
-    # What readers share is written by every look, and a journal that one of them has made is empty.
+    # Not the -shm files: every reader writes to them. A journal that a reader created is empty.
     kept = [*parts, *folder.glob("part-*.sqlite3-wal")]
     files = [status for path in kept if (status := path.stat()).st_size]
     expected, frontiers = 0, list[tuple[int, int]]()
@@ -47,8 +47,8 @@ def look(folder: Path) -> Store | None:
                 frontiers += connection.execute("select ex_num, worker_frontier from fronts")
         except sqlite3.Error as error:
             raise RecoveryError(f"{path} cannot be read: {error}") from error
-    return Store(
-        held=any(is_held(path) for path in folder.glob("lock*")),
+    return StoreInfo(
+        locked=any(_is_locked(path) for path in folder.glob("lock*")),
         parts=len(parts),
         expected=expected or 0,
         epoch=_epoch(frontiers),
@@ -57,11 +57,8 @@ def look(folder: Path) -> Store | None:
     )
 
 
-def is_held(lock: Path) -> bool:
-    """Whether a process holds this lock file.
-
-    A process that asks for the lock in the same instant is refused.
-    """
+def _is_locked(lock: Path) -> bool:
+    """Whether a process holds this lock file. A process that requests the lock during the test is refused."""
     with lock.open() as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -71,7 +68,7 @@ def is_held(lock: Path) -> bool:
 
 
 def _epoch(frontiers: list[tuple[int, int]]) -> int | None:
-    """What the slowest worker of the last execution has done, given the epochs that each is at."""
+    """The last epoch that all workers of the last execution finished, from (execution, epoch in progress)."""
     if not frontiers:
         return None
     last = max(execution for execution, _ in frontiers)
@@ -79,6 +76,6 @@ def _epoch(frontiers: list[tuple[int, int]]) -> int | None:
 
 
 def _uri(path: Path) -> str:
-    """Read-only, and without a journal of our own where nobody else has one."""
+    """A read-only address; immutable where there is no journal, so that SQLite creates none."""
     has_journal = path.with_name(path.name + "-wal").exists()
     return f"{path.resolve().as_uri()}?{'mode=ro' if has_journal else 'immutable=1'}"

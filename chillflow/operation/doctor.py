@@ -1,8 +1,9 @@
-"""Asks the servers, the folders and the clocks of the settings for what the checks of `doctor` judge."""
+"""The job of `doctor`: query servers, directories and clocks, and check the answers. Changes nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 
 from chillflow.connectors import open_database, open_log
@@ -11,8 +12,18 @@ from chillflow.connectors.inspection import is_misplaced, is_mistimed
 from chillflow.connectors.log import Description, Log
 from chillflow.errors import ChillFlowError, UnknownTopicError
 from chillflow.model.topics import registry
-from chillflow.operation import checks, store_view
-from chillflow.operation.checks import Finding, Sample
+from chillflow.operation.doctor_checks import (
+    Finding,
+    Sample,
+    TopicCheck,
+    check_clock,
+    check_database,
+    check_keys,
+    check_recovery,
+    check_timestamps,
+    check_watermark,
+)
+from chillflow.operation.store_inspection import inspect_store
 from chillflow.running.recovery import check_identity
 from chillflow.running.wiring import pipeline_identity
 from chillflow.settings import Settings
@@ -20,13 +31,13 @@ from chillflow.settings import Settings
 __all__ = ["examine"]
 
 _SAMPLE = 400
-"""Messages of a partition that are looked at, the newest."""
+"""Newest messages sampled from each partition."""
 _PARTITIONS = 16
 """Partitions that are sampled: each takes a reader of its own."""
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """All checks, one after the other; what does not answer is a finding too."""
+    """Findings of all checks, one after the other. A server that does not answer is a finding, not an error."""
     events = None
     try:
         log = open_log(settings)
@@ -42,12 +53,15 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 def _topics(settings: Settings, log: Log, described: Mapping[str, Description | None]) -> Iterator[Finding]:
     events = described[settings.topic]
+    check = TopicCheck(
+        settings.kafka_bootstrap_servers, settings.topic, events, settings.event_time, settings.create_topics
+    )
     for name, spec in registry(settings).items():
-        yield from checks.topic(spec, described[name], events, settings)
+        yield from check.findings(spec, described[name])
     samples = [*_samples(log, settings.topic, events.partitions)] if events else []
-    yield checks.keys(samples)
-    yield checks.timestamps(samples, settings)
-    yield checks.stream_time(samples, datetime.now(UTC), settings)
+    yield check_keys(samples)
+    yield check_timestamps(samples, settings.event_time)
+    yield check_watermark(samples, datetime.now(UTC), settings.stream_time_rank, settings.max_future_skew)
 
 
 def _describe(log: Log, name: str) -> Description | None:
@@ -67,20 +81,19 @@ def _samples(log: Log, topic: str, partitions: int) -> Iterator[Sample]:
 def _database(settings: Settings) -> Iterator[Finding]:
     if not settings.database_url:
         yield Finding("database", "ok", "none (DATABASE_URL): results go to their topics only")
-        yield Finding("clock", "skipped", "no database to ask for the time, and Kafka does not tell its own")
+        yield Finding("clock", "skipped", "no database to compare with, and Kafka does not report its time")
         return
     try:
-        database = open_database(settings)
-        yield checks.database(database.applied(), migrations())
-        time = database.clock()
-        database.close()
+        with closing(open_database(settings)) as database:
+            yield check_database(database.applied(), {step.version: step.name for step in migrations()})
+            time = database.clock()
     except ChillFlowError as error:
         yield Finding("database", "wrong", str(error))
         return
     if time is None:
         yield Finding("clock", "ok", "there is no other: the database is a file")
     else:
-        yield checks.clock(time, datetime.now(UTC))
+        yield check_clock(time, datetime.now(UTC))
 
 
 def _recovery(settings: Settings, events: Description | None) -> Finding:
@@ -88,6 +101,6 @@ def _recovery(settings: Settings, events: Description | None) -> Finding:
     try:
         if events is not None:
             check_identity(folder, pipeline_identity(settings, events.partitions))
-        return checks.recovery(store_view.look(folder), folder, datetime.now(UTC), settings)
+        return check_recovery(inspect_store(folder), folder, datetime.now(UTC), settings.ready_epoch_limit)
     except ChillFlowError as error:
         return Finding("recovery", "wrong", str(error))

@@ -1,4 +1,4 @@
-"""Where a demonstration takes place: trips in a file, and the settings of a pipeline on files in the same folder."""
+"""The folder of a demo: trips in a file, and settings of an embedded pipeline next to it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from chillflow.errors import ChillFlowError
 from chillflow.settings import Settings
 from chillflow.synthetic.trip_generator import generate
 
-__all__ = ["new_place"]
+__all__ = ["new_folder"]
 
 
-def new_place(
+def new_folder(
     settings: Settings, folder: Path, *, trips: int, days: int, seed: int, file: Path | None
 ) -> tuple[Path, Settings]:
-    """Make the folder, and generate the trips unless there is a file. Raises ChillFlowError if it holds something."""
+    """Create the folder, and the trips unless there is a file of them. Returns the file and the settings.
+
+    Raises ChillFlowError if the folder is not empty.
+    """
     if folder.exists() and any(folder.iterdir()):
-        raise ChillFlowError(f"{folder} is not empty: the demo starts over in a new folder")
+        raise ChillFlowError(f"{folder} is not empty: the demo needs a new folder")
     folder.mkdir(parents=True, exist_ok=True)
     source = file or folder / "trips.parquet"
     if file is None:

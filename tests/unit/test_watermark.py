@@ -1,4 +1,4 @@
-"""Stream time: the event time that so many messages have reached."""
+"""The watermark of a partition: the rank-th largest event time so far."""
 
 import pytest
 from hypothesis import given, settings
@@ -12,35 +12,35 @@ TIMES = st.lists(st.integers(-(10**6), 10**6) | st.integers(0, 5), max_size=60)
 @given(TIMES, st.integers(1, 20))
 @settings(max_examples=300, deadline=None)
 def test_it_is_the_rank_th_largest_seen(times: list[int], rank: int) -> None:
-    time = WatermarkTracker(rank)
-    for at, one in enumerate(times, 1):
-        largest = sorted(times[:at], reverse=True)
-        assert time.observe(one) == time.now == (largest[rank - 1] if at >= rank else NO_WATERMARK)
+    tracker = WatermarkTracker(rank)
+    for count, one in enumerate(times, 1):
+        largest = sorted(times[:count], reverse=True)
+        assert tracker.observe(one) == tracker.now == (largest[rank - 1] if count >= rank else NO_WATERMARK)
 
 
 @given(TIMES, st.integers(1, 20))
 @settings(max_examples=200, deadline=None)
 def test_it_never_goes_back(times: list[int], rank: int) -> None:
-    time = WatermarkTracker(rank)
-    watermarks = [time.observe(one) for one in times]
+    tracker = WatermarkTracker(rank)
+    watermarks = [tracker.observe(one) for one in times]
     assert watermarks == sorted(watermarks)
 
 
 @given(TIMES, TIMES, st.integers(1, 20))
 @settings(max_examples=200, deadline=None)
-def test_it_goes_on_from_a_snapshot(before: list[int], after: list[int], rank: int) -> None:
-    time = WatermarkTracker(rank)
+def test_it_resumes_from_a_snapshot(before: list[int], after: list[int], rank: int) -> None:
+    tracker = WatermarkTracker(rank)
     for one in before:
-        time.observe(one)
-    resumed = WatermarkTracker(rank, time.snapshot())
-    assert resumed.now == time.now
-    assert [resumed.observe(one) for one in after] == [time.observe(one) for one in after]
+        tracker.observe(one)
+    resumed = WatermarkTracker(rank, tracker.snapshot())
+    assert resumed.now == tracker.now
+    assert [resumed.observe(one) for one in after] == [tracker.observe(one) for one in after]
 
 
 def test_a_snapshot_does_not_change_afterwards() -> None:
-    time = WatermarkTracker(1, [5])
-    snapshot = time.snapshot()
-    time.observe(9)
+    tracker = WatermarkTracker(1, [5])
+    snapshot = tracker.snapshot()
+    tracker.observe(9)
     assert snapshot == [5]
 
 
@@ -50,14 +50,14 @@ def test_the_rank_may_change_between_runs(rank: int, now: int) -> None:
 
 
 def test_one_wrong_row_moves_nothing() -> None:
-    time = WatermarkTracker(20)
+    tracker = WatermarkTracker(20)
     for number in range(100):
-        time.observe(number)
-    assert time.observe(10**15) == 81
+        tracker.observe(number)
+    assert tracker.observe(10**15) == 81
 
 
 @given(st.integers(1, 5), st.lists(st.one_of(st.none(), st.integers(-10, 10))), st.integers(0, 10), st.booleans())
-def test_many_at_once_are_as_one_after_the_other(rank: int, times: list[int | None], cut: int, in_order: bool) -> None:
+def test_observing_many_at_once_equals_one_by_one(rank: int, times: list[int | None], cut: int, in_order: bool) -> None:
     if in_order:
         times = [*sorted(time for time in times if time is not None)]
     one, many = WatermarkTracker(rank), WatermarkTracker(rank)

@@ -1,0 +1,194 @@
+"""Trip states <-> bytes for the recovery store, and states of older schemas made current. Pure.
+
+A packed state is an array of values in MessagePack, about 400 bytes, without field names. `SCHEMA` names the fields
+once for many states, so a new field of an event or a trip needs no new version of the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from functools import lru_cache
+from types import GenericAlias
+from typing import Any, TypeAlias
+
+import msgspec
+from pydantic import BaseModel
+
+from chillflow.assembly.trip_building import CARRIED, Values, getter
+from chillflow.assembly.trip_state import COMPLETE, NEEDED, OPEN, TripState
+from chillflow.errors import RecoveryError
+from chillflow.keyed.versions import refuse_newer
+from chillflow.model.codec import CompleteTripStruct
+from chillflow.model.events import EVENT_CLASSES, EVENT_TYPES, PICKUP_EVENTS, SCHEMA_VERSION, DecodedEvent, TripEvent
+from chillflow.model.structs import StructClass, as_tuple, fields_of
+from chillflow.model.trips import CompleteTrip, TripValues
+
+__all__ = ["SCHEMA", "adapt", "dump", "is_closed", "load", "pack_complete"]
+
+VERSION = 1
+"""Of the layout of the arrays; not of the fields in them."""
+
+Mark: TypeAlias = str | tuple[str, datetime, int]
+"""What tells an event of a complete trip from another one of its type: its id alone if its time is the trip's and its
+version 0, else also these two."""
+
+
+class _Schema(msgspec.Struct):
+    version: int
+    events: dict[str, tuple[str, ...]]
+    """By event type the fields of its row, in their order."""
+    trip: tuple[str, ...]
+    """The fields of a complete trip."""
+
+
+def _row_names(cls: type[TripEvent]) -> tuple[str, ...]:
+    """The fields of an event's row: all but the key, which a state holds once."""
+    return tuple(name for name in cls.struct.__struct_fields__ if name != "trip_key")
+
+
+_CURRENT = _Schema(
+    VERSION,
+    {name: _row_names(cls) for name, cls in zip(EVENT_TYPES, EVENT_CLASSES, strict=True)},
+    CompleteTripStruct.__struct_fields__,
+)
+SCHEMA: bytes = msgspec.json.encode(_CURRENT)
+"""The names of all fields in packed states, as JSON."""
+
+_pack = msgspec.msgpack.Encoder().encode
+
+
+def dump(state: TripState) -> bytes:
+    """Pack a state; its deadline is stored next to it.
+
+    Of a complete trip that is the trip and a `Mark` for each event: what the events say is in the trip.
+    """
+    if (trip := state.trip) is not None:
+        marks = [None if event is None else _mark(kind, event, trip) for kind, event in enumerate(state.events)]
+        return pack_complete(state.counted, trip, marks)
+    rows = [event and row(event) for row, event in zip(_event_rows, state.events, strict=True)]
+    return _pack((state.status, state.revision, state.trip_key, rows, state.counted))
+
+
+def pack_complete(counted: int, trip: TripValues, marks: Iterable[Mark | None]) -> bytes:
+    """Pack the state of a complete trip."""
+    return _pack((COMPLETE, counted, as_tuple(trip), *marks))
+
+
+def is_closed(data: bytes) -> bool:
+    """Whether a packed trip is closed: it expires without a result."""
+    return data[1] != OPEN  # the status: a small integer, after the head of the array
+
+
+def load(data: bytes) -> TripState:
+    """Unpack a state of the current schema, without its deadline."""
+    if data[1] == COMPLETE:
+        status, counted, values, *marks = _unpack_complete(data)
+        trip = CompleteTripStruct(*values)
+        made = [None if mark is None else _event_of(kind, trip, mark) for kind, mark in enumerate(marks)]
+        return TripState(None, status, trip.revision, made, counted, trip)
+    status, revision, trip_key, rows, counted = _unpack(data)
+    events = [
+        None if row is None else cls.struct(*row[:_KEY], trip_key, *row[_KEY:])
+        for cls, row in zip(EVENT_CLASSES, rows, strict=True)
+    ]
+    return TripState(None, status, revision, events, counted)
+
+
+def adapt(data: bytes, schema: bytes) -> bytes:
+    """A packed state of another `SCHEMA`, made current: new fields have their defaults, removed ones are dropped.
+
+    Raises RecoveryError if that cannot be: the schema is of a newer release, or the event types differ in one that a
+    complete trip needs or that is not known here.
+    """
+    return _adapter(schema)(data)
+
+
+def _mark(kind: int, event: DecodedEvent, trip: TripValues) -> Mark:
+    if event.event_time == _time_of(kind, trip) and event.event_version == 0:
+        return event.event_id
+    return event.event_id, event.event_time, event.event_version
+
+
+def _event_of(kind: int, trip: TripValues, mark: Mark) -> DecodedEvent:
+    """An event of a complete trip. A zone event is made to say what the start or the end says."""
+    event_id, time, version = (mark, _time_of(kind, trip), 0) if isinstance(mark, str) else mark
+    values = _carried_values[kind](trip)
+    return EVENT_CLASSES[kind].struct(event_id, trip.trip_key, time, SCHEMA_VERSION, version, *values)
+
+
+def _time_of(kind: int, trip: TripValues) -> datetime:
+    """The usual event time of an event of this kind."""
+    return trip.pickup_ts if kind < PICKUP_EVENTS else trip.dropoff_ts
+
+
+_KEY = 1
+"""The position of `trip_key` in an event."""
+assert all(cls.struct.__struct_fields__[_KEY] == "trip_key" for cls in EVENT_CLASSES)
+_event_rows = [getter(_row_names(cls)) for cls in EVENT_CLASSES]
+_carried_values = tuple(map(getter, CARRIED))
+
+
+def _row_type(struct: StructClass[object], names: tuple[str, ...]) -> GenericAlias:
+    """The type of a row of these fields, as msgspec takes it."""
+    types = {field.name: field.type for field in fields_of(struct)}
+    return GenericAlias(tuple, tuple(types[name] for name in names))
+
+
+_event_types = (_row_type(cls.struct, _row_names(cls)) | None for cls in EVENT_CLASSES)
+_trip_type = _row_type(CompleteTripStruct, CompleteTripStruct.__struct_fields__)
+_unpack: Callable[[bytes], tuple[int, int, str, tuple[Values | None, ...], int]] = msgspec.msgpack.Decoder(
+    GenericAlias(tuple, (int, int, str, GenericAlias(tuple, (*_event_types,)), int))
+).decode
+_unpack_complete: Callable[[bytes], tuple[int, int, Values, *tuple[Mark | None, ...]]] = msgspec.msgpack.Decoder(
+    GenericAlias(tuple, (int, int, _trip_type, *[Mark | None] * len(EVENT_CLASSES)))
+).decode
+_unpack_plain: Callable[[bytes], list[Any]] = msgspec.msgpack.Decoder(list[object]).decode
+Row: TypeAlias = Sequence[object]
+
+
+@lru_cache(8)
+def _adapter(schema: bytes) -> Callable[[bytes], bytes]:
+    """The function that makes states of this schema current."""
+    old = msgspec.json.decode(schema, type=_Schema)
+    refuse_newer("trip states", old.version, VERSION)
+    if unknown := old.events.keys() - {*EVENT_TYPES}:
+        raise RecoveryError(f"the recovery store holds events of unknown types: {', '.join(sorted(unknown))}")
+    if new := {EVENT_TYPES[kind] for kind in NEEDED} - old.events.keys():
+        raise RecoveryError(
+            f"the recovery store holds complete trips without {', '.join(sorted(new))}, which a trip now needs:"
+            " delete it with `chillflow-stream reset` to assemble all trips again"
+        )
+    position = {name: at for at, name in enumerate(old.events)}
+    event_rows = {
+        name: _projection(old.events[name], _CURRENT.events[name], cls)
+        for name, cls in zip(EVENT_TYPES, EVENT_CLASSES, strict=True)
+        if name in position
+    }
+    trip_row = _projection(old.trip, _CURRENT.trip, CompleteTrip)
+
+    def current(values: Sequence[Row | None], project: bool) -> list[object]:
+        """A row or a mark for each current event type."""
+        found = ((name, values[position[name]] if name in position else None) for name in EVENT_TYPES)
+        return [event_rows[name](value) if project and value is not None else value for name, value in found]
+
+    def adapted(data: bytes) -> bytes:
+        status, *values = _unpack_plain(data)
+        if status == COMPLETE:
+            counted, trip, *marks = values
+            return _pack((status, counted, trip_row(trip), *current(marks, project=False)))
+        revision, trip_key, rows, counted = values
+        return _pack((status, revision, trip_key, current(rows, project=True), counted))
+
+    return adapted
+
+
+def _projection(old: Sequence[str], new: Sequence[str], model: type[BaseModel]) -> Callable[[Row], Row]:
+    """A function from rows of the old fields to rows of the new ones."""
+    added = {name: model.model_fields[name] for name in new if name not in old}
+    if needed := [name for name, field in added.items() if field.is_required()]:
+        raise RecoveryError(f"the recovery store lacks {', '.join(needed)}, for which {model.__name__} has no default")
+    defaults = [field.get_default(call_default_factory=True) for field in added.values()]
+    names = [*old, *added]
+    places = [names.index(name) for name in new]
+    return lambda row: [(*row, *defaults)[place] for place in places]

@@ -1,0 +1,67 @@
+"""Trips built from their events. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import TypeAlias, cast
+
+from chillflow.assembly.trip_state import NEEDED, Result, TripState, needed_events
+from chillflow.model.codec import KINDS, CompleteTripStruct
+from chillflow.model.events import (
+    EVENT_CLASSES,
+    EVENT_TYPES,
+    DecodedEnd,
+    DecodedStart,
+    TripEndedEvent,
+    TripStartedEvent,
+)
+from chillflow.model.trips import DERIVED_FIELDS, TRIP_FIELDS, CompleteTrip, TripValues, derived
+
+__all__ = ["CARRIED", "Values", "build_trip", "complete_trip", "getter", "incomplete_result"]
+
+Values: TypeAlias = tuple[object, ...]
+CARRIED = tuple(tuple(name for name in cls.struct.__struct_fields__ if name in TRIP_FIELDS) for cls in EVENT_CLASSES)
+"""By kind, the fields of the trip that an event carries."""
+
+
+def getter(names: Sequence[str]) -> Callable[[object], Values]:
+    """A function that returns the values of these attributes, however many."""
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda value: tuple(getattr(value, name) for name in names)
+
+
+assert (*CompleteTrip.model_fields,) == ("trip_key", *TRIP_FIELDS, *DERIVED_FIELDS, "revision")
+_SUPPLIER = {name: f"event_{kind}.{name}" for kind in NEEDED for name in CARRIED[kind]}
+assert {*TRIP_FIELDS} == {*_SUPPLIER}, "a needed event carries each field of a trip"
+build_trip: Callable[..., TripValues] = eval(  # noqa: S307 - our own names; 0.4 µs a trip, 1.3 with attrgetter
+    f"lambda {', '.join(f'event_{kind}' for kind in NEEDED)}, derived, revision:"
+    f" Trip(event_{NEEDED[0]}.trip_key, {', '.join(_SUPPLIER[name] for name in TRIP_FIELDS)}, *derived, revision)",
+    {"Trip": CompleteTripStruct},
+)
+"""The trip of its needed events in the order of their kinds, of its derived values, and its revision."""
+
+_START, _END = KINDS[TripStartedEvent.struct], KINDS[TripEndedEvent.struct]
+_carried_values = tuple(map(getter, CARRIED))
+_BY_PRECEDENCE = (*(kind for kind in range(len(EVENT_CLASSES)) if kind not in NEEDED), *NEEDED)
+"""Kinds; of two events that carry one field the later one counts, as in a complete trip."""
+
+
+def complete_trip(state: TripState) -> TripValues:
+    """The trip of a state that has all needed events."""
+    events = state.events
+    started, ended = cast("DecodedStart", events[_START]), cast("DecodedEnd", events[_END])
+    values = derived(ended.trip_distance, started.pickup_ts, ended.dropoff_ts)
+    return build_trip(*needed_events(events), values, state.revision)
+
+
+def incomplete_result(state: TripState) -> Result:
+    """What the events of an incomplete trip say, and which events it lacks."""
+    known: dict[str, object] = {}
+    for kind in _BY_PRECEDENCE:
+        if (event := state.events[kind]) is not None:
+            known |= zip(CARRIED[kind], _carried_values[kind](event), strict=True)
+    values = [known.get(name) for name in TRIP_FIELDS]
+    missing = tuple(name for name, event in zip(EVENT_TYPES, state.events, strict=True) if event is None)
+    return Result(CompleteTripStruct(state.trip_key, *values, None, None, None, state.revision), missing)
