@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tests.integration.cli import Pipeline
+from tests.pipelines.pipeline import Pipeline
 
 
 def test_the_assembly_with_recovery(embedded: Pipeline, trips_file: Path) -> None:
