@@ -86,7 +86,7 @@ def test_the_production_of_a_file_and_of_the_table(embedded: Pipeline, trips_fil
 def test_no_input_is_an_error_with_a_reason(embedded: Pipeline) -> None:
     done = embedded.python(sys.executable, "-m", "bytewax.run", "dataflows.produce", code=1)
 
-    assert embedded.reason(done) == "no input: set CHILLFLOW_INPUT to the path of a parquet file, or to `db`"
+    assert done.reason == "no input: set CHILLFLOW_INPUT to the path of a parquet file, or to `db`"
 
 
 def test_a_missing_topic_is_an_error_with_a_reason(embedded: Pipeline) -> None:
@@ -102,7 +102,7 @@ def test_a_missing_store_is_an_error_with_the_command_that_creates_it(embedded: 
     done = embedded.python(sys.executable, *run, code=1)
 
     expected = "no recovery store in store: create it with `mkdir -p store && python -m bytewax.recovery store 4`"
-    assert embedded.reason(done) == expected
+    assert done.reason == expected
 
 
 def test_the_error_that_ends_a_run_is_one_line_and_recorded(embedded: Pipeline, trips_file: Path) -> None:

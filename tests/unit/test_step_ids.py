@@ -28,8 +28,7 @@ def ids(flow: Dataflow) -> list[str]:
 
 
 def test_stateful_steps_of_the_assembly() -> None:
-    topics, table, accounts = (TestingSink[object]([]) for _ in range(3))
-    assert ids(assemble.build(TestingSource([]), topics, table, accounts, load(), 4)) == [
+    assert ids(assemble.build(TestingSource([]), TestingSink([]), TestingSink([]), TestingSink([]), load(), 4)) == [
         "trip-assembler.assemble_trips.groups",
         "trip-assembler.keep_account.stateful_flat_map.stateful.stateful_batch",
         "trip-assembler.keep_windows.clock",
