@@ -48,8 +48,8 @@ STEPS: dict[str, list[tuple[object, str]]] = {
     ],
     "encode windows": [(Outputs, "windows"), (Outputs, "window_messages")],
     "send, commit": [
-        (sink._ExactlyOnce, "write_batch"),
-        (sink._ExactlyOnce, "snapshot"),
+        (sink._ExactlyOncePartition, "write_batch"),
+        (sink._ExactlyOncePartition, "snapshot"),
         (KafkaWriter, "send_all"),
     ],
     "snapshots": [

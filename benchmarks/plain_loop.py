@@ -16,7 +16,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from chillflow.assembly.results import described, window_message
+from chillflow.assembly.results import window_message, zone_window
 from chillflow.assembly.windows import Window
 from chillflow.model.codec import KINDS, CompleteTripStruct, decode_keyed, encode_value
 from chillflow.model.trips import derived, milliseconds
@@ -58,7 +58,7 @@ def main(servers: str, topic: str, trips_topic: str, windows_topic: str) -> None
     def send_windows() -> None:
         for zone, length, start in changed:
             *measures, changes = windows[zone, length, start]
-            message = window_message(windows_topic, described(Window(zone, length, start, measures, changes, False)))
+            message = window_message(windows_topic, zone_window(Window(zone, length, start, measures, changes, False)))
             produce(windows_topic, message.value or b"", message.key or b"", message.timestamp or 0)
         changed.clear()
 

@@ -19,8 +19,9 @@ from chillflow.keyed.group import KeyedLogic, KeyGroup
 from chillflow.keyed.watermark import NO_WATERMARK
 from chillflow.model.codec import decode_all, decode_keyed
 from chillflow.model.messages import Message
-from chillflow.production.bulk import event_frames, replay_columns
+from chillflow.production.event_frames import event_frames
 from chillflow.production.parquet import ParquetTrips
+from chillflow.production.replay import replay_columns
 from chillflow.production.screening import Screen
 from chillflow.production.splitting import Events, encode_events
 from chillflow.settings import DEFAULT_TIME_ZONE, Settings

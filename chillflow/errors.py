@@ -1,4 +1,4 @@
-"""The tree of errors: every error that a user can cause or fix, each with a one-line message. Pure.
+"""The errors that a user can cause or fix, each with a one-line message. Pure.
 
 ChillFlowError
 ├── SettingsError            a setting or option has a wrong value

@@ -1,6 +1,6 @@
 """Bytewax operators for event-time state by key: `from chillflow import operators as cf_op`, next to Bytewax's `op`.
 
-Everything a dataflow of your own needs of them is here; it is independent of taxis.
+All names that your own dataflow needs are here; none depends on taxis.
 """
 
 from chillflow.keyed.batches import (

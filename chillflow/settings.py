@@ -1,9 +1,9 @@
 """All settings: environment variables, defaults and meanings. Options of commands override them.
 
-The field `grace` is read from `CHILLFLOW_GRACE`; the names that users already had (`KAFKA_BOOTSTRAP_SERVERS`,
-`DATABASE_URL`, `LOG_LEVEL`) have no prefix. Any librdkafka property is passed through:
-`CHILLFLOW_KAFKA_SECURITY_PROTOCOL` sets `security.protocol`. A secret may be in a file: `DATABASE_URL_FILE` is the
-path of a file with the value of `DATABASE_URL`.
+The field `grace` is read from `CHILLFLOW_GRACE`; `KAFKA_BOOTSTRAP_SERVERS`, `DATABASE_URL` and `LOG_LEVEL`, which users
+already had, have no prefix. Any librdkafka property is passed through: `CHILLFLOW_KAFKA_SECURITY_PROTOCOL` sets
+`security.protocol`. A secret may be in a file: `DATABASE_URL_FILE` is the path of a file with the value of
+`DATABASE_URL`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ SECRETS = (
     f"{KAFKA_PREFIX}SSL_KEYSTORE_PASSWORD",
     "CHILLFLOW_DASHBOARD_TOKEN",
 )
-"""Variables whose value may be in a file, whose path is in the variable of that name plus `_FILE`."""
+"""Variables whose value may be in a file, named by the variable plus `_FILE`."""
 _FILE = "_FILE"
 _SECRET_SETTINGS = {"DATABASE_URL": "database_url", "CHILLFLOW_DASHBOARD_TOKEN": "dashboard_token"}
 _DAY = timedelta(days=1)
@@ -53,7 +53,7 @@ _UNITS = {"": 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
 def parse_duration(value: object) -> object:
-    """The timedelta of a text as `90`, `90s`, `15min`, `25h` or `8d`; any other value unchanged, for pydantic.
+    """The timedelta in a text such as `90`, `90s`, `15min` or `8d`; any other value unchanged, for pydantic.
 
     >>> parse_duration("25h")
     datetime.timedelta(days=1, seconds=3600)
@@ -93,7 +93,7 @@ Duration = Annotated[timedelta, BeforeValidator(parse_duration), Field(gt=timede
 
 
 class Settings(BaseSettings):
-    """The settings, read from the environment when the object is made; see the module for the names."""
+    """The settings. Each object reads the environment when it is made."""
 
     model_config = SettingsConfigDict(env_prefix="CHILLFLOW_", extra="ignore", frozen=True)
 
@@ -123,7 +123,7 @@ class Settings(BaseSettings):
     replication_factor: int = Field(1, ge=1, description="replicas of a created topic")
     kafka_timeout: Duration = Field(timedelta(seconds=10), description="how long to wait for a broker before giving up")
     outage_limit: Annotated[Duration, Field(le=timedelta(minutes=4))] = Field(
-        timedelta(minutes=2), description="how long to wait for a broker or a database that goes away during a run"
+        timedelta(minutes=2), description="how long to wait for a broker or a database that is lost during a run"
     )
 
     source_time_zone: Annotated[str, AfterValidator(_known_zone)] = Field(
@@ -150,7 +150,7 @@ class Settings(BaseSettings):
     )
     idle_timeout: Duration = Field(
         timedelta(minutes=1),
-        description="after this silence a partition no longer holds back the watermark of the windows",
+        description="a partition without messages for this long no longer holds back the watermark of the windows",
     )
     window_retention: Duration | None = Field(
         None,
@@ -193,7 +193,7 @@ class Settings(BaseSettings):
 
     @field_validator("window_retention")
     @classmethod
-    def _no_shorter_than_changes(cls, value: timedelta | None, others: ValidationInfo) -> timedelta | None:
+    def _outlasts_late_trips(cls, value: timedelta | None, others: ValidationInfo) -> timedelta | None:
         least = sum((others.data.get(name, _DAY) for name in ("trip_timeout", "incomplete_horizon")), 2 * _DAY)
         if value is not None and value < least:
             raise ValueError(f"must be at least {least}: until then a late trip can change a window")
@@ -206,7 +206,7 @@ class Settings(BaseSettings):
 
     @property
     def kafka_properties(self) -> dict[str, str]:
-        """The librdkafka properties in the environment, by their own names (`sasl.password`).
+        """The librdkafka properties in the environment by name, such as `sasl.password`.
 
         Raises SettingsError if the file of a secret cannot be used.
         """
@@ -221,10 +221,7 @@ class Settings(BaseSettings):
 
 
 class RunArguments(BaseSettings):
-    """The arguments of one run, read from the environment because `bytewax.run` takes none.
-
-    Commands take them as options.
-    """
+    """The arguments of one run under `bytewax.run`, which has no options for them; commands do."""
 
     model_config = SettingsConfigDict(env_prefix="CHILLFLOW_", extra="ignore", frozen=True)
 
@@ -238,7 +235,7 @@ class RunArguments(BaseSettings):
 def load(**overrides: Any) -> Settings:
     """The settings from the environment, with the overrides that are not None.
 
-    Raises SettingsError, which names the variable and says what is wrong with it.
+    Raises SettingsError, which names the variable and the mistake.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     for variable, secret in _secrets().items():
@@ -258,7 +255,7 @@ def load_arguments() -> RunArguments:
 
 @contextmanager
 def _wrong_settings() -> Iterator[None]:
-    """Raise pydantic's error as a SettingsError: one line, without the value of a secret."""
+    """Raise SettingsError for pydantic's error: one line, without the value of a secret."""
     try:
         yield
     except ValidationError as error:
@@ -270,7 +267,7 @@ def _wrong_settings() -> Iterator[None]:
 
 
 def _secrets() -> dict[str, str]:
-    """The secrets that are in files, by variable."""
+    """The values of the secrets that are in files, by variable."""
     found = {}
     for name in SECRETS:
         path = os.environ.get(name + _FILE)
@@ -289,7 +286,7 @@ def _secrets() -> dict[str, str]:
 
 
 def to_environment(settings: Settings, arguments: RunArguments | None = None) -> dict[str, str]:
-    """The environment of another process that reads the same settings."""
+    """The environment for another process with the same settings and arguments."""
     values = {name: value for name, value in os.environ.items() if name.removesuffix(_FILE) not in _SECRET_SETTINGS}
     for given in (settings, arguments or RunArguments()):
         for name, field in type(given).model_fields.items():

@@ -5,18 +5,19 @@ python -m bytewax.run dataflows.assemble -r RECOVERY_DIR -s 1 -b 0
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
+from bytewax.operators import KeyedStream
 from bytewax.outputs import Sink
 
 from chillflow import operators as cf_op
 from chillflow.assembly import account, state_codec
-from chillflow.assembly.account import difference, read_account
 from chillflow.assembly.live_windows import live_windows
 from chillflow.assembly.results import Outputs
 from chillflow.assembly.rules import Assembly
@@ -29,7 +30,9 @@ from chillflow.connectors.source import LogSource
 from chillflow.connectors.table_sink import TableSink
 from chillflow.model.codec import decode_all, decode_keyed
 from chillflow.model.events import EVENT_TYPES
-from chillflow.model.topics import TopicNames, registry
+from chillflow.model.messages import Message
+from chillflow.model.table_rows import Retire, Rows
+from chillflow.model.topics import TopicNames, result_topics
 from chillflow.running.bytewax_run import BytewaxRun
 from chillflow.running.run import Run
 from chillflow.settings import Settings
@@ -42,7 +45,7 @@ def from_settings(settings: Settings, run: Run, log: Log | None = None) -> Dataf
     """The flow on the log and the database of the settings; creates missing topics. Raises ChillFlowError."""
     telemetry, account_file = run.telemetry, run.account_file
     log = log or open_log(settings, telemetry)
-    results = {name: spec for name, spec in registry(settings).items() if name != settings.topic}
+    results = result_topics(settings)
     partitions = ensure_topics(log, settings, *results)
     table = None
     if settings.database_url:
@@ -58,7 +61,7 @@ def from_settings(settings: Settings, run: Run, log: Log | None = None) -> Dataf
         group=FLOW_ID,
         event_time=settings.event_time,
         idle_timeout=settings.idle_timeout,
-        durable=partial(_show_account, telemetry, account_file) if account_file else lambda: None,
+        on_durable=partial(_show_account, telemetry, account_file) if account_file else lambda: None,
         exit_at_end=run.exit_at_end,
         ended=run.ended,
         draining=run.drain.requested,
@@ -71,30 +74,30 @@ def from_settings(settings: Settings, run: Run, log: Log | None = None) -> Dataf
 
 
 def _show_account(telemetry: Telemetry, file: Path) -> None:
-    found = read_account(file)
-    telemetry.publish_account(found, difference(found))
+    found = account.read_account(file)
+    telemetry.publish_account(found, account.difference(found))
 
 
 def pipeline_name(settings: Settings) -> str:
-    """The name that the pipeline of this topic writes under: only one instance at a time can."""
+    """The name under which the pipeline of this topic writes; only one instance of a name can write at a time."""
     return f"{FLOW_ID}-{settings.topic}"
 
 
 def build(
-    events: Source[Any],
-    topics: Sink[Any],
-    table: Sink[Any] | None,
-    accounts: Sink[Any],
+    events: Source[cf_op.SourceItem],
+    topics: Sink[tuple[str, Sequence[Message]]],
+    table: Sink[tuple[str, Rows | Retire]] | None,
+    accounts: Sink[tuple[str, dict[str, int]]],
     settings: Settings,
     partitions: int,
     run: Run | None = None,
 ) -> Dataflow:
-    """The flow between these sources and sinks; without a table results go to their topics only."""
+    """The flow from this source to these sinks; without a table results go to topics only."""
     run = run or Run()
     timeout, horizon, lengths = settings.trip_timeout, settings.incomplete_horizon, settings.window_lengths
     assembly = Assembly(timeout, settings.correction_horizon, horizon, lengths[-1])
     terms = Terms.of(lengths, settings.grace, timeout + horizon)
-    run.telemetry.follow_events(EVENT_TYPES, assembly.taken)
+    run.telemetry.follow_events(EVENT_TYPES, assembly.event_counts)
     snapshot_bytes = run.telemetry.metrics.snapshot_bytes
     outputs = Outputs(TopicNames.of(settings), partitions, settings.window_retention)
 
@@ -102,7 +105,7 @@ def build(
     read = op.branch("tell_progress", op.input("read_events", flow, events), cf_op.is_progress)
     assembled = cf_op.stateful_map(
         "assemble_trips",
-        read.falses,
+        cast("KeyedStream[cf_op.GroupRecords]", read.falses),
         assembly.assemble,
         assembly.expire,
         decode=decode_keyed,
@@ -147,7 +150,7 @@ def build(
     return flow
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> Dataflow:
     """`flow`, built from the settings when `python -m bytewax.run` imports it."""
     if name != "flow":
         raise AttributeError(name)

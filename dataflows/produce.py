@@ -22,11 +22,12 @@ from chillflow.connectors.sink import AtLeastOnceSink
 from chillflow.errors import InputError
 from chillflow.model.messages import Message, MessageColumns
 from chillflow.model.topics import TopicNames
-from chillflow.production.bulk import event_frames, replay_columns, replay_singly
 from chillflow.production.disorder import Disorder
+from chillflow.production.event_frames import event_frames
 from chillflow.production.parquet import ParquetTrips
 from chillflow.production.read_ahead import ahead
-from chillflow.production.replay import Replayed, ReplayStats, dead_letters
+from chillflow.production.rejected import dead_letters
+from chillflow.production.replay import Replayed, ReplayStats, replay_columns, replay_singly
 from chillflow.production.replay_source import Batch, Pace, ReplaySource
 from chillflow.production.screening import Screen
 from chillflow.production.splitting import Events, encode_events
@@ -38,10 +39,10 @@ from chillflow.settings import Settings
 
 FLOW_ID = "trip-event-producer"
 DATABASE = "db"
-"""The input that means `stg.complete_trip`; any other is the path of a parquet file."""
+"""The input that means `stg.complete_trip`; any other is the path of a Parquet file."""
 
 Keyed: TypeAlias = tuple[str, Sequence[Message] | MessageColumns]
-"""Messages under the key of the sink, the flow's id."""
+"""Messages, keyed by FLOW_ID for the sink."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ class Selection:
     until: datetime | None = None
 
 
-def trips_of(settings: Settings, source: str | None, selection: Selection) -> TripSource:
-    """The trips of a source: DATABASE, or the path of a file. Raises InputError, or DatabaseError and its kind."""
+def trip_source(settings: Settings, source: str | None, selection: Selection) -> TripSource:
+    """The trips of DATABASE, or of the file with this path. Raises InputError or DatabaseError."""
     if not source:
         raise InputError(f"no input: set CHILLFLOW_INPUT to the path of a parquet file, or to `{DATABASE}`")
     if source != DATABASE:
@@ -69,7 +70,7 @@ def trips_of(settings: Settings, source: str | None, selection: Selection) -> Tr
     return TableTrips(chain(() if first is None else (first,), batches))
 
 
-def source_of(
+def replay_source(
     settings: Settings,
     trips: TripSource,
     drain: Drain,
@@ -81,7 +82,7 @@ def source_of(
 ) -> ReplaySource:
     """The Bytewax source that replays the trips until `drain` requests a stop.
 
-    Events come in columns, which is the fastest; singly only where a pace or disorder must place each one.
+    Events come in columns, which is fastest, or singly if a pace or disorder must place each of them.
     """
     screen = Screen(datetime.now(UTC), settings.max_future_skew, settings.incomplete_horizon)
     stats = ReplayStats()
@@ -96,17 +97,17 @@ def source_of(
     return ReplaySource(replayed, pace, stats, progress=progress, stopping=drain.requested)
 
 
-def topics_of(
+def topic_sink(
     settings: Settings, delivered: Callable[[Mapping[str, int]], None] = lambda counts: None
 ) -> AtLeastOnceSink:
-    """The sink for events and dead letters; creates missing topics. Raises KafkaError and its kind."""
+    """The sink for events and dead letters; creates missing topics. Raises KafkaError."""
     log = open_log(settings)
     ensure_topics(log, settings, TopicNames.of(settings).dead_letters)
-    return AtLeastOnceSink(log, FLOW_ID, delivered=delivered)
+    return AtLeastOnceSink(log, FLOW_ID, on_delivered=delivered)
 
 
 def build(trips: Source[Batch], topics: Sink[Any], settings: Settings) -> Dataflow:
-    """The flow from a source of batches to a sink of `Keyed` messages, or by key of their values."""
+    """The flow from a source of batches to a sink of `Keyed` messages."""
 
     def split(batch: Batch) -> Keyed:
         if isinstance(batch, Events):
@@ -126,5 +127,5 @@ def __getattr__(name: str) -> Dataflow:
         raise AttributeError(name)
     process = BytewaxRun()
     settings = process.settings
-    trips = trips_of(settings, process.arguments.input, Selection())
-    return build(source_of(settings, trips, process.drain), topics_of(settings), settings)
+    trips = trip_source(settings, process.arguments.input, Selection())
+    return build(replay_source(settings, trips, process.drain), topic_sink(settings), settings)

@@ -19,9 +19,9 @@ HEAD = """\
 
 <!-- Generated: run `python docs/make_settings.py` after a change. A test compares. -->
 
-Each setting is an environment variable. Most are also an option: `chillflow-stream COMMAND --help` lists those that a
-command uses. An option wins over the variable. An invalid value ends the command with one line and exit code 2. A
-variable with an unknown name is ignored.
+Each setting is an environment variable. Most are also an option: `chillflow-stream COMMAND --help` lists those of a
+command. An option overrides the variable. An invalid value ends the command with one line and exit code 2; a variable
+with an unknown name is ignored.
 
 A duration is `90` or `90s` (seconds), `15min`, `25h` or `8d`.
 
@@ -57,10 +57,10 @@ files named by `CHILLFLOW_KAFKA_SASL_PASSWORD_FILE` or `DATABASE_URL_FILE` ([sec
 other users of the machine can see options. See librdkafka's
 [list of properties](https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md).
 
-Two names are not passed on, because they are settings of this project: `CHILLFLOW_KAFKA_TIMEOUT` and
-`CHILLFLOW_KAFKA_BOOTSTRAP_SERVERS` (the servers are `KAFKA_BOOTSTRAP_SERVERS`). A property wins over the value that
-this project sets. Changing `enable.idempotence` or `isolation.level` breaks what the README promises. An
-unknown property is an error.
+Two names are not passed on: `CHILLFLOW_KAFKA_TIMEOUT`, a setting of this project, and
+`CHILLFLOW_KAFKA_BOOTSTRAP_SERVERS` (use `KAFKA_BOOTSTRAP_SERVERS`). A property overrides the value that this project
+sets. Changing `enable.idempotence` or `isolation.level` breaks what the README promises. An unknown
+property is an error.
 """
 
 

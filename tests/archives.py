@@ -1,4 +1,4 @@
-"""The sdist and the wheel of this checkout, and uv, which installs them."""
+"""Builds sdist and wheel of this checkout, and installs them with uv."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OURS = ("VIRTUAL_ENV", "PYTHON", "PYTEST", "CHILLFLOW", "KAFKA", "DATABASE_URL")
 
 
 def copy(folder: Path, *names: str) -> None:
-    """Copy these files and folders of the checkout, without what lies about in them."""
+    """Copy these files and folders of the checkout, without bytecode."""
     for name in names:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -40,21 +40,21 @@ def copy(folder: Path, *names: str) -> None:
 
 
 def build(tree: Path) -> dict[str, Path]:
-    """The sdist of a copy of the checkout, and the wheel made of the sdist."""
+    """Build the sdist from a copy of the checkout, and the wheel from the sdist."""
     copy(tree, *PACKAGES, *FOLDERS, *FILES)
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", tree / "dist", tree, cwd=tree)
     return {"sdist" if made.suffix == ".gz" else "wheel": made for made in (tree / "dist").iterdir()}
 
 
 def run(*command: object, cwd: Path, timeout: float = 240) -> str:
-    """What the command prints, run without the variables of this environment; a failure shows all it said."""
+    """The stdout of a command, run without the variables of this environment; a failure shows its whole output."""
     done = _run(command, cwd, timeout)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 def uv(*arguments: object, cwd: Path) -> str:
-    """What uv prints; where it reaches no registry the test is skipped, but in CI it fails."""
+    """The stdout of uv. If it reaches no registry the test is skipped; in CI it fails."""
     program = Path(sys.executable).with_name("uv")
     if not program.exists():
         missing("uv", "pip install uv")
@@ -68,15 +68,15 @@ def uv(*arguments: object, cwd: Path) -> str:
 
 
 def add_to_another_project(archive: Path, project: Path) -> None:
-    """Add it to a new project, and use it there."""
+    """Add the archive to a new project, and use it there."""
     project.mkdir()
     uv("init", "--bare", "--name", "other", "--python", sys.executable, cwd=project)
     uv("add", f"chillflow-stream @ {archive.as_uri()}", cwd=project)
 
     version = archive.name.removesuffix(".tar.gz").split("-")[1]
     assert uv("run", "chillflow-stream", "--version", cwd=project).strip() == version
-    said = uv("run", "python", "-c", "from stream import TripEventProducer as it; print(it.__name__)", cwd=project)
-    assert said.strip() == "TripEventProducer"
+    printed = uv("run", "python", "-c", "from stream import TripEventProducer as it; print(it.__name__)", cwd=project)
+    assert printed.strip() == "TripEventProducer"
     assert " ok" in uv("run", "chillflow-stream", "demo", "--trips", 100, cwd=project)
     for command in ("dashboard", "demo --live"):
         refused = uv("run", "sh", "-c", f"chillflow-stream {command} 2>&1; test $? = 2", cwd=project)

@@ -1,4 +1,4 @@
-"""What a test needs and this machine lacks: the one way to skip for want of it, counted at the end of the run."""
+"""`missing` skips a test whose requirements this machine lacks; the end of the run counts such skips."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ REASON = re.compile(r"(?:Skipped: )?needs (?P<what>.+?): (?P<how>.+?)(?: — .*)
 
 
 def missing(what: str, how: str, why: str = "", *, ci_has_it: bool = False) -> NoReturn:
-    """Skip the test in one line that says how to get what it needs; in CI, where that is at hand, fail instead."""
-    __tracebackhide__ = True  # the skip is shown at the place that called
+    """Skip the test, with a line on how to get what it needs. With `ci_has_it`, fail in CI instead."""
+    __tracebackhide__ = True  # report the skip at the caller
     reason = f"needs {what}: {how}"
     if ci_has_it and os.environ.get("CI", "").lower() in ("1", "true"):
         pytest.fail(f"{reason}\n{why}".strip(), pytrace=False)
@@ -24,7 +24,7 @@ def missing(what: str, how: str, why: str = "", *, ci_has_it: bool = False) -> N
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
-    """Count the skipped tests by what they lacked, after everything else that is shown."""
+    """Count the skipped tests by missing requirement, at the very end of the report."""
     yield
     counts: Counter[str] = Counter()
     how: dict[str, str] = {}

@@ -9,7 +9,7 @@ import polars as pl
 from chillflow.model.codec import encode, encode_value, time_text
 from chillflow.model.messages import Message
 from chillflow.model.trips import TRIP_FIELDS, CompleteTrip, microseconds, milliseconds
-from chillflow.production.replay import RejectedRow
+from chillflow.production.rejected import RejectedRow
 from chillflow.production.splitting import split
 from chillflow.production.trip_frames import ROW_FIELDS, TIMES, TripRow, TripSource, rows
 

@@ -1,4 +1,4 @@
-"""The account of the assembly: where every event that was read ended up. It always balances."""
+"""The account of assembly: the outcome of every event read. It always balances."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def add(total: dict[str, int] | None, change: Mapping[str, int]) -> tuple[dict[s
 
 
 def difference(account: Mapping[str, int]) -> int:
-    """Events read minus events accounted for: 0, or the pipeline has a bug."""
+    """The number of events read minus those accounted for: anything but 0 is a bug."""
     terms = [term for term in ACCOUNT if term != "events" and not term.endswith("_trips")]
     return account["events"] - sum(account[term] for term in terms)
 
 
 def read_account(path: Path) -> dict[str, int]:
-    """The account in a file that AccountFile wrote; all zero before the first epoch has ended."""
+    """The account in a file that `AccountFile` wrote; all zero before the first epoch has ended."""
     account = dict.fromkeys(ACCOUNT, 0)
     if path.exists():
         account.update(json.loads(path.read_text()))

@@ -33,13 +33,13 @@ class WindowsOut:
     """The streams out of `live_windows`."""
 
     windows: KeyedStream[list[Window]]
-    """Windows that have changed, keyed by their shard."""
+    """Changed windows, keyed by shard."""
     passed: Stream[int]
-    """Watermarks that all partitions have passed, ms, at most one an hour of event time."""
+    """Watermarks (ms) that all partitions have passed, at most one an hour of event time."""
 
 
 _LIVE = timedelta(seconds=1)
-"""A changing window is emitted this often."""
+"""A shard emits its changed windows this often."""
 _NEVER_SENT = datetime(1970, 1, 1, tzinfo=UTC)
 
 Days: TypeAlias = list[ShardDay]
@@ -54,7 +54,7 @@ def _wall_clock() -> datetime:
 
 
 class _ShardLogic(StatefulBatchLogic[ShardItem, list[Window], ShardSnapshot]):
-    """One window shard: changes and watermark updates in, changed windows out, at most once a second."""
+    """One window shard: changes and watermark updates in, changed windows out at most once a second."""
 
     def __init__(
         self,
@@ -157,11 +157,11 @@ def live_windows(
     """Keep windows of measures, and emit them while they change.
 
     :arg up: Changes to windows, with any key.
-    :arg progress: Progress of partitions with the key CLOCK, each after all records before it have arrived.
-    :arg terms: Lengths of windows, when they are final and when they are dropped.
-    :arg close: Whether all windows are final at the end of a bounded run.
+    :arg progress: Progress of partitions with the key CLOCK, sent when all records before it have arrived.
+    :arg terms: The lengths of windows, and when they become final and are dropped.
+    :arg close: Whether all windows become final at the end of a bounded run.
     :arg on_snapshot: Called with the size of each snapshot of a shard, in bytes before it is pickled.
-    :arg clock: The wall clock that paces what is emitted; it has no influence on the last state of a window.
+    :arg clock: The wall clock that limits how often windows are emitted; it does not affect their contents.
     """
 
     def place(item: tuple[str, list[Change]]) -> Iterator[tuple[str, Days | list[Change]]]:

@@ -11,16 +11,16 @@ __all__ = ["Precedence", "precedence"]
 Precedence: TypeAlias = Literal["duplicate", "superseded", "newer"]
 
 
-def precedence(event: DecodedEvent, held: DecodedEvent | None) -> Precedence:
-    """How an event compares with the one of its type that counts so far, if there is one.
+def precedence(event: DecodedEvent, current: DecodedEvent | None) -> Precedence:
+    """The rank of an event against the one of its type that counts so far, if there is one.
 
-    One `event_id` is one event, however often it is delivered. Of two ids the higher (`event_version`, `event_id`)
-    counts, so every order of arrival ends with the same event.
+    One `event_id` is one event, however often it is delivered. Of two the higher (`event_version`, `event_id`) counts,
+    so every order of arrival ends with the same event.
     """
-    if held is None:
+    if current is None:
         return "newer"
-    if event.event_id == held.event_id:
+    if event.event_id == current.event_id:
         return "duplicate"
-    if (event.event_version, event.event_id) < (held.event_version, held.event_id):
+    if (event.event_version, event.event_id) < (current.event_version, current.event_id):
         return "superseded"
     return "newer"

@@ -11,7 +11,7 @@ from chillflow.assembly.windows import Window, share_of, to_time
 from chillflow.keyed.batches import Record
 from chillflow.keyed.outcomes import DeadRecord
 from chillflow.keyed.placement import partition_name
-from chillflow.keyed.timed import made_of
+from chillflow.keyed.timed import timed_like
 from chillflow.model.codec import encode_value, time_text
 from chillflow.model.measures import Change, WindowValues, ZoneWindowStruct, dollars
 from chillflow.model.messages import Message, dead_letter
@@ -32,14 +32,14 @@ from chillflow.model.topics import TopicNames
 from chillflow.model.trips import milliseconds
 from chillflow.model.zones import zones
 
-__all__ = ["Checked", "Outputs", "described", "window_message"]
+__all__ = ["Checked", "Outputs", "window_message", "zone_window"]
 
 KeyedMessages: TypeAlias = tuple[str, list[Message]]
 """Messages, keyed by the partition whose sink writes them."""
 
 
 class Checked(NamedTuple):
-    """Results as table rows, and those that no table can hold."""
+    """Results as table rows, and those that their table cannot hold."""
 
     rows: Rows
     refused: list[Message]
@@ -47,10 +47,10 @@ class Checked(NamedTuple):
 
 
 class Outputs:
-    """Maps results to messages and rows; items in and out are keyed by partition."""
+    """Maps results to messages and rows; input and output are keyed by partition."""
 
     def __init__(self, topics: TopicNames, partitions: int, window_retention: timedelta | None = None) -> None:
-        """`window_retention` is how long windows stay in their table; None for ever."""
+        """`window_retention` is how long windows stay in their table; None keeps them all."""
         self._topics = topics
         self._partitions = partitions
         self._retention = window_retention
@@ -60,15 +60,15 @@ class Outputs:
         partition, results = item
         topic = self._topics.complete
         messages = [
-            Message(topic, result.trip.trip_key.encode(), encode_value(result.trip), result.at)
+            Message(topic, result.trip.trip_key.encode(), encode_value(result.trip), result.dropoff)
             if not result.missing
             else self._incomplete(result)
             for result in results
         ]
-        return partition, made_of(results, messages)
+        return partition, timed_like(results, messages)
 
     def late(self, item: tuple[str, list[Record]]) -> KeyedMessages:
-        """Late events as they were read, with their position in headers."""
+        """Late events as they were read, with topic, partition and offset in headers."""
         partition, records = item
         return partition, [
             Message(
@@ -76,7 +76,7 @@ class Outputs:
                 record.key,
                 record.value,
                 record.timestamp,
-                (*(record.headers or ()), *_where(self._topics.events, partition, record)),
+                (*(record.headers or ()), *_position(self._topics.events, partition, record)),
             )
             for record in records
         ]
@@ -101,23 +101,23 @@ class Outputs:
         ]
 
     def checked(self, item: tuple[str, list[Result]]) -> tuple[str, Checked]:
-        """Trips for their tables, and dead letters of the trips that these cannot hold."""
+        """Trips as table rows, and dead letters for those that their table cannot hold."""
         partition, results = item
         rows: Rows = {COMPLETE_TRIP: [], INCOMPLETE_TRIP: []}
         letters = []
+        incomplete: Result | None
         for result in results:
             if result.missing:
-                reason = refusal(result.trip)
+                incomplete, reason = result, refusal(result.trip)
             else:
+                incomplete, reason = result.last_incomplete, None
                 try:
                     rows[COMPLETE_TRIP].append(to_table_row(result.trip, "stream"))
-                    reason = None
                 except UnfitError as error:
                     reason = str(error)
             if reason:
                 letters.append(self._refused(result, reason))
-                continue
-            if (incomplete := result if result.missing else result.was) is not None:
+            elif incomplete is not None:
                 row = incomplete_row(
                     incomplete.trip,
                     incomplete.missing,
@@ -133,9 +133,9 @@ class Outputs:
         return partition, [change for result in results for change in result.changes]
 
     def windows(self, item: tuple[str, list[Window]]) -> tuple[str, list[WindowValues]]:
-        """Windows as ZoneWindow structs, keyed by the partition that their share of the zones is written to."""
+        """Windows as ZoneWindow structs, keyed by the partition that their share of the zones goes to."""
         shard, windows = item
-        return partition_name(share_of(shard) % self._partitions), [described(window) for window in windows]
+        return partition_name(share_of(shard) % self._partitions), [zone_window(window) for window in windows]
 
     def window_messages(self, item: tuple[str, list[WindowValues]]) -> KeyedMessages:
         """Windows for their topic."""
@@ -174,22 +174,22 @@ class Outputs:
 
 def window_message(topic: str, window: WindowValues) -> Message:
     """The message of a window; a later one of the same key replaces it."""
-    name, end = _name(window.window_start, window.window_end, window.window_minutes)
-    return Message(topic, b"%d%b" % (window.pu_zone_id, name), encode_value(window), end)
+    suffix, end = _key_suffix(window.window_start, window.window_end, window.window_minutes)
+    return Message(topic, b"%d%b" % (window.pu_zone_id, suffix), encode_value(window), end)
 
 
-@lru_cache(4096)  # all zones share them
-def _name(start: datetime, end: datetime, minutes: int) -> tuple[bytes, int]:
-    """The part of a window's key after the zone, and its end in ms."""
+@lru_cache(4096)
+def _key_suffix(start: datetime, end: datetime, minutes: int) -> tuple[bytes, int]:
+    """The part of a window's message key after the zone, and its end in ms."""
     return f"|{minutes}|{time_text(start)}".encode(), milliseconds(end)
 
 
-def described(window: Window) -> WindowValues:
+def zone_window(window: Window) -> WindowValues:
     """A window as a ZoneWindow struct."""
     return ZoneWindowStruct(
         window.zone_id,
         *_zone(window.zone_id),
-        *_frame(window.start, window.length),
+        *_bounds(window.start, window.length),
         *dollars(window.measures),
         window.final,
         window.changes,
@@ -197,7 +197,7 @@ def described(window: Window) -> WindowValues:
 
 
 @lru_cache(4096)
-def _frame(start: int, length: int) -> tuple[datetime, datetime, int]:
+def _bounds(start: int, length: int) -> tuple[datetime, datetime, int]:
     """The start of a window, its end and its length in minutes."""
     return to_time(start), to_time(start + length), length // 60_000
 
@@ -209,7 +209,7 @@ def _zone(number: int) -> tuple[str | None, str | None]:
     return (zone.name, zone.borough) if zone else (None, None)
 
 
-def _where(topic: str, partition: str, record: Record) -> tuple[tuple[str, bytes], ...]:
+def _position(topic: str, partition: str, record: Record) -> tuple[tuple[str, bytes], ...]:
     return (
         ("topic", topic.encode()),
         ("partition", b"%d" % int(partition)),

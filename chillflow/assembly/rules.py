@@ -1,8 +1,8 @@
 """The rules of assembly: `assemble(state, event, watermark) -> (state, outcome)`. Pure: no clock, no I/O.
 
-A trip is complete when all its needed events are there; zone events only repeat what others say. Which of two events of
-one type counts is decided by `precedence`, so the order of arrival does not matter. Every event is counted once: under
-the status of its trip, or as a duplicate, superseded, late or a dead letter (see `ACCOUNT`).
+A trip is complete when all its needed events are there; zone events only repeat what those say. `precedence` decides
+which of two events of one type counts, so the order of arrival does not matter. Every event is counted once (see
+`ACCOUNT`): under the status of its trip, or as a duplicate, superseded, late or a dead letter.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from chillflow.assembly.precedence import precedence
 from chillflow.assembly.state_codec import pack_complete
-from chillflow.assembly.tallies import joined_tally, moved, opened_tally
+from chillflow.assembly.tallies import joined_tally, moved_tally, opened_tally
 from chillflow.assembly.trip_building import build_trip, complete_trip, incomplete_result
 from chillflow.assembly.trip_state import (
     COMPLETE,
@@ -28,7 +28,7 @@ from chillflow.assembly.trip_state import (
     TripState,
 )
 from chillflow.keyed.group import Stretch
-from chillflow.keyed.outcomes import Outcome
+from chillflow.keyed.outcomes import Outcome, Transition
 from chillflow.model.codec import KINDS, STRUCTS
 from chillflow.model.events import (
     EVENT_CLASSES,
@@ -51,20 +51,19 @@ _SUPERSEDED: Outcome[Result] = Outcome((("superseded", 1),), unchanged=True)
 _TAKES_OVER: Outcome[Result] = Outcome((("superseded", 1),))
 _OPENED: Outcome[Result] = Outcome(opened_tally(1))
 _JOINED: tuple[Outcome[Result], ...] = tuple(Outcome(joined_tally(status)) for status in (OPEN, INCOMPLETE, COMPLETE))
-_NOT_IN = (EXCLUDED, FIXED)
-_SHORTCUT_TYPES: tuple[Any, ...] = tuple(
+_LAST_REVISION_EXCLUDED = (EXCLUDED, FIXED)
+_SHORTCUT_TYPES: tuple[Any, ...] = tuple(  # Any, like the events that these are compared with
     cls.struct for cls in (TripStartedEvent, ZoneExitedEvent, ZoneEnteredEvent, PaymentProcessedEvent, TripEndedEvent)
 )
 _Started, _Exited, _Entered, _Paid, _Ended = _SHORTCUT_TYPES
-_utc = UTC
 
 
 class Assembly:
     """The rules of assembly for given timeouts; `settings` says what each means.
 
-    A complete trip is excluded from windows if, at its completion, its drop-off is further behind the watermark than
-    the longest trip takes plus the longest window lasts: those windows may have been dropped. For the same reason a
-    revision changes no window if the measures it would subtract lie that far back. Only the log decides this.
+    A trip is excluded from windows if, when it completes, its drop-off is further behind the watermark than the longest
+    trip and the longest window together: its windows may have been dropped. For the same reason a revision changes no
+    window if the measures it would subtract lie that far back. This too depends on the log alone.
     """
 
     def __init__(
@@ -78,9 +77,9 @@ class Assembly:
             span // timedelta(milliseconds=1)
             for span in (trip_timeout, correction_horizon, incomplete_horizon, longest_window)
         )
-        self._windows = self._timeout + self._incomplete + longest
-        self.taken = [0] * len(EVENT_CLASSES)
-        """The number of events assembled so far, by kind."""
+        self._window_horizon = self._timeout + self._incomplete + longest
+        self.event_counts = [0] * len(EVENT_CLASSES)
+        """By kind, the number of events assembled so far."""
 
     def assemble(
         self, state: TripState | None, event: DecodedEvent, watermark: int
@@ -88,10 +87,10 @@ class Assembly:
         """Add one event, read at `watermark` (ms), to its trip.
 
         The timeout of a trip runs from the watermark at its first event, or from the event time if that is ahead: after
-        a gap in the log the watermark follows only with the 20th message, and then jumps.
+        a gap in the log the watermark stays behind until the 20th message, and then jumps.
         """
         kind = KINDS[type(event)]
-        self.taken[kind] += 1
+        self.event_counts[kind] += 1
         if state is None:
             time = milliseconds(event.event_time)
             if time < watermark - self._correction:
@@ -100,14 +99,14 @@ class Assembly:
             events[kind] = event
             return TripState((time if time > watermark else watermark) + self._timeout, OPEN, 0, events), _OPENED
         events = state.events
-        held = events[kind]
-        if held is not None:
-            match precedence(event, held):
+        current = events[kind]
+        if current is not None:
+            match precedence(event, current):
                 case "duplicate":
                     return state, _DUPLICATE
                 case "superseded":
                     return state, _SUPERSEDED
-        joined = 1 if held is None else 0
+        joined = 1 if current is None else 0
         if state.status == INCOMPLETE:
             return self._add_to_incomplete(state, kind, event, watermark, joined)
         events[kind] = event
@@ -118,33 +117,33 @@ class Assembly:
     def _add_to_incomplete(
         self, state: TripState, kind: int, event: DecodedEvent, watermark: int, joined: int
     ) -> tuple[TripState, Outcome[Result]]:
-        """Each event that counts makes a new revision of an incomplete trip."""
-        was = incomplete_result(state)
+        """Add an event to an incomplete trip, which makes a new revision."""
+        last_incomplete = incomplete_result(state)
         state.events[kind] = event
         if state.is_complete:
-            return state, self._completed(state, watermark, joined, was)
+            return state, self._completed(state, watermark, joined, last_incomplete)
         state.revision += 1
-        return state, Outcome(moved(INCOMPLETE, INCOMPLETE, state.size, joined), incomplete_result(state))
+        return state, Outcome(moved_tally(INCOMPLETE, INCOMPLETE, state.size, joined), incomplete_result(state))
 
     @property
     def shortcut(self) -> Callable[[Stretch[TripState, DecodedEvent, Result], int], int] | None:
-        """The fast loop over runs of events; None if there are event types that it does not know."""
+        """The shortcut for `stateful_map`; None if there are event types that it does not know."""
         return self._shortcut if _SHORTCUT_TYPES == STRUCTS else None
 
     def _shortcut(self, stretch: Stretch[TripState, DecodedEvent, Result], start: int) -> int:
-        """Assemble events from `start` on in one loop; the position of the first event that does not fit.
+        """Assemble events from `start` on in one loop; returns the index of the first event that does not fit.
 
-        It takes trips as our own producers send them: both events of a pickup, then all three of a drop-off. So a key
-        group takes 3 µs an event instead of 8. The events are those of `decode_all`. Times other than the trip's own
-        two are compared and never emitted, so their UTC offset does not matter. Attributes are read from variables of
-        one type each: Python 3.11 then takes a tenth of the time.
+        It takes trips as our own producers send them: both events of a pickup together, then all three of a drop-off.
+        That costs a key group 3 µs an event instead of 8. Times other than the trip's own two are compared and never
+        emitted, so their UTC offset does not matter. Attributes are read from variables of one type each, which takes
+        Python 3.11 a tenth of the time.
         """
-        keys: Any = stretch.keys
+        keys: Any = stretch.keys  # Any: a check of `type(event)` does not narrow its type
         events: Any = stretch.events
-        watermarks, states, results = stretch.watermarks, stretch.states, stretch.results
-        waiting, remembered, stop = stretch.waiting, stretch.remembered, stretch.stop
-        new, over, done = stretch.opened, stretch.ended, stretch.done
-        timeout, correction, windows = self._timeout, self._correction, self._windows
+        watermarks, live, results = stretch.watermarks, stretch.live, stretch.results
+        packed_open, packed_closed, stop = stretch.packed_open, stretch.packed_closed, stretch.stop
+        new, ended_here = stretch.opened, stretch.ended
+        timeout, correction, window_horizon = self._timeout, self._correction, self._window_horizon
         at, opened, completed = start, 0, 0
         last = watermarks[stop - 1] if stop > start else 0
         while at < stop:
@@ -152,21 +151,23 @@ class Assembly:
             kind = type(event)
             if kind is _Started and at + 2 <= stop and keys[at + 1] == key:
                 exited = events[at + 1]
-                if type(exited) is not _Exited or key in states or key in waiting or key in remembered or key in over:
+                if type(exited) is not _Exited or key in live:
+                    break
+                if key in packed_open or key in packed_closed or key in ended_here:
                     break
                 name = event.trip_key
-                if name.encode() != key or name != exited.trip_key or event.pickup_ts.tzinfo is not _utc:
+                if name.encode() != key or name != exited.trip_key or event.pickup_ts.tzinfo is not UTC:
                     break
                 time = milliseconds(event.event_time)
                 deadline = (time if time > watermark else watermark) + timeout
                 if time < watermark - correction or deadline < last:
                     break
-                states[key] = TripState(deadline, OPEN, 0, [event, exited, None, None, None])
+                live[key] = TripState(deadline, OPEN, 0, [event, exited, None, None, None])
                 new[key] = deadline
                 opened += 1
                 at += 2
             elif kind is _Entered and at + 3 <= stop and keys[at + 1] == key == keys[at + 2]:
-                state, payment, ended = states.get(key) or stretch.wake(key), events[at + 1], events[at + 2]
+                state, payment, ended = live.get(key) or stretch.unpack(key), events[at + 1], events[at + 2]
                 if state is None or state.status != OPEN or type(payment) is not _Paid or type(ended) is not _Ended:
                     break
                 kept: Any = state.events
@@ -176,7 +177,7 @@ class Assembly:
                 pickup, dropoff = started.pickup_ts, ended.dropoff_ts
                 if (
                     not (started.trip_key == event.trip_key == payment.trip_key == ended.trip_key)
-                    or dropoff.tzinfo is not _utc
+                    or dropoff.tzinfo is not UTC
                     or ended.extra_columns is not None
                     or not (pickup == started.event_time == exited.event_time)
                     or not (pickup <= dropoff == ended.event_time == payment.event_time == event.event_time)
@@ -189,56 +190,56 @@ class Assembly:
                     break
                 trip = build_trip(started, payment, ended, derived(ended.trip_distance, pickup, dropoff), 1)
                 change, watermark = change_of(trip), watermarks[at + 2]
-                if change is None or change[1] < watermark - windows:
+                if change is None or change[1] < watermark - window_horizon:
                     break
                 results.append(Result(trip, (), None, change[1], (change,)))
                 ids = started.event_id, exited.event_id, event.event_id, payment.event_id, ended.event_id
-                over[key] = (
+                ended_here[key] = (
                     (change[1] if change[1] > watermark else watermark) + correction,
                     pack_complete(COUNTED, trip, ids),
                 )
-                del states[key]
+                del live[key]
                 if new.pop(key, None) is None:
-                    done(state.deadline or 0, key)  # which an open trip has
+                    stretch.remove_deadline(state.deadline or 0, key)  # an open trip has one
                 completed += 1
                 at += 3
             else:
                 break
         for number in range(len(EVENT_CLASSES)):
-            self.taken[number] += opened if number < PICKUP_EVENTS else completed
+            self.event_counts[number] += opened if number < PICKUP_EVENTS else completed
         stretch.count(opened_tally(PICKUP_EVENTS), opened)
-        stretch.count(moved(OPEN, COMPLETE, len(EVENT_CLASSES), len(EVENT_CLASSES) - PICKUP_EVENTS), completed)
+        stretch.count(moved_tally(OPEN, COMPLETE, len(EVENT_CLASSES), len(EVENT_CLASSES) - PICKUP_EVENTS), completed)
         return at
 
-    def _completed(self, state: TripState, watermark: int, joined: int, was: Result | None = None) -> Outcome[Result]:
-        """Complete a trip, or make a new revision of a complete one.
-
-        `joined` is the number of new events, `was` the last incomplete revision if there was one.
-        """
+    def _completed(
+        self, state: TripState, watermark: int, joined: int, last_incomplete: Result | None = None
+    ) -> Outcome[Result]:
+        """Complete a trip, or make a new revision of a complete one; `joined` is the number of its new events."""
         before, old, size = state.status, state.trip, state.size
         state.status = COMPLETE
         state.revision += 1
         state.trip = trip = complete_trip(state)
-        tally = moved(before, COMPLETE, size, joined)
-        was_excluded = state.counted in _NOT_IN
-        changes = self._count(state, old, trip, watermark)
-        if was_excluded != (state.counted in _NOT_IN):
+        tally = moved_tally(before, COMPLETE, size, joined)
+        was_excluded = state.counted in _LAST_REVISION_EXCLUDED
+        changes = self._window_changes(state, old, trip, watermark)
+        if was_excluded != (state.counted in _LAST_REVISION_EXCLUDED):
             tally += (("left_out_trips", -1 if was_excluded else 1),)
         state.deadline = max(milliseconds(state.latest), watermark) + self._correction
-        return Outcome(
-            tally, Result(trip, (), was, milliseconds(trip.dropoff_ts), changes), pack=size == len(EVENT_CLASSES)
-        )
+        result = Result(trip, (), last_incomplete, milliseconds(trip.dropoff_ts), changes)
+        return Outcome(tally, result, pack=size == len(EVENT_CLASSES))
 
-    def _count(self, state: TripState, was: TripValues | None, trip: TripValues, watermark: int) -> tuple[Change, ...]:
-        """The changes to windows when `trip` takes the place of its last revision, `was`."""
-        past = watermark - self._windows
+    def _window_changes(
+        self, state: TripState, previous: TripValues | None, trip: TripValues, watermark: int
+    ) -> tuple[Change, ...]:
+        """The changes to windows when `trip` replaces its previous revision; updates `state.counted`."""
+        past = watermark - self._window_horizon
         if state.counted == UNCOUNTED and (new := change_of(trip)) is not None and new[1] >= past:  # nearly always
             state.counted = COUNTED
             return (new,)
         out: tuple[Change, ...] = ()
         if state.counted == FIXED:
             return ()
-        if state.counted == COUNTED and was is not None and (old := change_of(was)) is not None:
+        if state.counted == COUNTED and previous is not None and (old := change_of(previous)) is not None:
             if old[1] < past:
                 state.counted = FIXED
                 return ()
@@ -250,16 +251,16 @@ class Assembly:
         state.counted = COUNTED
         return (*out, new) if out else (new,)
 
-    def expire(self, state: TripState) -> tuple[TripState | None, Outcome[Result] | None]:
-        """End a trip whose deadline has passed: an open one becomes incomplete, a closed one is dropped."""
+    def expire(self, state: TripState) -> Transition[TripState, Result]:
+        """Expire a trip: an open one becomes incomplete, a closed one is dropped."""
         return self.close(state) if state.status == OPEN else (None, None)
 
-    def close(self, state: TripState) -> tuple[TripState | None, Outcome[Result] | None]:
-        """Make an open trip incomplete. Its state is kept, so late events can still complete it."""
+    def close(self, state: TripState) -> Transition[TripState, Result]:
+        """Make an open trip incomplete. Its state is kept, because missing events can still complete it."""
         if state.status != OPEN:
             return state, None
         state.status = INCOMPLETE
         state.revision += 1
         assert state.deadline is not None
-        state.deadline += self._incomplete  # from the deadline, not from the time of the call, which may vary
-        return state, Outcome(moved(OPEN, INCOMPLETE, state.size, -1), incomplete_result(state))
+        state.deadline += self._incomplete  # not from the watermark at this call, which may vary
+        return state, Outcome(moved_tally(OPEN, INCOMPLETE, state.size, -1), incomplete_result(state))

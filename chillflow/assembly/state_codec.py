@@ -1,4 +1,4 @@
-"""Trip states <-> bytes for the recovery store, and states of older schemas made current. Pure.
+"""Trip states <-> bytes for the recovery store, and the migration of states of another schema. Pure.
 
 A packed state is an array of values in MessagePack, about 400 bytes, without field names. `SCHEMA` names the fields
 once for many states, so a new field of an event or a trip needs no new version of the store.
@@ -37,13 +37,13 @@ time and 0."""
 class _Schema(msgspec.Struct):
     version: int
     events: dict[str, tuple[str, ...]]
-    """By event type the fields of its row, in their order."""
+    """By event type, the fields of its row."""
     trip: tuple[str, ...]
     """The fields of a complete trip."""
 
 
 def _row_names(cls: type[TripEvent]) -> tuple[str, ...]:
-    """The fields of an event's row: all but the key, which a state holds once."""
+    """The fields of an event's row: all but `trip_key`, which a state holds once."""
     return tuple(name for name in cls.struct.__struct_fields__ if name != "trip_key")
 
 
@@ -59,9 +59,9 @@ _pack = msgspec.msgpack.Encoder().encode
 
 
 def dump(state: TripState) -> bytes:
-    """Pack a state; its deadline is stored next to it.
+    """Pack a state, without its deadline.
 
-    Of a complete trip that is the trip and a `Mark` for each event: what the events say is in the trip.
+    A complete trip is packed with only a `Mark` for each event, because the trip holds all that the events say.
     """
     if (trip := state.trip) is not None:
         marks = [None if event is None else _mark(kind, event, trip) for kind, event in enumerate(state.events)]
@@ -76,8 +76,8 @@ def pack_complete(counted: int, trip: TripValues, marks: Iterable[Mark | None]) 
 
 
 def is_closed(data: bytes) -> bool:
-    """Whether a packed trip is closed: it expires without a result."""
-    return data[1] != OPEN  # the status: a small integer, after the head of the array
+    """Whether a packed trip is closed, so that it expires without a result."""
+    return data[1] != OPEN  # the status, a small integer after the head of the array
 
 
 def load(data: bytes) -> TripState:
@@ -96,10 +96,10 @@ def load(data: bytes) -> TripState:
 
 
 def adapt(data: bytes, schema: bytes) -> bytes:
-    """A packed state of another `SCHEMA`, made current: new fields have their defaults, removed ones are dropped.
+    """Migrate a packed state from another `SCHEMA`: new fields get their defaults, removed ones are dropped.
 
-    Raises RecoveryError if that cannot be: the schema is of a newer release, or the event types differ in one that a
-    complete trip needs or that is not known here.
+    Raises RecoveryError if that is impossible: the schema is of a newer release, has unknown event types, or lacks an
+    event type that a complete trip needs or a field without a default.
     """
     return _adapter(schema)(data)
 
@@ -111,7 +111,7 @@ def _mark(kind: int, event: DecodedEvent, trip: TripValues) -> Mark:
 
 
 def _event_of(kind: int, trip: TripValues, mark: Mark) -> DecodedEvent:
-    """An event of a complete trip. A zone event is made to say what the start or the end says."""
+    """An event of a complete trip, rebuilt from the trip; a zone event gets the fields of the start or the end."""
     event_id, time, version = (mark, _time_of(kind, trip), 0) if isinstance(mark, str) else mark
     values = _carried_values[kind](trip)
     return EVENT_CLASSES[kind].struct(event_id, trip.trip_key, time, SCHEMA_VERSION, version, *values)
@@ -130,7 +130,7 @@ _carried_values = tuple(map(getter, CARRIED))
 
 
 def _row_type(struct: StructClass[object], names: tuple[str, ...]) -> GenericAlias:
-    """The type of a row of these fields, as msgspec takes it."""
+    """The type of a row of these fields, for msgspec."""
     types = {field.name: field.type for field in fields_of(struct)}
     return GenericAlias(tuple, tuple(types[name] for name in names))
 
@@ -143,13 +143,13 @@ _unpack: Callable[[bytes], tuple[int, int, str, tuple[Values | None, ...], int]]
 _unpack_complete: Callable[[bytes], tuple[int, int, Values, *tuple[Mark | None, ...]]] = msgspec.msgpack.Decoder(
     GenericAlias(tuple, (int, int, _trip_type, *[Mark | None] * len(EVENT_CLASSES)))
 ).decode
-_unpack_plain: Callable[[bytes], list[Any]] = msgspec.msgpack.Decoder(list[object]).decode
+_unpack_plain: Callable[[bytes], list[Any]] = msgspec.msgpack.Decoder(list[object]).decode  # rows of any schema
 Row: TypeAlias = Sequence[object]
 
 
 @lru_cache(8)
 def _adapter(schema: bytes) -> Callable[[bytes], bytes]:
-    """The function that makes states of this schema current."""
+    """The function that migrates states of this schema."""
     old = msgspec.json.decode(schema, type=_Schema)
     refuse_newer("trip states", old.version, VERSION)
     if unknown := old.events.keys() - {*EVENT_TYPES}:

@@ -6,7 +6,7 @@ from functools import cache
 
 from chillflow.keyed.outcomes import Tally
 
-__all__ = ["ACCOUNT", "joined_tally", "moved", "opened_tally"]
+__all__ = ["ACCOUNT", "joined_tally", "moved_tally", "opened_tally"]
 
 ACCOUNT = (
     "events",
@@ -22,11 +22,11 @@ ACCOUNT = (
     "dead_letters",
     "left_out_trips",
 )
-"""The terms. `events` (read) is the sum of all other terms that count events. `left_out_trips` are complete trips whose
-last revision is excluded from windows: see `Assembly`."""
+"""The terms. `events` (read) is the sum of the other terms that count events. `left_out_trips` are complete trips whose
+last revision is excluded from windows (see `Assembly`)."""
 
 _NAMES = ("open", "incomplete", "complete")
-"""By status."""
+"""By status (`trip_state.OPEN` and so on)."""
 
 
 @cache
@@ -37,15 +37,15 @@ def opened_tally(size: int) -> Tally:
 
 @cache
 def joined_tally(status: int) -> Tally:
-    """The change when one more event joins a trip, whose status remains."""
+    """The change when one more event joins a trip of this status."""
     return ((f"events_in_{_NAMES[status]}", 1),)
 
 
 @cache
-def moved(before: int, now: int, size: int, joined: int) -> Tally:
-    """The change when a trip, now of `size` events, goes from one status to another or remains in it.
+def moved_tally(before: int, now: int, size: int, joined: int) -> Tally:
+    """The change when a trip, now of `size` events, goes from one status to another or stays in it.
 
-    `joined` is the number of its new events, 0 if one superseded another, -1 if no event caused this.
+    `joined` is the number of new events, 0 if one superseded another, -1 if no event caused this.
     """
     superseded: Tally = (("superseded", 1),) if joined == 0 else ()
     new = max(joined, 0)

@@ -22,11 +22,11 @@ __all__ = ["CARRIED", "Values", "build_trip", "complete_trip", "getter", "incomp
 
 Values: TypeAlias = tuple[object, ...]
 CARRIED = tuple(tuple(name for name in cls.struct.__struct_fields__ if name in TRIP_FIELDS) for cls in EVENT_CLASSES)
-"""By kind, the fields of the trip that an event carries."""
+"""By kind, the fields of a trip that an event carries."""
 
 
 def getter(names: Sequence[str]) -> Callable[[object], Values]:
-    """A function that returns the values of these attributes, however many."""
+    """A function that returns the values of these attributes as a tuple; `attrgetter` needs at least two for that."""
     if len(names) > 1:
         return attrgetter(*names)
     return lambda value: tuple(getattr(value, name) for name in names)
@@ -40,12 +40,12 @@ build_trip: Callable[..., TripValues] = eval(  # noqa: S307 - our own names; 0.4
     f" Trip(event_{NEEDED[0]}.trip_key, {', '.join(_SUPPLIER[name] for name in TRIP_FIELDS)}, *derived, revision)",
     {"Trip": CompleteTripStruct},
 )
-"""The trip of its needed events in the order of their kinds, of its derived values, and its revision."""
+"""(needed events in the order of their kinds, derived values, revision) -> trip."""
 
 _START, _END = KINDS[TripStartedEvent.struct], KINDS[TripEndedEvent.struct]
 _carried_values = tuple(map(getter, CARRIED))
 _BY_PRECEDENCE = (*(kind for kind in range(len(EVENT_CLASSES)) if kind not in NEEDED), *NEEDED)
-"""Kinds; of two events that carry one field the later one counts, as in a complete trip."""
+"""Kinds in ascending precedence: of a field that two events carry, the later one counts, as in a complete trip."""
 
 
 def complete_trip(state: TripState) -> TripValues:
@@ -57,7 +57,7 @@ def complete_trip(state: TripState) -> TripValues:
 
 
 def incomplete_result(state: TripState) -> Result:
-    """What the events of an incomplete trip say, and which events it lacks."""
+    """The result of an incomplete trip: its known fields, and the event types it lacks."""
     known: dict[str, object] = {}
     for kind in _BY_PRECEDENCE:
         if (event := state.events[kind]) is not None:

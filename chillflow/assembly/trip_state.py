@@ -23,16 +23,17 @@ __all__ = [
     "UNCOUNTED",
     "Result",
     "TripState",
+    "needed_events",
 ]
 
 OPEN, INCOMPLETE, COMPLETE = range(3)
 """The status of a trip."""
 UNCOUNTED, COUNTED, EXCLUDED, FIXED = range(4)
-"""How a trip counts in the windows: not yet; with its measures; not, because it came too late; with the measures of an
-earlier revision, because its correction came too late."""
+"""How a trip counts in windows: not yet; with its measures; excluded, as too late or with values that spoil sums; with
+the measures of an earlier revision, because the correction came too late."""
 
 NEEDED = tuple(kind for kind, cls in enumerate(EVENT_CLASSES) if cls.needed)
-"""The kinds (positions in EVENT_CLASSES) of the events that a complete trip must have."""
+"""The kinds (positions in EVENT_CLASSES) of the events that a complete trip needs."""
 needed_events: Callable[[list[DecodedEvent | None]], tuple[DecodedEvent | None, ...]] = itemgetter(*NEEDED)
 """The events of these kinds."""
 
@@ -44,9 +45,9 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     """The trip; the unknown fields of an incomplete one are None."""
     missing: tuple[str, ...]
     """The event types that an incomplete trip lacks; empty for a complete one."""
-    was: Result | None = None
+    last_incomplete: Result | None = None
     """The last incomplete revision of a trip that this result completes."""
-    at: int | None = None
+    dropoff: int | None = None
     """The drop-off of a complete trip, ms."""
     changes: tuple[Change, ...] = ()
     """Changes to windows: the measures of the last revision subtracted, those of this one added."""
@@ -56,11 +57,11 @@ class TripState(msgspec.Struct, gc=False):
     """The state of one trip."""
 
     deadline: int | None
-    """Watermark at which it expires, ms."""
+    """ms; the state expires when the watermark has passed it."""
     status: int
     revision: int
     events: list[DecodedEvent | None]
-    """By kind, the event that counts."""
+    """By kind, the event that counts, or None."""
     counted: int = UNCOUNTED
     trip: TripValues | None = None
     """The last revision of a complete trip."""
@@ -86,5 +87,5 @@ class TripState(msgspec.Struct, gc=False):
 
     @property
     def trip_key(self) -> str:
-        """The key, as each of its events has it."""
+        """The key, which all its events share."""
         return next(event.trip_key for event in self.events if event is not None)

@@ -1,12 +1,12 @@
-"""Live windows: the measures of zones in tumbling windows of drop-off time, exact however late trips come. Pure.
+"""Live windows: the measures of zones in tumbling windows of drop-off time, exact even for late trips. Pure.
 
 A window is emitted while it changes, once more as final when the watermark has passed its end by `grace`, and again
 whenever a late trip changes it. It is dropped when no partition can change it any more (`Assembly` excludes trips that
 come later than that).
 
-A snapshot must cost what has changed, not what is kept. So windows live in *window shards*, each with some days of a
-share of the zones, and Bytewax writes only the shards that an epoch touched. The names of shards repeat after 64 days,
-because Bytewax keeps every key forever.
+The cost of a snapshot must depend on what has changed, not on what is kept. So windows live in window shards, each with
+some days of a share of the zones, and Bytewax writes only the shards that an epoch touched. The names of shards repeat
+after 64 days, because Bytewax keeps every key forever.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import msgspec
 
 from chillflow.errors import RecoveryError
 from chillflow.keyed.batches import PartitionProgress
+from chillflow.keyed.deadlines import NEVER
 from chillflow.keyed.versions import refuse_newer
 from chillflow.keyed.watermark import NO_WATERMARK
 from chillflow.model.measures import MEASURES, Change, add_to
@@ -43,21 +44,20 @@ __all__ = [
 VERSION = 1
 _DAY = 86_400_000
 _SLOTS = 64
-"""Days with shard names of their own. Two days that share a name are kept in one shard."""
+"""The number of days with different shard names. Days with the same name are in one shard."""
 _SHARES = 16
 """Zones are divided into this many shares."""
-_NEVER = 2**62
 _CHANGES, _FINAL, _UNSENT = range(len(MEASURES), len(MEASURES) + 3)
-"""Positions in the cell of a window, after its measures."""
+"""Positions after the measures in the cell of a window: the number of changes, whether final, whether in `_unsent`."""
 
 
 class WatermarkUpdate(NamedTuple):
-    """The watermarks of all partitions combined, as window shards receive them."""
+    """The combined watermarks of all partitions, as window shards receive them."""
 
     final: int
-    """The watermark that makes windows final, `grace` after their end, ms."""
+    """The watermark (ms) that makes windows final when it has passed their end by `grace`."""
     least: int
-    """The lowest watermark of all partitions, ms."""
+    """The lowest watermark of all partitions (ms), which decides when windows are dropped."""
 
 
 class ShardDay(NamedTuple):
@@ -90,7 +90,7 @@ class ShardSnapshot(TypedDict):
     """The names of the sums in `cells`."""
     time: tuple[int, int]
     cells: bytes
-    """In MessagePack, for each window: zone, length, start and cell."""
+    """Zone, length, start and cell of each window, in MessagePack."""
 
 
 class ClockSnapshot(TypedDict):
@@ -109,18 +109,18 @@ class Terms(NamedTuple):
     """Each divides a day."""
     grace: int
     horizon: int
-    """A window is kept until the watermark of every partition has passed its end by this much."""
+    """A window is kept until all partitions have passed its end by this much."""
 
     @classmethod
     def of(cls, lengths: Iterable[timedelta], grace: timedelta, longest_trip: timedelta) -> Terms:
-        """The terms that exclude no trip of at most this length."""
+        """Terms that exclude no trip of at most this length from windows."""
         millisecond = timedelta(milliseconds=1)
         sizes = tuple(length // millisecond for length in lengths)
         return cls(sizes, grace // millisecond, longest_trip // millisecond + max(sizes))
 
 
 def spread(changes: Iterable[Change]) -> dict[ShardDay, list[Change]]:
-    """The changes by the shard and the day of their windows."""
+    """The changes, by shard and day of their windows."""
     found: defaultdict[int, list[Change]] = defaultdict(list)
     for change in changes:
         found[change[1] // _DAY * _SHARES + change[0] % _SHARES].append(change)
@@ -142,19 +142,19 @@ class WindowShard:
     """The windows of some days, for a share of the zones."""
 
     def __init__(self, terms: Terms, snapshot: ShardSnapshot | None = None) -> None:
-        """Start empty, or from a snapshot. Raises RecoveryError if that cannot be continued."""
+        """Start empty, or from a snapshot. Raises RecoveryError if it is of a newer release or has other measures."""
         self._terms = terms
-        self._time = WatermarkUpdate(NO_WATERMARK, NO_WATERMARK)
+        self._watermarks = WatermarkUpdate(NO_WATERMARK, NO_WATERMARK)
         self._cells: dict[tuple[int, int, int], list[int]] = {}
-        """By zone, length and start: the measures, the number of changes, whether final, whether in `_unsent`."""
+        """By zone, length and start: the measures, then the values at `_CHANGES`, `_FINAL` and `_UNSENT`."""
         self._unsent: list[tuple[int, int, int]] = []
-        """Windows changed since `take`, in the order of their changes."""
-        self._oldest = _NEVER
+        """Windows changed since `take`, the first changed first."""
+        self._oldest = NEVER
         """The earliest day with windows."""
         if snapshot is not None:
             refuse_newer("windows", snapshot["version"], VERSION)
             _require_measures(snapshot["measures"])
-            self._time = WatermarkUpdate(*snapshot["time"])
+            self._watermarks = WatermarkUpdate(*snapshot["time"])
             for zone, length, start, cell in _unpack(snapshot["cells"]):
                 self._cells[zone, length, start] = cell
                 self._oldest = min(self._oldest, _day(start))
@@ -162,12 +162,12 @@ class WindowShard:
                     self._unsent.append((zone, length, start))
 
     def snapshot(self) -> ShardSnapshot:
-        """All windows."""
+        """All windows, as plain values."""
         rows = [(*key, cell) for key, cell in self._cells.items()]
         return {
             "version": VERSION,
             "measures": MEASURES,
-            "time": (self._time.final, self._time.least),
+            "time": (self._watermarks.final, self._watermarks.least),
             "cells": _pack(rows),
         }
 
@@ -202,17 +202,17 @@ class WindowShard:
                     unsent.append(key)
 
     def advance(self, time: WatermarkUpdate) -> None:
-        """Advance the watermark: some windows become final, some are dropped."""
-        self._time = WatermarkUpdate(*map(max, self._time, time))
+        """Advance the watermarks, make windows final and drop old ones."""
+        self._watermarks = WatermarkUpdate(*map(max, self._watermarks, time))
         self._finish(self._settled)
         self._drop()
 
     def close(self) -> None:
         """Make all windows final at the end of a bounded log."""
-        self._finish(_NEVER)
+        self._finish(NEVER)
 
     def _finish(self, settled: int) -> None:
-        """Make the windows final that end by this time."""
+        """Make all windows final that end by this time."""
         for key, cell in self._cells.items():
             if not cell[_FINAL] and key[1] + key[2] <= settled:
                 cell[_FINAL] = 1
@@ -221,7 +221,7 @@ class WindowShard:
                     self._unsent.append(key)
 
     def take(self) -> list[Window]:
-        """The windows that have changed since the last call."""
+        """Take the windows that have changed since the last call."""
         taken = []
         for key in self._unsent:
             cell = self._cells[key]
@@ -233,30 +233,30 @@ class WindowShard:
         return taken
 
     def _drop(self) -> None:
-        """Drop whole days of windows that nothing can change any more, as the clock does, but none that is unsent."""
-        if self._time.least > self._oldest + _DAY + self._terms.horizon and not self._unsent:
-            kept = self._time.least - self._terms.horizon - _DAY
+        """Drop whole days of windows that nothing can change any more, as the clock does, unless a window is unsent."""
+        if self._watermarks.least > self._oldest + _DAY + self._terms.horizon and not self._unsent:
+            kept = self._watermarks.least - self._terms.horizon - _DAY
             self._cells = {key: cell for key, cell in self._cells.items() if _day(key[2]) >= kept}
-            self._oldest = min((_day(key[2]) for key in self._cells), default=_NEVER)
+            self._oldest = min((_day(key[2]) for key in self._cells), default=NEVER)
 
     @property
     def _settled(self) -> int:
-        """Windows that end by this time are final, ms."""
-        return self._time.final - self._terms.grace
+        """Windows that end by this time (ms) are final."""
+        return self._watermarks.final - self._terms.grace
 
 
 class WindowClock:
-    """Receives the progress of partitions, and updates the window shards for which it matters."""
+    """Combines the progress of partitions, and decides which window shards to update."""
 
     def __init__(self, terms: Terms, snapshot: ClockSnapshot | None = None) -> None:
-        """Start without progress, or from a snapshot. Raises RecoveryError if that is of a newer release."""
+        """Start without progress, or from a snapshot. Raises RecoveryError if a newer release wrote it."""
         self._terms = terms
         self._step = gcd(*terms.lengths)
         self._progress: dict[str, tuple[int, bool]] = {}
         """By partition: its watermark, and whether it is idle."""
         self._final = NO_WATERMARK
         self._updated: dict[ShardDay, int] = {}
-        """By day: the last `final` that its shard received."""
+        """By day, the last `final` that its shard received."""
         self._last: list[PartitionProgress] = []
         """Progress that applies when all records of a bounded run have arrived."""
         if snapshot is not None:
@@ -265,29 +265,29 @@ class WindowClock:
             self._updated = {ShardDay(*day): final for day, final in snapshot["updated"].items()}
 
     def snapshot(self) -> ClockSnapshot:
-        """The progress and the days."""
+        """The progress of partitions and the days, as plain values."""
         updated = {(day.shard, day.start): final for day, final in self._updated.items()}
         return {"version": VERSION, "progress": dict(self._progress), "final": self._final, "updated": updated}
 
     def receive(self, progress: PartitionProgress) -> None:
-        """Take the progress of a partition."""
+        """Note the progress of a partition."""
         if progress.last:
             self._last.append(progress)
         else:
-            self._progress[progress.partition] = progress.time, progress.idle
+            self._progress[progress.partition] = progress.watermark, progress.idle
 
     def end(self) -> None:
-        """Apply the last progress: all records of a bounded run have arrived."""
-        self._progress |= {each.partition: (each.time, each.idle) for each in self._last}
+        """Apply the progress marked `last`: all records of a bounded run have arrived."""
+        self._progress |= {each.partition: (each.watermark, each.idle) for each in self._last}
 
     def register(self, day: ShardDay) -> None:
-        """Update the shard of this day from now on, until its windows are dropped."""
+        """From now on update the shard of this day, until its windows are dropped."""
         self._updated.setdefault(day, NO_WATERMARK)
 
     def now(self) -> WatermarkUpdate:
         """The combined watermarks.
 
-        An idle partition holds back only the dropping of windows; if all are idle, the highest watermark is `final`.
+        An idle partition holds back only the dropping of windows. If all are idle, `final` is the highest watermark.
         """
         if not self._progress:
             return WatermarkUpdate(NO_WATERMARK, NO_WATERMARK)
@@ -297,7 +297,7 @@ class WindowClock:
         return WatermarkUpdate(self._final, min(times))
 
     def updates(self) -> dict[str, WatermarkUpdate]:
-        """The updates due, by shard: for shards with windows that may now become final or be dropped."""
+        """The updates due, by shard: those whose windows may now become final or be dropped."""
         time = self.now()
         due, dropped = set(), []
         for day, final in self._updated.items():
@@ -312,7 +312,7 @@ class WindowClock:
         return dict.fromkeys(sorted(due), time)
 
     def _steps(self, day: ShardDay, final: int) -> int:
-        """The number of window ends in this day that are settled."""
+        """The number of steps of this day whose windows are final."""
         passed = final - self._terms.grace - day.start
         return max(0, min(passed, _DAY)) // self._step
 
@@ -322,7 +322,7 @@ def _day(time: int) -> int:
 
 
 def _require_measures(names: Sequence[str]) -> None:
-    """Refuse windows with other measures: what was not summed for the trips before cannot be had from the snapshot."""
+    """Refuse windows with other measures: the snapshot lacks the sums of a new measure over earlier trips."""
     if (*names,) != MEASURES:
         raise RecoveryError(
             f"the recovery store holds windows with the measures {', '.join(names)}, this release sums"

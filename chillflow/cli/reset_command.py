@@ -31,7 +31,8 @@ def _reset(
 
     Example: chillflow-stream reset --yes && chillflow-stream assemble --exit-at-end
     """
-    from chillflow.operation.resetting import reset, result_topics
+    from chillflow.model.topics import result_topics
+    from chillflow.operation.resetting import reset
 
     if not yes:
         topics = ", ".join(result_topics(settings))

@@ -1,6 +1,6 @@
-"""Logs of topics and databases of trips, and the Bytewax sources and sinks on them. Addresses choose the system.
+"""Logs of topics, databases of trips, and the Bytewax sources and sinks on them. An address selects the system.
 
-Holds: one file per system behind the protocols `Log` and `Database`. A client library is imported when an address
+Holds: one module per system behind the protocols `Log` and `Database`. A client library is imported when an address
 needs it, and its errors are raised as ours. Only the functions here take Settings.
 May import: errors, settings, telemetry, keyed, model.
 """
@@ -21,7 +21,7 @@ from chillflow.telemetry import Telemetry
 __all__ = ["ensure_topics", "open_database", "open_log", "open_reader"]
 
 _READ_TIMEOUT = timedelta(seconds=5)
-"""For a reader to connect, and for each of its statements."""
+"""Limit of a reader for connecting and for each statement."""
 
 
 def open_log(settings: Settings, telemetry: Telemetry | None = None) -> Log:
@@ -36,15 +36,15 @@ def open_log(settings: Settings, telemetry: Telemetry | None = None) -> Log:
         return FileLog(Path(address.removeprefix("file:")))
     from chillflow.connectors.kafka import KafkaLog
 
-    on_error = partial(telemetry.delivery_error, "topics") if telemetry else _ignored
+    on_error = partial(telemetry.delivery_error, "topics") if telemetry else lambda: None
     return KafkaLog(address, settings.kafka_properties, settings.kafka_timeout, settings.outage_limit, on_error)
 
 
 def ensure_topics(log: Log, settings: Settings, *results: str) -> int:
-    """Create the topic of the events and the topics `results` where missing; returns the number of partitions.
+    """Create the events topic and the topics `results` if missing; returns the number of partitions.
 
-    Topics of results get as many partitions as the topic of the events has, whatever the setting. With
-    `create_topics` off nothing is created. Raises UnknownTopicError without a topic of the events.
+    Result topics get as many partitions as the events topic has, regardless of the setting. With `create_topics` off
+    nothing is created. Raises UnknownTopicError if the events topic does not exist.
     """
     specs = registry(settings)
     if settings.create_topics:
@@ -67,7 +67,7 @@ def open_database(settings: Settings, telemetry: Telemetry | None = None) -> Dat
         return SqliteDatabase(address, settings.kafka_timeout)
     from chillflow.connectors.postgres import PostgresDatabase
 
-    on_error = partial(telemetry.delivery_error, "table") if telemetry else _ignored
+    on_error = partial(telemetry.delivery_error, "table") if telemetry else lambda: None
     return PostgresDatabase(address, settings.kafka_timeout, settings.outage_limit, on_error)
 
 
@@ -84,17 +84,13 @@ def open_reader(settings: Settings) -> Reader:
 
 
 def _database_address(url: str | None) -> Path | str:
-    """The file of SQLite or the URL of Postgres in `DATABASE_URL`. Raises SettingsError if it is neither."""
+    """The SQLite file or the Postgres URL in `DATABASE_URL`. Raises SettingsError if it is neither."""
     if not url:
         raise SettingsError("no database: set DATABASE_URL (postgresql://… or sqlite:///FILE)")
     if url.startswith("sqlite:///"):
         return Path(url.removeprefix("sqlite:///"))
     if url.startswith(("postgresql://", "postgres://")):
         return url
-    scheme, there, _ = url.partition("://")
-    what = f"unknown scheme {scheme!r}" if there else "no scheme"  # without one, all of it may be a secret
-    raise SettingsError(f"DATABASE_URL: {what}: expected postgresql://… or sqlite:///FILE")
-
-
-def _ignored() -> None:
-    """Outside a run errors are not counted."""
+    scheme, separator, _ = url.partition("://")
+    problem = f"unknown scheme {scheme!r}" if separator else "no scheme"  # the text itself may be a password
+    raise SettingsError(f"DATABASE_URL: {problem}: expected postgresql://… or sqlite:///FILE")

@@ -12,7 +12,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 __all__ = ["AccountFile"]
 
 Snapshot: TypeAlias = dict[str, int] | None
-"""The account; None in older stores."""
+"""The account; None in older recovery stores."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class AccountFile(FixedPartitionedSink[dict[str, int], Snapshot]):
     """Writes the newest account to a file, replaced atomically at the end of each epoch that changed it.
 
     A crash may leave the file of an epoch that did not become durable. So the account is also in the snapshot, and a
-    resumed run first rewrites the file: it is then the account of the last durable epoch, until the next epoch has
-    ended and is not durable yet.
+    resumed run first rewrites the file from it. The file is that of the last durable epoch, except between the end of
+    an epoch and the moment it becomes durable.
     """
 
     path: Path | None

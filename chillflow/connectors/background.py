@@ -1,4 +1,4 @@
-"""Writes in a background thread: while a server works, the flow goes on."""
+"""Writes in a background thread, so that the flow continues while a server works."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from threading import Thread
 __all__ = ["BackgroundWriter", "pause_after"]
 
 _LONGEST_SECONDS = 1.0
-"""Results become visible by then even in a replay, which may be at its end."""
+"""The longest pause: results become visible within it, even at the end of a replay."""
 
 
 def pause_after(took: float, *, share: float, least: float) -> float:
-    """Seconds to pause after work that took `took` seconds, so that the work takes at most `share` of the time.
+    """Seconds to pause after `took` seconds of work, so that work takes at most `share` of the time.
 
     At least `least`, and at most one second.
     """
@@ -22,7 +22,7 @@ def pause_after(took: float, *, share: float, least: float) -> float:
 
 
 class BackgroundWriter:
-    """A daemon thread for the calls of one client, one call at a time and in order."""
+    """A daemon thread that makes the calls of one client, one at a time and in order."""
 
     def __init__(self) -> None:
         self._queue: SimpleQueue[tuple[Callable[[], object], Future[None]] | None] = SimpleQueue()
@@ -31,19 +31,19 @@ class BackgroundWriter:
         self._thread.start()
 
     def start(self, work: Callable[[], object]) -> None:
-        """Start this call once the last one is done. Raises the error of the last one."""
+        """Wait for the previous call, then start this one. Raises the error of the previous one."""
         self.wait()
         self._running = Future()
         self._queue.put((work, self._running))
 
     def wait(self) -> None:
-        """Wait until no call is running. Raises the error of the last one."""
+        """Wait for the call in progress. Raises its error."""
         running, self._running = self._running, None
         if running is not None:
             running.result()
 
     def end(self, work: Callable[[], object]) -> None:
-        """Make this the last call, and wait at most a second for it: a call may be waiting for a lost server."""
+        """Make a last call and end the thread. Waits at most a second: a call may be waiting for a lost server."""
         self._queue.put((work, Future()))
         self._queue.put(None)
         self._thread.join(1)

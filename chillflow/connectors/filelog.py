@@ -1,8 +1,7 @@
 """A log in files instead of Kafka, for one pipeline on one machine.
 
 `DIR/<topic>/<partition>.jsonl` holds one JSON object per line; the offset of a record is the byte position of its
-line. A writer locks the files it appends to. A torn line, left by a killed writer, is truncated when the next writer
-opens the file.
+line. A writer locks the files it appends to, and first truncates a torn line that a killed writer has left.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from chillflow.errors import KafkaError, UnknownTopicError
 from chillflow.model.messages import Message, MessageColumns
 from chillflow.model.topics import TopicSpec
 
-__all__ = ["FileLog", "FileReader", "FileWriter"]
+__all__ = ["FileLog", "FileReader"]
 
 _READ_BYTES = 1 << 20
 
@@ -56,12 +55,12 @@ class FileLog:
         made = []
         for spec in specs:
             folder = self._folder / spec.name
-            if not folder.is_dir():
+            if not any(folder.glob("*.jsonl")):
                 try:
                     folder.mkdir(parents=True, exist_ok=True)
                 except OSError as error:
                     raise KafkaError(f"cannot create {folder}: {error.strerror}") from error
-                # a shared topic has one more: a file has one writer, and `produce` uses the last
+                # a file has one writer at a time: in a shared topic `produce` writes to one more, the last
                 for number in range(partitions + spec.shared):
                     _path(folder, number).touch()
                 made.append(spec.name)
@@ -76,10 +75,7 @@ class FileLog:
         return Description(self.partitions(topic), 1, {})
 
     def partitions(self, topic: str) -> int:
-        folder = self._folder / topic
-        if not folder.is_dir():
-            raise UnknownTopicError(f"no topic {topic!r} in {self._folder}: run `create-topic --topic {topic}`")
-        return max((int(path.stem) + 1 for path in folder.glob("*.jsonl")), default=0)
+        return _partitions(self._folder, topic)
 
     def topic_id(self, topic: str) -> str | None:
         return None
@@ -88,8 +84,7 @@ class FileLog:
         return lambda: None
 
     def end_offset(self, topic: str, partition: int) -> int:
-        path = _path(self._folder / topic, partition)
-        with path.open("rb") as file:
+        with _opened(_path(self._folder / topic, partition)) as file:
             return _whole_length(file)
 
     def offset_at(self, topic: str, partition: int, timestamp: int) -> int:
@@ -113,7 +108,7 @@ class FileLog:
 
     def newest(self, topic: str, partition: int, count: int) -> list[LogRecord]:
         path = _path(self._folder / topic, partition)
-        with path.open("rb") as file:
+        with _opened(path) as file:
             end = _whole_length(file)
             start = max(0, end - _READ_BYTES)
             file.seek(start)
@@ -145,6 +140,13 @@ class FileLog:
         """Nothing to do: a writer holds the lock of each file it has opened."""
 
 
+def _partitions(folder: Path, topic: str) -> int:
+    count = max((int(path.stem) + 1 for path in (folder / topic).glob("*.jsonl")), default=0)
+    if not count:
+        raise UnknownTopicError(f"no topic {topic!r} in {folder}: run `create-topic --topic {topic}`")
+    return count
+
+
 def _partition_of(key: bytes, partitions: int) -> int:
     return crc32(key) % partitions
 
@@ -153,8 +155,15 @@ def _path(folder: Path, partition: int) -> Path:
     return folder / f"{partition:04d}.jsonl"
 
 
+def _opened(path: Path) -> IO[bytes]:
+    try:
+        return path.open("rb", buffering=0)
+    except FileNotFoundError as error:
+        raise UnknownTopicError(f"{path} does not exist") from error
+
+
 def _whole_length(file: IO[bytes]) -> int:
-    """Length of the file in bytes, without a torn last line."""
+    """Length of the file in bytes without a torn last line."""
     end = file.seek(0, os.SEEK_END)
     while end > 0:
         start = max(0, end - 65_536)
@@ -167,16 +176,13 @@ def _whole_length(file: IO[bytes]) -> int:
 
 
 class FileReader:
-    """A reader of complete lines; a line still being written is read later."""
+    """A reader of complete lines; a line that is still being written is read later."""
 
     def __init__(self, path: Path, position: int) -> None:
         self.position = position
         self.at_end = False
         self._path = path
-        try:
-            self._file = path.open("rb", buffering=0)
-        except FileNotFoundError as error:
-            raise UnknownTopicError(f"{path} does not exist") from error
+        self._file = _opened(path)
         self._rest = b""
 
     def read(self, limit: int) -> list[LogRecord]:
@@ -196,7 +202,7 @@ class FileReader:
         return LogColumns(*zip(*records, strict=True)) if records else None
 
     def _whole_lines(self) -> bytes:
-        """The next bytes, at least up to the end of a line. A torn line is read again: the next writer truncates it."""
+        """The next bytes, at least one whole line. A torn line is read again later: the next writer truncates it."""
         self._file.seek(self.position)
         found = b""
         while b"\n" not in found:
@@ -218,16 +224,20 @@ def _to_record(offset: int, line: bytes, path: Path) -> LogRecord:
         parsed = _decode(line)
     except msgspec.MsgspecError as error:
         raise KafkaError(f"{path}, byte {offset}: not a record of a file log ({error})") from error
-    key = parsed.key.encode() if parsed.key is not None else _unbase(parsed.key_b64)
-    value = bytes(parsed.value) or _unbase(parsed.value_b64)
+    key = parsed.key.encode() if parsed.key is not None else _from_base64(parsed.key_b64)
+    value = bytes(parsed.value) or _from_base64(parsed.value_b64)
     headers = tuple((name, base64.b64decode(data)) for name, data in parsed.headers or ()) or None
     return LogRecord(offset, parsed.ts, key, value, headers)
 
 
 class FileWriter:
-    """A writer that appends lines. After `flush` they survive the end of the process, but not a power failure."""
+    """A writer that appends lines. Flushed lines survive the end of the process, but not a power failure.
+
+    There are no transactions: readers may see lines before a flush.
+    """
 
     def __init__(self, folder: Path, partition: int | None) -> None:
+        """`partition` is for messages sent without one; None for the partition of their keys."""
         self.delivered = 0
         self.failed = 0
         self._folder = folder
@@ -265,15 +275,12 @@ class FileWriter:
 
     def _count(self, topic: str) -> int:
         if topic not in self._counts:
-            self._counts[topic] = len(list((self._folder / topic).glob("*.jsonl")))
-            if not self._counts[topic]:
-                raise UnknownTopicError(f"no topic {topic!r} in {self._folder}")
+            self._counts[topic] = _partitions(self._folder, topic)
         return self._counts[topic]
 
     def _open(self, topic: str, number: int) -> IO[bytes]:
+        self._count(topic)  # raises for an unknown topic
         path = _path(self._folder / topic, number)
-        if not path.parent.is_dir():
-            raise UnknownTopicError(f"no topic {topic!r} in {self._folder}")
         file = path.open("ab")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -291,14 +298,14 @@ def _to_line(message: Message) -> bytes:
     try:
         line.key = message.key.decode() if message.key is not None else None
     except UnicodeDecodeError:
-        line.key_b64 = _base(message.key)
+        line.key_b64 = _to_base64(message.key)
     if message.value is not None:
         if _is_json(message.value):
             line.value = msgspec.Raw(message.value)
         else:
-            line.value_b64 = _base(message.value)
+            line.value_b64 = _to_base64(message.value)
     if message.headers:
-        line.headers = [(name, _base(data) or "") for name, data in message.headers]
+        line.headers = [(name, _to_base64(data) or "") for name, data in message.headers]
     return _encode(line) + b"\n"
 
 
@@ -313,9 +320,9 @@ def _is_json(value: bytes) -> bool:
     return True
 
 
-def _base(data: bytes | None) -> str | None:
+def _to_base64(data: bytes | None) -> str | None:
     return None if data is None else base64.b64encode(data).decode()
 
 
-def _unbase(text: str | None) -> bytes | None:
+def _from_base64(text: str | None) -> bytes | None:
     return None if text is None else base64.b64decode(text)

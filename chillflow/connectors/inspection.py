@@ -1,13 +1,13 @@
-"""Checks of what assembly assumes of a topic, on a sample of the records; each finding is logged once.
+"""Checks of a sample of the records for what assembly assumes of a topic; each finding is logged once.
 
 Assembly assumes that the timestamp of a message is its event time, and that all events of a trip are in one partition.
-Topics written by other producers may differ.
+Other producers may do neither.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from datetime import datetime
+from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -40,7 +40,7 @@ def body_time(value: bytes | None) -> int | None:
 
 def is_misplaced(log: Log, record: LogRecord, partition: int, partitions: int) -> bool:
     """Whether the record is not in the partition our producers choose for its key."""
-    return bool(record.key) and log.partition_of(record.key or b"", partitions) != partition
+    return bool(record.key and log.partition_of(record.key, partitions) != partition)
 
 
 def is_mistimed(record: LogRecord) -> bool:
@@ -53,13 +53,12 @@ class Inspection:
     """Checks every 256th record of one partition."""
 
     def __init__(self, log: Log, topic: str, partition: int, telemetry: Telemetry, *, timestamps: bool) -> None:
-        self._log, self._topic, self._partition, self._telemetry = log, topic, partition, telemetry
+        self._log, self._partition = log, partition
         self._partitions = log.partitions(topic)
+        self._warn_once = partial(telemetry.warn_once, topic=topic, partition=partition)
         self._timestamps = timestamps
         self._next = 0
         """Index of the next sampled record, counted from the next batch."""
-        self.found: Counter[str] = Counter()
-        """Number of sampled records by what is wrong with them."""
 
     def check(self, columns: LogColumns) -> None:
         """Check the sampled records of the next batch."""
@@ -71,18 +70,12 @@ class Inspection:
 
     def _check_record(self, record: LogRecord) -> None:
         if is_misplaced(self._log, record, self._partition, self._partitions):
-            self._note(
+            self._warn_once(
                 "partitioner",
                 "a key is not in the partition that murmur2 gives it (as Java's producers and ours do): with several"
                 " producers the events of a trip may be in two partitions, and the trip times out",
             )
         if self._timestamps and is_mistimed(record):
-            self._note(
-                "timestamp",
-                "timestamps are not event times (LogAppendTime?): set CHILLFLOW_EVENT_TIME=body",
+            self._warn_once(
+                "timestamp", "timestamps are not event times (LogAppendTime?): set CHILLFLOW_EVENT_TIME=body"
             )
-
-    def _note(self, what: str, warning: str) -> None:
-        self.found[what] += 1
-        if self.found[what] == 1:
-            self._telemetry.warn_once(what, warning, topic=self._topic, partition=self._partition)

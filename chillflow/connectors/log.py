@@ -1,4 +1,4 @@
-"""The protocols of a log, Kafka or files: topics, their partitions, and readers and writers of records."""
+"""The protocols of a log (Kafka or files): its topics and partitions, and their readers and writers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class LogRecord(NamedTuple):
 
     offset: int
     timestamp: int | None
-    """Event time, ms since 1970."""
+    """ms since 1970; the event time, if the producer set it."""
     key: bytes | None
     value: bytes | None
     headers: Headers | None
@@ -51,17 +51,15 @@ class LogColumns(NamedTuple):
     headers: Sequence[Headers | None]
 
     def record(self, at: int) -> LogRecord:
-        """The record at an index."""
-        return LogRecord(self.offsets[at], self.timestamps[at], self.keys[at], self.values[at], self.headers[at])
+        """The record at index `at`."""
+        return LogRecord._make(column[at] for column in self)
 
     def before(self, end: int) -> LogColumns:
         """The first `end` records."""
-        return LogColumns(
-            self.offsets[:end], self.timestamps[:end], self.keys[:end], self.values[:end], self.headers[:end]
-        )
+        return LogColumns._make(column[:end] for column in self)
 
     def records(self) -> list[LogRecord]:
-        """All of them as records."""
+        """All of them as LogRecords."""
         return [*map(LogRecord._make, zip(*self, strict=True))]
 
 
@@ -71,7 +69,7 @@ class End(NamedTuple):
     offset: int
     """Offset of the next message."""
     newest: int | None
-    """The latest timestamp, ms: among the last messages (files) or all messages (Kafka)."""
+    """The latest timestamp, ms, of the last messages (files) or of all (Kafka); None without one."""
 
 
 class Description(NamedTuple):
@@ -80,7 +78,7 @@ class Description(NamedTuple):
     partitions: int
     replicas: int
     config: Mapping[str, str]
-    """Topic configuration by Kafka's names, including the broker's defaults."""
+    """Kafka's topic configuration, including the broker's defaults; empty for files."""
 
 
 class PartitionReader(Protocol):
@@ -89,7 +87,7 @@ class PartitionReader(Protocol):
     position: int
     """The offset after the last record read: to resume from, and to commit."""
     at_end: bool
-    """Whether the end of the partition was reached and nothing has arrived since."""
+    """Whether the reader has reached the end of the partition and read nothing since."""
 
     def read(self, limit: int) -> list[LogRecord]:
         """The next records, at most `limit`; empty if there are none yet. Does not wait."""
@@ -135,7 +133,7 @@ class Log(Protocol):
 
     @property
     def offset_unit(self) -> OffsetUnit:
-        """What one step of an offset is: lag in offsets has this unit."""
+        """The unit of offsets, and so of lag."""
 
     def ensure_topics(self, specs: Sequence[TopicSpec], partitions: int, replication_factor: int) -> list[str]:
         """Create the topics that are missing; returns their names."""
@@ -153,7 +151,7 @@ class Log(Protocol):
         """The id that distinguishes a topic from an earlier one of the same name; None where there are no ids."""
 
     def watch(self, topic: str) -> Callable[[], None]:
-        """A non-blocking check, to be called regularly: raises once the topic was deleted, recreated or extended."""
+        """A non-blocking check to call regularly: raises if the topic was deleted, recreated or extended."""
 
     def end_offset(self, topic: str, partition: int) -> int:
         """The offset of the next message."""
@@ -177,20 +175,20 @@ class Log(Protocol):
         """An at-least-once writer for the command `name`."""
 
     def exactly_once_writer(self, name: str, partition: int) -> Writer:
-        """The only writer of the pipeline `name` for this partition number.
+        """The only writer of the pipeline `name` for this partition number; older ones are fenced.
 
-        Older writers are fenced and their open transactions aborted. Readers see all messages up to a flush or none.
+        Open transactions of older writers are aborted. Readers see all messages up to a flush, or none (Kafka only).
         """
 
     def fence(self, name: str, partitions: int, *, keep: bool = False) -> None:
         """Fence older writers of the pipeline in all partitions, including those with nothing to write yet.
 
-        With `keep` the new writers are kept for `exactly_once_writer`.
+        With `keep`, `exactly_once_writer` later returns the writers that fenced them.
         """
 
 
 def newest_timestamp(log: Log, topic: str) -> int | None:
-    """The latest timestamp in a topic, ms, as far as `Log.ends` knows it."""
+    """The latest timestamp in a topic, ms, as `Log.ends` reports it."""
     return max((end.newest for end in log.ends(topic) if end.newest is not None), default=None)
 
 
@@ -204,8 +202,8 @@ def records_until_end(
 ) -> Iterator[list[LogRecord]]:
     """Batches of at most `limit` records, from the reader's position to the end of the partition.
 
-    Stops when the reader has found the end, or has passed offset `end`: a partition that is written faster than it is
-    read has no other end. The last batch may go past `end`. The caller closes the reader.
+    Stops when the reader is at the end, or has passed offset `end`: the only way to finish on a partition that is
+    written faster than it is read. The last batch may go past `end`. The caller closes the reader.
     Raises KafkaUnavailableError when nothing arrives for `patience` seconds.
     """
     polling = Retrying(pause=_POLL_SECONDS, clocks=clocks)

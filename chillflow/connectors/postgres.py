@@ -12,7 +12,16 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.numeric import FloatLoader
 
-from chillflow.connectors.database import ASSEMBLED, READ_ROWS, TRIP_COLUMNS, Statement, Values, migrations, typed
+from chillflow.connectors.database import (
+    ASSEMBLED,
+    READ_ROWS,
+    TRIP_COLUMNS,
+    Statement,
+    Values,
+    migrations,
+    on_conflict,
+    typed,
+)
 from chillflow.connectors.retrying import Retrying
 from chillflow.errors import DatabaseError, DatabaseUnavailableError, MissingTableError, SettingsError
 from chillflow.model.table_rows import MONEY, TABLES, ZONE_WINDOW, Row, Rows, Table
@@ -25,8 +34,8 @@ __all__ = ["PostgresDatabase", "PostgresReader"]
 
 _LOCK = 0x63686C66  # "chlf": one migration at a time
 _STATEMENT_TIMEOUT = timedelta(minutes=2)
-_SLEEP_TIMEOUT = timedelta(seconds=10)
-"""The server drops a writer that sleeps in a transaction (SIGSTOP, a paused container): others wait for its locks."""
+_IDLE_TIMEOUT = timedelta(seconds=10)
+"""After this the server drops a session that is idle in a transaction (SIGSTOP, a paused container) and holds locks."""
 
 
 class _Keepalives(TypedDict):
@@ -35,8 +44,8 @@ class _Keepalives(TypedDict):
     keepalives_count: int
 
 
-_LOST = _Keepalives(keepalives_idle=15, keepalives_interval=5, keepalives_count=3)
-"""Both sides detect a dead connection within 30 s: its session may hold locks that the next one waits for."""
+_KEEPALIVES = _Keepalives(keepalives_idle=15, keepalives_interval=5, keepalives_count=3)
+"""Both sides detect a dead connection within 30 s: its session may hold locks that the next one needs."""
 _log = get_logger("chillflow.postgres")
 
 T = TypeVar("T")
@@ -48,8 +57,8 @@ _TYPES = {
     **dict.fromkeys(("trip_key", "service", "store_and_fwd_flag", "source", *_JSON), "text"),
     **dict.fromkeys(("completed", "final"), "bool"),
 }
-"""Types in which columns are copied, where not as times or int8. Rows are sent in binary format: 1.3 µs a trip, where
-text takes 9. So money is copied as a float and cast to `numeric` by the insert: exact below 10^13 dollars."""
+"""Types of the copied columns that are neither times nor int8. Rows are copied in binary format: 1.3 µs a trip, where
+text takes 9. So money is copied as a float and the insert casts it to `numeric`: exact below 10^13 dollars."""
 
 
 class _Statements(NamedTuple):
@@ -65,37 +74,35 @@ class _Statements(NamedTuple):
 
 
 def _statements(table: Table) -> _Statements:
-    """Statements that lock rows in the order of the key, so that two writers of the same rows cannot deadlock."""
-    key, names = ", ".join(table.key), ", ".join(table.columns)
+    """Statements that lock rows in key order, so that two writers of the same rows cannot deadlock."""
+    names = ", ".join(table.columns)
     incoming, target = f"incoming_{table.name}", f"{table.schema}.{table.name}"
     types = ["timestamptz" if name in table.times else _TYPES.get(name, "int8") for name in table.columns]
     selected = ", ".join(f"{name}::jsonb" if name in _JSON else name for name in table.columns)
-    changed = ", ".join(f"{name} = excluded.{name}" for name in table.columns[len(table.key) :])
-    there, newer = (", ".join(f"{row}.{name}" for name in table.guard) for row in (target, "excluded"))
     return _Statements(
         f"create temporary table if not exists {incoming}"
         f" ({', '.join(map(' '.join, zip(table.columns, types, strict=True)))}) on commit delete rows",
         f"copy {incoming} ({names}) from stdin (format binary)",
         types,
-        f"insert into {target} ({names}) select {selected} from {incoming} order by {key}"  # noqa: S608 - our own names
-        f" on conflict ({key}) do update set {changed}, updated_at = now() where ({there}) < ({newer})",
+        f"insert into {target} ({names}) select {selected} from {incoming}"  # noqa: S608 - our own names
+        f" order by {', '.join(table.key)} {on_conflict(table, target)}",
     )
 
 
 _STATEMENTS = {table: _statements(table) for table in TABLES}
 _READ = [f"{name}::{_TYPES[name]}" if name in (*MONEY, "extra_columns") else name for name in TRIP_COLUMNS]
-"""Columns of a trip as they are read: numerics as floats, JSON as text."""
+"""Columns of a trip as read: `numeric` as float, JSON as text."""
 _RETIRED = "from mart.zone_window where window_end <= %s"
 
 
 class _PostgresSession:
-    """One connection, opened at the first use, with the options and errors that reading and writing share."""
+    """One connection, opened at the first use; its options and the mapping of its errors."""
 
     _application_name: ClassVar = "chillflow-stream"
     _read_only: ClassVar = False
 
     def __init__(self, url: str, timeout: timedelta) -> None:
-        """`timeout` is for connecting, and for each statement of a reader."""
+        """`timeout` limits connecting, and each statement of a reader."""
         self._url = _checked(url)
         self._timeout = timeout
         self._connection: psycopg.Connection | None = None
@@ -111,10 +118,10 @@ class _PostgresSession:
             statement_ms = statement_timeout // timedelta(milliseconds=1)
             session = {
                 "statement_timeout": statement_ms,
-                "idle_in_transaction_session_timeout": _SLEEP_TIMEOUT // timedelta(milliseconds=1),
+                "idle_in_transaction_session_timeout": _IDLE_TIMEOUT // timedelta(milliseconds=1),
                 "timezone": "UTC",
                 **({"default_transaction_read_only": "on"} if self._read_only else {}),
-                **{f"tcp_{name}": value for name, value in _LOST.items()},
+                **{f"tcp_{name}": value for name, value in _KEEPALIVES.items()},
             }
             self._connection = psycopg.connect(
                 self._url,
@@ -123,13 +130,13 @@ class _PostgresSession:
                 tcp_user_timeout=min(statement_ms, 30_000),
                 options=" ".join(f"-c {name}={value}" for name, value in session.items()),
                 application_name=self._application_name,
-                **_LOST,
+                **_KEEPALIVES,
             )
         return self._connection
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Raise psycopg's errors as ours, in one line without the URL, which holds the password."""
+        """Raise psycopg's errors as ours: one line without the URL, which contains the password."""
         try:
             yield
         except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
@@ -144,7 +151,7 @@ class _PostgresSession:
 
 
 class PostgresReader(_PostgresSession):
-    """A read-only session without transactions, so no statement holds a snapshot or a lock for longer than it runs."""
+    """A read-only session in autocommit mode, so a snapshot or lock lasts no longer than its statement."""
 
     _application_name = "chillflow-stream dashboard"
     _read_only = True
@@ -177,7 +184,7 @@ class PostgresDatabase(_PostgresSession):
         on_delivery_error: Callable[[], None] = lambda: None,
         clocks: Clocks = Clocks(),
     ) -> None:
-        """`on_delivery_error` is called for each error while writing that is retried."""
+        """`on_delivery_error` is called for each write error that is retried."""
         super().__init__(url, timeout)
         self._outage_limit = outage_limit
         self._on_delivery_error = on_delivery_error
@@ -224,12 +231,11 @@ class PostgresDatabase(_PostgresSession):
 
     def empty(self) -> dict[str, int]:
         with self._errors(), self._connected().transaction():
-            return {
-                f"{table.schema}.{table.name}": self._connected()
-                .execute(sql.SQL(f"delete from {table.schema}.{table.name} where {which}"))  # noqa: S608 - our own names
-                .rowcount
-                for table, which in ASSEMBLED.items()
-            }
+            connection, rows = self._connected(), {}
+            for table, which in ASSEMBLED.items():
+                name = f"{table.schema}.{table.name}"
+                rows[name] = connection.execute(sql.SQL(f"delete from {name} where {which}")).rowcount  # noqa: S608 - our own names
+            return rows
 
     def check(self) -> None:
         with self._errors(), self._connected().transaction():
@@ -243,7 +249,7 @@ class PostgresDatabase(_PostgresSession):
         return self._retried(lambda: self._retire_windows(before))
 
     def _retried(self, write: Callable[[], T]) -> T:
-        """Write in one transaction, repeated while the server is away: the writes are idempotent."""
+        """Run `write`, an idempotent transaction; repeat it while the server is away."""
         retrying = Retrying(pause=0.1, longest=5.0, clocks=self._clocks)
         while True:
             try:
@@ -265,7 +271,7 @@ class PostgresDatabase(_PostgresSession):
     def _upsert(self, rows: Rows) -> None:
         with self._errors(), self._connected().transaction():
             connection = self._connected()
-            tables = sorted(rows, key=TABLES.index)  # locks in one order, as by key
+            tables = sorted(rows, key=TABLES.index)  # tables are locked in one order, as rows are
             for table in tables:
                 statements = _STATEMENTS[table]
                 connection.execute(sql.SQL(statements.create))
@@ -279,7 +285,7 @@ class PostgresDatabase(_PostgresSession):
     def _retire_windows(self, before: datetime) -> int:
         with self._errors(), self._connected().transaction():
             connection = self._connected()
-            # lock in the order of the key first, as an upsert does
+            # first lock in key order, as an upsert does
             connection.execute(
                 f"select count(*) from (select {_RETIRED} order by {', '.join(ZONE_WINDOW.key)} for update) as locked",  # noqa: S608 - our own names
                 [before],
@@ -306,21 +312,14 @@ class PostgresDatabase(_PostgresSession):
         with self._errors(), self._connected().cursor("replay") as cursor:
             self._connected().execute("set local idle_in_transaction_session_timeout = 0")  # a replay may be slow
             cursor.execute(query, values)
-            while rows := cursor.fetchmany(READ_ROWS):
-                yield rows
-
-    def count(self) -> int:
-        with self._errors():
-            (number,) = self._connected().execute("select count(*) from stg.complete_trip").fetchone() or (0,)
-            self._connected().rollback()
-        return int(number)
+            yield from iter(lambda: cursor.fetchmany(READ_ROWS), [])  # refers to no batch while it reads the next one
 
 
 def _checked(url: str) -> str:
-    """The URL, if it can be parsed. The error of one that cannot is not shown: it may contain the password."""
+    """The URL, if it can be parsed; psycopg's error is not shown, because it may contain the password."""
     try:
-        read = conninfo_to_dict(url)
-        if "@" not in str(read.get("host", "")) and str(read.get("port", "0")).replace(",", "").isdigit():
+        parsed = conninfo_to_dict(url)
+        if "@" not in str(parsed.get("host", "")) and str(parsed.get("port", "0")).replace(",", "").isdigit():
             return url
     except psycopg.ProgrammingError:
         pass

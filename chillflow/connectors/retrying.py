@@ -1,4 +1,4 @@
-"""Retries until a time limit, the same for every client; which errors may be retried is the caller's decision."""
+"""Retries with a time limit, for all clients; the caller decides which errors to retry."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ __all__ = ["Retrying"]
 
 
 class Retrying:
-    """The time limit of one operation, from now on, and the pauses between its attempts."""
+    """The time since an operation began, and the pauses between its attempts."""
 
     def __init__(self, *, pause: float = 0.0, longest: float | None = None, clocks: Clocks = Clocks()) -> None:
-        """`pause` is in seconds; with `longest` each pause is twice as long as the last, up to that."""
+        """`pause` is in seconds; with `longest` pauses double up to that."""
         self._pause = pause
         self._longest = pause if longest is None else longest
         self._clocks = clocks
@@ -25,7 +25,7 @@ class Retrying:
         return self._clocks.monotonic() - self._start
 
     def expired(self, limit: float) -> bool:
-        """Whether the operation has taken `limit` seconds, so that it is not tried again."""
+        """Whether the operation has taken `limit` seconds."""
         return self.seconds >= limit
 
     def pause(self) -> None:

@@ -1,9 +1,9 @@
 """The sinks of the topics: exactly once for results, at least once for produced events.
 
-A result written in an epoch that did not become durable is computed again after a restart, and is the same, because it
-depends on the log alone. So when a partition of the exactly-once sink starts, it reads its own output from the end
-offset of the last durable snapshot, and skips results already written. No older instance can write in the meantime: it
-has been fenced before (`Log.exactly_once_writer`).
+A result of an epoch that did not become durable is computed again after a restart, and is the same, because it depends
+on the log alone. So a partition of the exactly-once sink, when it starts, reads its own output from the end offset in
+the last durable snapshot, and then skips results already written. No older instance can write in the meantime: the new
+writer has fenced it (`Log.exactly_once_writer`).
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ __all__ = ["AtLeastOnceSink", "ExactlyOnceSink"]
 
 VERSION = 1
 _LIVE_SECONDS = 0.05
-"""Pause between commits while results are live: readers see a result this soon."""
+"""Pause between commits of live results: readers see a result this soon."""
 _LIVE_SHARE, _REPLAY_SHARE = 0.33, 0.01
 """The largest share of the time that commits may take. A commit of a few messages takes 3 to 30 ms. In a replay it
-first waits for all messages in flight, and no reader is waiting for them."""
-_MANY = 3_000
-"""More messages a second are a replay. Counted over a second or more, because windows arrive in one burst a second."""
+first waits for all messages in flight, which no reader is waiting for."""
+_REPLAY_RATE = 3_000
+"""Messages a second above which results are a replay. Averaged over a second or more: windows come in bursts."""
 _topic: Callable[[Message], str] = attrgetter("topic")
 
 
@@ -48,7 +48,7 @@ class SinkSnapshot(TypedDict):
 
     version: int
     ends: dict[str, int]
-    """By topic, the offset from which output has to be read back after a restart."""
+    """By topic, the offset from which to read output back after a restart."""
 
 
 @keeps_failures
@@ -58,13 +58,12 @@ class ExactlyOnceSink(FixedPartitionedSink[Sequence[Message], SinkSnapshot]):
 
     log: Log
     name: str
-    """Name of the pipeline: its writers fence older ones of the same name."""
+    """Name of the pipeline: its writers fence older ones of this name."""
     partitions: int
     specs: Mapping[str, TopicSpec]
     telemetry: Telemetry = field(default_factory=Telemetry, repr=False, compare=False)
-    """Of this run."""
     clocks: Clocks = field(default=Clocks(), repr=False, compare=False)
-    built: list[_ExactlyOnce] = field(default_factory=list, init=False, repr=False, compare=False)
+    built: list[_ExactlyOncePartition] = field(default_factory=list, init=False, repr=False, compare=False)
     """Partitions built in this process."""
 
     def list_parts(self) -> list[str]:
@@ -73,13 +72,13 @@ class ExactlyOnceSink(FixedPartitionedSink[Sequence[Message], SinkSnapshot]):
     def part_fn(self, item_key: str) -> int:
         return int(item_key)
 
-    def build_part(self, step_id: str, for_part: str, resume_state: SinkSnapshot | None) -> _ExactlyOnce:
-        self.built.append(_ExactlyOnce(self, int(for_part), resume_state))
+    def build_part(self, step_id: str, for_part: str, resume_state: SinkSnapshot | None) -> _ExactlyOncePartition:
+        self.built.append(_ExactlyOncePartition(self, int(for_part), resume_state))
         return self.built[-1]
 
 
 @keeps_failures
-class _ExactlyOnce(StatefulSinkPartition[Sequence[Message], SinkSnapshot]):
+class _ExactlyOncePartition(StatefulSinkPartition[Sequence[Message], SinkSnapshot]):
     def __init__(self, sink: ExactlyOnceSink, number: int, state: SinkSnapshot | None) -> None:
         if state is not None:
             refuse_newer("a sink snapshot", state["version"], VERSION)
@@ -93,23 +92,23 @@ class _ExactlyOnce(StatefulSinkPartition[Sequence[Message], SinkSnapshot]):
         self._already_written = {
             name: self._read_back(spec) for name, spec in sink.specs.items() if not spec.is_changelog
         }
-        """By topic, the identities of results written after the last durable snapshot and not seen again yet."""
+        """By topic, the identities of results written after the last durable snapshot and not computed again yet."""
         self._touched: set[str] = set()
-        """Topics written to since their end was last moved on."""
+        """Topics written to since their end offset last advanced."""
         self._pending = self._written = 0
         """Messages sent since the last commit, and since the start."""
         self._counts: Counter[str] = Counter()
         """Pending messages by topic."""
-        self._letters: list[Message] = []
+        self._dead_letters: list[Message] = []
         """Dead letters among the pending messages."""
-        self._letter_topics = {name for name, spec in sink.specs.items() if spec.is_dead_letters}
         self._results: list[tuple[float, int]] = []
-        """For the latency of the pending messages: when their input was read, and how many there are."""
+        """For the latency of pending messages: when their input was read, and their number."""
         self._lock = threading.Lock()
-        """Guards the writer and what is pending: nothing can be sent while a transaction commits."""
+        """Guards the writer and the pending messages: nothing can be sent while a transaction commits."""
         self._failure: Exception | None = None
         """Error of the committer thread, raised by the next call."""
         self._due = threading.Event()
+        """Ends the committer's pause."""
         self._closed = False
         self._committer = threading.Thread(target=self._commit_between_snapshots, daemon=True)
         self._committer.start()
@@ -136,12 +135,12 @@ class _ExactlyOnce(StatefulSinkPartition[Sequence[Message], SinkSnapshot]):
                     return 0
             self._writer.send_all(messages, self._number)
         self._counts[topic] += len(messages)
-        if topic in self._letter_topics:
-            self._letters += messages
+        if spec.is_dead_letters:
+            self._dead_letters += messages
         return len(messages)
 
     def _is_already_written(self, spec: TopicSpec, message: Message) -> bool:
-        """Whether the message was read back at the start; true only once for each."""
+        """Whether the message was read back at the start; true once per message."""
         this, already_written = identity(spec, message), self._already_written[spec.name]
         if this not in already_written:
             return False
@@ -149,13 +148,13 @@ class _ExactlyOnce(StatefulSinkPartition[Sequence[Message], SinkSnapshot]):
         return True
 
     def snapshot(self) -> SinkSnapshot:
-        for part in self._sink.built:  # snapshots are taken one after the other: let all partitions commit at once
+        for part in self._sink.built:  # snapshots are taken one by one: let all partitions commit at once
             if part is not self and part._pending:
                 part._due.set()
         with self._writing():
             self._flush()  # the recovery store must never be ahead of the output
-        # This epoch may be shorter than the lost one. Results already written but not computed again yet must be found
-        # again after the next crash, so an end moves on only when none is left.
+        # This epoch may be shorter than the lost one. Results already written but not computed again yet must be read
+        # back again after the next crash, so an end offset advances only when none is left.
         for topic in [topic for topic in self._touched if not self._already_written[topic]]:
             self._ends[topic] = self._sink.log.end_offset(topic, self._partitions[topic])
             self._touched.remove(topic)
@@ -169,14 +168,14 @@ class _ExactlyOnce(StatefulSinkPartition[Sequence[Message], SinkSnapshot]):
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Hold the lock. Raises the error of the committer thread."""
+        """Hold the lock. Raises the committer thread's error."""
         with self._lock:
             if self._failure is not None:
                 raise self._failure
             yield
 
     def _commit_between_snapshots(self) -> None:
-        """Commit in a thread of its own: Bytewax calls a sink only on input and once an epoch."""
+        """The committer thread: Bytewax calls a sink only on input and once an epoch."""
         pace, pause = _CommitPace(self._sink.clocks), _LIVE_SECONDS
         while True:
             self._due.wait(pause)
@@ -205,10 +204,10 @@ class _ExactlyOnce(StatefulSinkPartition[Sequence[Message], SinkSnapshot]):
             self.telemetry.metrics.latency.observe(now - read_at, count)
         for topic, count in self._counts.items():
             self.telemetry.metrics.written.labels(topic).inc(count)
-        self.telemetry.dead_letters(self._letters)
+        self.telemetry.dead_letters(self._dead_letters)
         self._results.clear()
         self._counts.clear()
-        self._letters.clear()
+        self._dead_letters.clear()
 
     def _read_back(self, spec: TopicSpec) -> set[tuple[object, ...]]:
         """Identities of the results in the topic after the last durable snapshot; without one, of all of them."""
@@ -243,7 +242,7 @@ class _CommitPace:
         """Begin a commit, with `written` messages sent since the start."""
         self._start = self._monotonic()
         if self._start > self._since + 1:
-            is_replay = written - self._before > _MANY * (self._start - self._since)
+            is_replay = written - self._before > _REPLAY_RATE * (self._start - self._since)
             self._share = _REPLAY_SHARE if is_replay else _LIVE_SHARE
             self._since, self._before = self._start, written
 
@@ -254,25 +253,25 @@ class _CommitPace:
 
 @dataclass(frozen=True)
 class AtLeastOnceSink(FixedPartitionedSink[Sequence[Message] | MessageColumns, None]):
-    """Writes batches of messages of one topic to the partitions of their keys, each at least once."""
+    """Writes batches, each of one topic, to the partitions of their keys, at least once."""
 
     log: Log
     name: str
     """Name of the command that writes."""
-    delivered: Callable[[Mapping[str, int]], None] = lambda counts: None
+    on_delivered: Callable[[Mapping[str, int]], None] = lambda counts: None
     """Called after each flush with the number of delivered messages by topic."""
 
     def list_parts(self) -> list[str]:
         return [self.name]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: None) -> _AtLeastOnce:
-        return _AtLeastOnce(self.log.writer(self.name), self.delivered)
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> _AtLeastOncePartition:
+        return _AtLeastOncePartition(self.log.writer(self.name), self.on_delivered)
 
 
-class _AtLeastOnce(StatefulSinkPartition[Sequence[Message] | MessageColumns, None]):
-    def __init__(self, writer: Writer, delivered: Callable[[Mapping[str, int]], None]) -> None:
+class _AtLeastOncePartition(StatefulSinkPartition[Sequence[Message] | MessageColumns, None]):
+    def __init__(self, writer: Writer, on_delivered: Callable[[Mapping[str, int]], None]) -> None:
         self._writer = writer
-        self._delivered = delivered
+        self._on_delivered = on_delivered
         self._counts: Counter[str] = Counter()
 
     def write_batch(self, values: list[Sequence[Message] | MessageColumns]) -> None:
@@ -287,7 +286,7 @@ class _AtLeastOnce(StatefulSinkPartition[Sequence[Message] | MessageColumns, Non
 
     def snapshot(self) -> None:
         self._writer.flush()
-        self._delivered(self._counts)
+        self._on_delivered(self._counts)
         self._counts.clear()
 
     def close(self) -> None:

@@ -1,9 +1,9 @@
 """The source of the assembly: partitions of a log -> records by key group, each with its watermark.
 
-Offsets to resume from are in the recovery store alone. The source relies on two properties of Bytewax. No source starts
-epoch N + 1 before epoch N is durable on all workers, so the first `next_batch` after a `snapshot` may assume that the
-snapshot is durable. And `StopIteration` closes a partition at once, so a partition at its end emits empty batches until
-its last snapshot is durable.
+Only the recovery store holds offsets to resume from. The source relies on two properties of Bytewax. No source starts
+epoch N + 1 before epoch N is durable on all workers, so at the first `next_batch` after a `snapshot` that snapshot is
+durable. And `StopIteration` closes a partition at once, so a partition at its end emits empty batches until its last
+snapshot is durable.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourc
 
 from chillflow.connectors.inspection import Inspection, body_time
 from chillflow.connectors.log import Log, LogColumns, PartitionReader
-from chillflow.keyed.batches import CLOCK, ClockBatch, GroupBatch, PartitionProgress, Record, RecordColumns
+from chillflow.keyed.batches import CLOCK, PartitionProgress, Record, RecordColumns, SourceItem
 from chillflow.keyed.placement import groups_of, partition_name, placed
 from chillflow.keyed.timed import Timed
 from chillflow.keyed.versions import refuse_newer
@@ -29,13 +29,13 @@ from chillflow.telemetry import Telemetry
 from chillflow.telemetry.clocks import Clocks
 from chillflow.telemetry.failures import keeps_failures
 
-__all__ = ["LogSource", "partition_name"]
+__all__ = ["LogSource"]
 
 VERSION = 1
 _BATCH = 2048
 _IDLE = timedelta(milliseconds=10)
 _PROGRESS_STEP = 60_000
-"""The watermark (ms) is sent to quiet key groups in steps of a minute: each step costs them a snapshot."""
+"""Quiet key groups get the watermark in steps of this many ms: each step costs them a snapshot."""
 
 
 class SourceSnapshot(TypedDict):
@@ -50,33 +50,32 @@ class SourceSnapshot(TypedDict):
 
 @keeps_failures
 @dataclass(frozen=True)
-class LogSource(FixedPartitionedSource[GroupBatch | ClockBatch, SourceSnapshot]):
+class LogSource(FixedPartitionedSource[SourceItem, SourceSnapshot]):
     """Reads all partitions of a topic.
 
     With `exit_at_end` a partition ends at the end offset it had when it was opened. `draining` is called before each
-    batch. Once it returns true, no more is read, and when all of that is durable the flow is aborted, or in a cluster
-    a file with the partition's name is created in `drained`: a process that stopped by itself would keep the others
-    from finishing their epoch.
+    batch. Once it returns true, nothing more is read, and when all records read are durable the flow is aborted. In a
+    cluster a file named after the partition is created in `drained` instead: a process that stopped by itself would
+    keep the others from finishing their epoch.
     """
 
     log: Log
     topic: str
     key_groups: int
-    stream_time_rank: int
+    watermark_rank: int
     group: str
     event_time: Literal["timestamp", "body"] = "timestamp"
     idle_timeout: timedelta = timedelta(minutes=1)
     """A partition without records for this long is idle: its watermark no longer holds back the windows."""
-    durable: Callable[[], None] = lambda: None
+    on_durable: Callable[[], None] = lambda: None
     """Called by the first partition once an epoch is durable, before the next one can end."""
     exit_at_end: bool = False
     ended: list[Callable[[], None]] | None = None
-    """Calls to make once a bounded run has ended and everything is durable, for a run with all partitions in this
-    process. Without it each partition waits until then itself, up to two epochs."""
+    """Filled with the calls to make once a bounded run is over and durable, if this process has all partitions. Without
+    it each partition itself waits for that, up to two epochs."""
     draining: Callable[[], bool] = lambda: False
     drained: Path | None = None
     telemetry: Telemetry = field(default_factory=Telemetry, repr=False, compare=False)
-    """Of this run."""
     clocks: Clocks = field(default=Clocks(), repr=False, compare=False)
     built: list[_SourcePartition] = field(default_factory=list, init=False, repr=False, compare=False)
     """Partitions built in this process."""
@@ -98,7 +97,7 @@ class LogSource(FixedPartitionedSource[GroupBatch | ClockBatch, SourceSnapshot])
 
 
 @keeps_failures
-class _SourcePartition(StatefulSourcePartition[GroupBatch | ClockBatch, SourceSnapshot]):
+class _SourcePartition(StatefulSourcePartition[SourceItem, SourceSnapshot]):
     def __init__(self, source: LogSource, number: int, state: SourceSnapshot | None) -> None:
         position: int | None = None
         largest: list[int] = []
@@ -112,7 +111,7 @@ class _SourcePartition(StatefulSourcePartition[GroupBatch | ClockBatch, SourceSn
         self._watch = source.log.watch(source.topic) if self._is_first else lambda: None
         count = source.key_groups
         self._groups = [placed(f"{self._name}/{group:04d}", number * count + group) for group in range(count)]
-        self._watermark = WatermarkTracker(source.stream_time_rank, largest)
+        self._watermark = WatermarkTracker(source.watermark_rank, largest)
         self._resumed = self._sent_to_groups = self._watermark.now
         self._sent_to_clock: PartitionProgress | None = None
         self._has_messages = source.log.end_offset(source.topic, number) > 0
@@ -123,33 +122,35 @@ class _SourcePartition(StatefulSourcePartition[GroupBatch | ClockBatch, SourceSn
             source.log, source.topic, number, self.telemetry, timestamps=source.event_time == "timestamp"
         )
         self._position = self._reader.position
-        """Offset to resume from: in a bounded run not past its end, even if the reader is."""
+        """Offset to resume from: in a bounded run never past its end, even if the reader is."""
         if state is not None:
             self._reader.commit(self._position)
         self._reading = self.telemetry.opened(number, self._position, self._watermark.now)
         self._taken: int | None = None
-        """Position of the last snapshot, until it is known to be durable."""
+        """Position of the last snapshot until it is durable."""
         self._durable: int | None = None
         """Position of the last durable snapshot."""
-        self._final_sent_at: int | None = None
-        """Position at which the groups got the final watermark of a bounded run."""
-        self._ends = False
-        """Whether the reader is closed by `LogSource.ended` rather than by `close`."""
+        self._final_sent_to_groups: int | None = None
+        """Position at which the groups were sent the final watermark of a bounded run."""
+        self._run_is_over = False
+        """Whether the bounded run is over in this process: then `LogSource.ended` closes the reader, not `close`."""
         self._drained = False
+        """Whether reading has stopped for a drain."""
         self._awake: datetime | None = None
+        """When to call `next_batch` again; None for at once."""
 
-    def next_batch(self) -> list[GroupBatch | ClockBatch]:
-        batch: list[GroupBatch | ClockBatch] = []
+    def next_batch(self) -> list[SourceItem]:
+        batch: list[SourceItem] = []
         if self._taken is not None:
             self._durable, self._taken = self._taken, None
             self._reader.commit(self._durable)
             self._reading.durable()
             if self._is_first:
-                self._source.durable()
+                self._source.on_durable()
             self._watch()
             batch = [*self._progress_for_groups(_PROGRESS_STEP), *self._progress_for_clock()]
         elif self._sent_to_clock is None and self._has_messages:
-            # before any watermark counts, the clock knows every partition that has messages
+            # the clock must know every partition that has messages before any watermark counts
             self._sent_to_clock = PartitionProgress(self._name, self._resumed, False)
             batch = [(CLOCK, self._sent_to_clock)]
         if self._source.draining():
@@ -157,17 +158,17 @@ class _SourcePartition(StatefulSourcePartition[GroupBatch | ClockBatch, SourceSn
                 if self._source.drained is None:
                     raise AbortExecution
                 (self._source.drained / self._name).touch()
-            if not self._drained:  # wait for a snapshot from now on: it covers the other partitions, too
+            if not self._drained:  # wait for a snapshot taken after this, which covers the other partitions too
                 self._drained, self._durable = True, None
             return self._idle([])
         if self._is_done():
-            if self._final_sent_at != self._position:
-                self._final_sent_at, self._durable = self._position, None
-                # the exact watermark: which deadlines are due at the end of the log must not depend on epochs
+            if self._final_sent_to_groups != self._position:
+                self._final_sent_to_groups, self._durable = self._position, None
+                # exact, not in steps: the deadlines due at the end of the log must not depend on epochs
                 return batch + self._progress_for_groups(0)
             if self._source.ended is not None and self._source.is_over():
-                if not self._ends:
-                    self._ends = True
+                if not self._run_is_over:
+                    self._run_is_over = True
                     last = PartitionProgress(self._name, self._watermark.now, idle=False, last=True)
                     return [*batch, (CLOCK, last)] if self._has_messages else batch
                 self._source.ended.append(self._end_durably)
@@ -190,7 +191,7 @@ class _SourcePartition(StatefulSourcePartition[GroupBatch | ClockBatch, SourceSn
         self._reading.read(len(columns.offsets), self._position, self._watermark.now)
         return batch + grouped
 
-    def _grouped(self, columns: LogColumns) -> list[GroupBatch | ClockBatch]:
+    def _grouped(self, columns: LogColumns) -> list[SourceItem]:
         """The records by key group, each with its watermark."""
         offsets, timestamps, keys, values, headers = columns
         if self._source.event_time == "body":
@@ -199,7 +200,7 @@ class _SourcePartition(StatefulSourcePartition[GroupBatch | ClockBatch, SourceSn
         if len(self._groups) == 1:
             return [(self._groups[0], RecordColumns(watermarks, offsets, keys, values, headers, timestamps, read_at))]
         lists: list[list[Record]] = [[] for _ in self._groups]
-        # plain tuples with the fields of a Record, which the groups unpack: to build Records would take longer
+        # plain tuples with the fields of a Record, which the groups unpack: faster than building Records
         fields = zip(watermarks, offsets, keys, values, headers, timestamps, strict=True)
         records = cast("Iterable[Record]", fields)
         for number, record in zip(groups_of(keys, len(lists)), records, strict=True):
@@ -215,33 +216,33 @@ class _SourcePartition(StatefulSourcePartition[GroupBatch | ClockBatch, SourceSn
         return {"version": VERSION, "position": self._taken, "largest": self._watermark.snapshot()}
 
     def close(self) -> None:
-        if not self._ends:
+        if not self._run_is_over:
             self._reader.close()
 
     def _end_durably(self) -> None:
         self._reader.commit(self._position)
         self._reader.close()
 
-    def _idle(self, batch: list[GroupBatch | ClockBatch]) -> list[GroupBatch | ClockBatch]:
+    def _idle(self, batch: list[SourceItem]) -> list[SourceItem]:
         self._awake = datetime.fromtimestamp(self._source.clocks.wall(), UTC) + _IDLE
         return batch
 
     def _is_done(self) -> bool:
         return self._end is not None and (self._reader.at_end or self._position >= self._end)
 
-    def _progress_for_groups(self, step: int) -> list[GroupBatch | ClockBatch]:
-        """The watermark for each key group, after its records, if it has advanced by `step` ms since the last one."""
+    def _progress_for_groups(self, step: int) -> list[SourceItem]:
+        """The watermark for each key group, if it has advanced by `step` ms since the last one sent."""
         now = self._watermark.now
         if now == NO_WATERMARK or now - self._sent_to_groups < step:
             return []
         self._sent_to_groups = now
         return [(group, now) for group in self._groups]
 
-    def _progress_for_clock(self) -> list[GroupBatch | ClockBatch]:
-        """The progress of this partition for the watermark clock of the windows, if it has changed.
+    def _progress_for_clock(self) -> list[SourceItem]:
+        """The progress of this partition for the window clock, if it has changed.
 
-        Only in the first batch after a snapshot: this does not pass through the key groups and would overtake the
-        trips, but by then the results of all records before the snapshot have arrived.
+        Only for the first batch after a snapshot: progress does not pass through the key groups and would overtake the
+        trips. By then the results of all records before the snapshot have arrived.
         """
         silent = self._source.clocks.monotonic() - self._last_read
         idle = self._reader.at_end and silent > self._source.idle_timeout.total_seconds()

@@ -9,9 +9,18 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
-from chillflow.connectors.database import ASSEMBLED, READ_ROWS, TRIP_COLUMNS, Statement, Values, migrations, typed
+from chillflow.connectors.database import (
+    ASSEMBLED,
+    READ_ROWS,
+    TRIP_COLUMNS,
+    Statement,
+    Values,
+    migrations,
+    on_conflict,
+    typed,
+)
 from chillflow.errors import DatabaseError, MissingTableError
 from chillflow.model.table_rows import TABLES, Row, Rows, Table
 from chillflow.model.zones import zones
@@ -20,14 +29,9 @@ __all__ = ["SqliteDatabase", "SqliteReader"]
 
 
 def _upsert(table: Table) -> str:
-    target = _name(table)
-    changed = ", ".join(f"{name} = excluded.{name}" for name in table.columns[len(table.key) :])
-    there, newer = (", ".join(f"{row}.{name}" for name in table.guard) for row in (target, "excluded"))
-    return (
-        f"insert into {target} ({', '.join(table.columns)}) values ({', '.join('?' * len(table.columns))})"  # noqa: S608 - our own names
-        f" on conflict ({', '.join(table.key)}) do update set {changed}, updated_at = current_timestamp"
-        f" where ({there}) < ({newer})"
-    )
+    target, columns = _name(table), table.columns
+    values = ", ".join("?" * len(columns))
+    return f"insert into {target} ({', '.join(columns)}) values ({values}) {on_conflict(table, target)}"  # noqa: S608 - our own names
 
 
 def _name(table: Table) -> str:
@@ -38,7 +42,7 @@ _UPSERT = {table: _upsert(table) for table in TABLES}
 _TIMES = {table: tuple(map(table.columns.index, table.times)) for table in TABLES}
 """Positions of the time columns in a row."""
 _HOUR = re.compile(r"date_trunc\('hour', ([\w.]+) at time zone 'UTC'\) at time zone 'UTC'")
-"""The hour of a time in Postgres' SQL."""
+"""The hour of a time in Postgres SQL."""
 _SCHEMA = re.compile(r"\b(stg|mart|dim)\.")
 
 T = TypeVar("T")
@@ -48,7 +52,7 @@ class _SqliteSession:
     """One connection to a file, opened at the first use. Times are UTC text of fixed width, so they sort as text."""
 
     def __init__(self, path: Path, timeout: timedelta) -> None:
-        """`timeout` is for waiting until another connection has written."""
+        """`timeout` limits the wait for another connection's write."""
         self._path = path
         self._timeout = timeout
         self._connection: sqlite3.Connection | None = None
@@ -58,10 +62,10 @@ class _SqliteSession:
         if connection is not None:
             connection.close()
 
-    def _open(self, file: Path | str) -> sqlite3.Connection:
+    def _open(self, mode: Literal["ro", "rwc"]) -> sqlite3.Connection:
         return sqlite3.connect(
-            file,
-            uri=isinstance(file, str),
+            f"{self._path.resolve().as_uri()}?mode={mode}",
+            uri=True,
             timeout=self._timeout.total_seconds(),
             isolation_level=None,
             check_same_thread=False,  # Bytewax and the dashboard build a session in one thread and run it in another
@@ -78,7 +82,7 @@ class _SqliteSession:
 
 
 class SqliteReader(_SqliteSession):
-    """A read-only session; makes no file."""
+    """A read-only session; never creates the file."""
 
     def rows(self, statement: Statement, values: Values, kind: type[T]) -> list[T]:
         given = {name: _text(value) if isinstance(value, datetime) else value for name, value in values.items()}
@@ -94,12 +98,12 @@ class SqliteReader(_SqliteSession):
         if self._connection is None:
             if not self._path.exists():
                 raise MissingTableError(f"{self._path} does not exist: run `chillflow-stream init-db`")
-            self._connection = self._open(f"{self._path.resolve().as_uri()}?mode=ro")
+            self._connection = self._open("ro")
         return self._connection
 
 
 class SqliteDatabase(_SqliteSession):
-    """Reads and writes; makes the file if it is missing."""
+    """Reads and writes; creates the file if it is missing."""
 
     parallel = False
 
@@ -159,11 +163,8 @@ class SqliteDatabase(_SqliteSession):
 
     def retire_windows(self, before: datetime) -> int:
         with self._errors():
-            return (
-                self._connected()
-                .execute("delete from mart_zone_window where window_end <= ?", [_text(before)])
-                .rowcount
-            )
+            cursor = self._connected().execute("delete from mart_zone_window where window_end <= ?", [_text(before)])
+        return cursor.rowcount
 
     def trips(
         self, *, trip_key: str | None, since: datetime | None, until: datetime | None, limit: int | None
@@ -178,26 +179,15 @@ class SqliteDatabase(_SqliteSession):
                 {oldest}
             ) order by min(pickup_ts, dropoff_ts), trip_key
         """  # noqa: S608 - our own names
-        values = {
-            "key": trip_key,
-            "since": since and _text(since),
-            "until": until and _text(until),
-            "limit": limit,
-        }
+        values = {"key": trip_key, "since": since and _text(since), "until": until and _text(until), "limit": limit}
         with self._errors():
             cursor = self._connected().execute(query, values)
-            while rows := cursor.fetchmany(READ_ROWS):
-                yield rows
-
-    def count(self) -> int:
-        with self._errors():
-            (number,) = self._connected().execute("select count(*) from stg_complete_trip").fetchone()
-        return int(number)
+            yield from iter(lambda: cursor.fetchmany(READ_ROWS), [])  # refers to no batch while it reads the next one
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            connection = self._open(self._path)
+            connection = self._open("rwc")
             connection.execute("pragma journal_mode=wal")
             connection.execute("pragma synchronous=normal")
             self._connection = connection
@@ -211,7 +201,7 @@ def _for_sqlite(statement: Statement) -> str:
 
 
 def _translated(script: str) -> Iterator[str]:
-    """The statements of a migration, with `schema.table` as `schema_table` and hours cut from the text of times."""
+    """The statements of a migration, with `schema.table` as `schema_table` and hours taken from the text of times."""
     script = _HOUR.sub(r"(substr(\1, 1, 13) || ':00:00.000000+00:00')", script)
     for statement in _SCHEMA.sub(r"\1_", script).split(";\n"):
         if statement.strip() and "create schema" not in statement:

@@ -15,7 +15,7 @@ __all__ = ["StdoutSink"]
 
 @dataclass(frozen=True)
 class StdoutSink(DynamicSink[tuple[str, Iterable[Message]]]):
-    """Prints the values of messages for `topic`, and rejected rows on stderr."""
+    """Prints the values of messages to `topic` on stdout, and rejected rows on stderr."""
 
     topic: str
 

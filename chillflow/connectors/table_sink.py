@@ -1,4 +1,4 @@
-"""The sink of the tables: batches of rows, each written in one transaction in the background."""
+"""The sink of the tables: upserts of batches of rows, each in one transaction in the background."""
 
 from __future__ import annotations
 
@@ -23,21 +23,20 @@ __all__ = ["TableSink"]
 _BATCH_ROWS = 5_000
 _BATCH_SECONDS = 0.2
 _SHARE = 0.2
-"""The largest share of the time a partition may spend writing: in a replay, slow writes lead to larger batches."""
+"""The largest share of the time a partition may spend writing: slow writes in a replay lead to larger batches."""
 
 
 @keeps_failures
 @dataclass(frozen=True)
 class TableSink(FixedPartitionedSink[Rows | Retire, None]):
-    """Upserts rows by table and deletes retired windows, in the order of its input.
+    """Upserts rows and deletes retired windows, in input order.
 
-    Keyed by partition, with one connection each; `partitions` is one where the database has one writer.
+    Keyed by partition, with a connection each; `partitions` is 1 for a database with a single writer.
     """
 
     connect: Callable[[], Database]
     partitions: int
     telemetry: Telemetry = field(default_factory=Telemetry, repr=False, compare=False)
-    """Of this run."""
     clocks: Clocks = field(default=Clocks(), repr=False, compare=False)
     built: list[_TablePartition] = field(default_factory=list, init=False, repr=False, compare=False)
     """Partitions built in this process."""
@@ -60,7 +59,7 @@ class _TablePartition(StatefulSinkPartition[Rows | Retire, None]):
         self.telemetry = sink.telemetry
         self._database = sink.connect()
         self._rows: defaultdict[Table, dict[object, Row]] = defaultdict(dict)
-        """By table and key: one upsert takes only one row per key, so the last one wins."""
+        """Pending rows by table and key: an upsert takes one row per key, so the last one wins."""
         self._monotonic = sink.clocks.monotonic
         self._written = self._monotonic()
         """When the last write began."""
@@ -81,12 +80,12 @@ class _TablePartition(StatefulSinkPartition[Rows | Retire, None]):
             self._write()
 
     def snapshot(self) -> None:
-        for part in self._sink.built:  # snapshots are taken one after the other: let all partitions write at once
+        for part in self._sink.built:  # snapshots are taken one by one: let all partitions write at once
             part._write()
         self._background.wait()  # the recovery store must never be ahead of the table
 
     def close(self) -> None:
-        self._background.end(self._database.close)  # in its thread: it may still be using the connection
+        self._background.end(self._database.close)  # in its thread, which may still be using the connection
 
     def _write(self) -> None:
         if self._rows:
@@ -105,5 +104,5 @@ class _TablePartition(StatefulSinkPartition[Rows | Retire, None]):
 
 @cache
 def _key_of(table: Table) -> Callable[[Row], object]:
-    """A function from a row to its key: the first columns."""
+    """Getter of a row's key, its first columns."""
     return itemgetter(*range(len(table.key)))

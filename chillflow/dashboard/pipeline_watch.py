@@ -75,7 +75,7 @@ class PipelineWatch:
         self._previous: tuple[str, float, run_status.Samples] | None = None
         """Address, monotonic time and samples of the last poll."""
         self._stopped = threading.Event()
-        self._letters = Probe(self._count_letters, rest=_LETTERS_POLL_SECONDS, patience=5.0)
+        self._letters = Probe(self._count_letters, interval=_LETTERS_POLL_SECONDS, timeout=5.0)
         self.health = PipelineHealth(False, False, ["not checked yet"], None, None, None, None, [])
 
     def start(self) -> None:

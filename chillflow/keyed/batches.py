@@ -1,4 +1,4 @@
-"""The items that a source sends to key groups and to the watermark clock: batches of records, and watermarks. Pure.
+"""The items that a source sends to key groups and to the clock: batches of records, and watermarks. Pure.
 
 Bytewax pickles each item that crosses processes, so an item is a batch of records and not a record.
 """
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 Headers: TypeAlias = tuple[tuple[str, bytes], ...]
-"""Message headers in order; a name may repeat, then its last value counts."""
+"""Message headers in order; of a repeated name the last value counts."""
 
 
 class Record(NamedTuple):
@@ -37,12 +37,12 @@ class Record(NamedTuple):
     value: bytes | None
     headers: Headers | None
     timestamp: int | None = None
-    """The message's timestamp, ms since 1970."""
+    """Event time, ms since 1970: the message's timestamp, or a time from its body if the source is set to that."""
 
 
 @dataclass
 class RecordColumns:
-    """Consecutive records of one group, one list per field: a tenth of the cost of `Record` objects."""
+    """Consecutive records of one group, one list per field, at a tenth of the cost of `Record` objects."""
 
     watermarks: Sequence[int]
     offsets: Sequence[int]
@@ -69,7 +69,7 @@ class RecordColumns:
 
 
 WatermarkAdvance: TypeAlias = int
-"""A watermark without records (ms): how far the partition of a quiet group has progressed."""
+"""A watermark (ms) without records: the progress of the partition, for a quiet group."""
 GroupRecords: TypeAlias = Sequence[Record] | RecordColumns | WatermarkAdvance
 """Records of one group in the order of the log, or a watermark without records."""
 GroupBatch: TypeAlias = tuple[str, GroupRecords]
@@ -80,23 +80,23 @@ class PartitionProgress(NamedTuple):
     """The watermark of a partition, as its source reports it."""
 
     partition: str
-    time: int
+    watermark: int
     """Watermark at a snapshot whose epoch has ended on all workers, so all records before it have arrived; ms since
     1970, or NO_WATERMARK."""
     idle: bool
     """Whether the partition was read to its end and has been silent for the idle timeout."""
     last: bool = False
-    """Whether this is the end of a bounded run; it counts once all records have arrived."""
+    """Whether this ends a bounded run; it applies once all records have arrived."""
 
 
 CLOCK = "clock"
-"""The Bytewax key of the step that combines the watermarks of all partitions."""
+"""The Bytewax key of the clock, the step that combines the watermarks of all partitions."""
 ClockBatch: TypeAlias = tuple[str, PartitionProgress]
 """CLOCK, and the progress of one partition."""
 SourceItem: TypeAlias = GroupBatch | ClockBatch
-"""An item of a source. `is_progress` distinguishes the two."""
+"""An item of a source; `is_progress` distinguishes the two kinds."""
 
 
 def is_progress(item: SourceItem) -> TypeGuard[ClockBatch]:
-    """Whether an item of a source is for the watermark clock."""
+    """Whether an item of a source is for the clock."""
     return item[0] == CLOCK

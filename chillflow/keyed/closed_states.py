@@ -1,8 +1,8 @@
 """Packed closed states, by key: kept for corrections until their deadlines, then dropped without a result. Pure.
 
-Nearly all states are closed, and hardly any of them ever changes. So a snapshot reuses their pieces: the states of one
-span of deadlines go into pieces of about 32 KB, and a full piece is kept unchanged until its span has passed. Keys
-that are removed before that are listed next to the pieces.
+Nearly all states are closed, and hardly any of them ever changes. So snapshots reuse pieces: the states of one span of
+deadlines go into pieces of about 32 KB, and a full one is kept unchanged until its span has passed. Keys removed before
+that are listed next to the pieces.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from itertools import chain
 from typing import TypeAlias
 
 from chillflow.keyed.packing import SPAN_BITS, Piece, PieceFormat, deadline_of, deadline_prefix, pack
+from chillflow.keyed.watermark import NO_WATERMARK
 
 __all__ = ["ClosedSpan", "ClosedStates"]
 
 ClosedSpan: TypeAlias = tuple[list[Piece], list[bytes]]
-"""A span in a snapshot: its pieces, and the keys in them that were removed since."""
+"""A span in a snapshot: its pieces, and the keys in them that have been removed."""
 _FULL = 32_768
-"""A piece of this many bytes is full: it is not written again when states are added."""
-_BEGINNING = -(2**63)
+"""A piece of this many bytes is full: no state is added to it."""
 
 
 class _Span:
@@ -30,15 +30,15 @@ class _Span:
         """All keys in full pieces, removed ones included."""
         self.full: list[Piece] = []
         self.rest: dict[bytes, bytes] = {}
-        """The states that are in no full piece."""
+        """The states in no full piece."""
         self.rest_piece: Piece | None = None
-        """A piece of `rest`, unless that has changed since."""
+        """The piece of `rest`, unless that has changed since."""
         self.removed: set[bytes] = set()
-        """Keys in the pieces whose states no longer count."""
+        """Keys in the pieces that have been removed since."""
 
 
 class ClosedStates:
-    r"""Packed states by key. Nothing happens at their deadlines, so these are not registered anywhere.
+    r"""Packed states by key. Nothing happens at their deadlines, so no `Deadlines` holds them.
 
     >>> closed = ClosedStates()
     >>> closed.put(b"k", 5, b"data")
@@ -48,42 +48,42 @@ class ClosedStates:
 
     def __init__(
         self,
-        pieces: PieceFormat = PieceFormat(),
+        piece_format: PieceFormat = PieceFormat(),
         snapshot: Mapping[int, ClosedSpan] | None = None,
-        watermark: int = _BEGINNING,
+        watermark: int = NO_WATERMARK,
     ) -> None:
         """Start empty, or from what `snapshot()` returned at this watermark."""
-        self._format = pieces
+        self._format = piece_format
         self.states: dict[bytes, bytes] = {}
-        """All states, and for up to 70 minutes some whose deadlines have passed."""
+        """All states, some of them up to 70 minutes after their deadlines."""
         self._spans: dict[int, _Span] = {}
         self._swept = watermark >> SPAN_BITS
         first = deadline_prefix(watermark)
         for number, (found, removed) in (snapshot or {}).items():
             span = self._spans[number] = _Span()
             states: dict[bytes, bytes] = {}
-            for piece in found:  # a key may be in several: its last state counts
-                states |= pieces.read(piece)
+            for piece in found:  # a key may be in several pieces: the last one counts
+                states |= piece_format.read(piece)
             span.full, span.removed = [*found], {*removed}
             span.keys = [key for key in states if key not in span.removed]
             self.states.update((key, states[key]) for key in span.keys if states[key] >= first)
 
     def items(self, watermark: int) -> Iterator[tuple[bytes, bytes]]:
-        """The states whose deadlines this watermark has not passed."""
+        """All (key, state) pairs whose deadlines this watermark has not passed."""
         first = deadline_prefix(watermark)
         return (item for item in self.states.items() if item[1] >= first)
 
     def get(self, key: bytes, watermark: int) -> bytes | None:
-        """The state of a key, None if there is none or the watermark has passed its deadline."""
+        """The state of a key; None without one, or if the watermark has passed its deadline."""
         packed = self.states.get(key)
         return None if packed is None or deadline_of(packed) < watermark else packed
 
     def put(self, key: bytes, deadline: int, data: bytes) -> None:
-        """Keep a state until its deadline, in place of an earlier one."""
+        """Keep a state until its deadline, in place of an earlier state of the key."""
         self.put_all({key: (deadline, data)})
 
     def put_all(self, closed: Mapping[bytes, tuple[int, bytes]]) -> None:
-        """Keep states, each a (deadline, data) pair. Most are in one span, which is looked up once."""
+        """Keep states, given as (deadline, data) by key. Most are in one span, which is looked up once."""
         states, number, span = self.states, 0, None
         for key, (deadline, data) in closed.items():
             if key in states:

@@ -1,7 +1,7 @@
 """Deadlines of very many keys, in order, at a cost per key that does not grow with their number. Pure.
 
-Deadlines lie in unsorted buckets of about a minute; a bucket is sorted when the watermark reaches it. One heap of all
-would cost 17 steps through cold memory for each of 100,000 trips.
+Deadlines lie in unsorted buckets of about a minute; a bucket is sorted when the watermark reaches it. One heap of
+100,000 keys would cost 17 steps through cold memory per key.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ class Deadlines:
 
     def __init__(self) -> None:
         self.next = NEVER
-        """A lower bound of all deadlines."""
+        """No deadline is before this."""
         self._buckets: dict[int, dict[bytes, int]] = {}
         self._numbers: list[int] = []
-        """A heap of the numbers of the buckets, and of some that are gone."""
+        """A heap of bucket numbers; some of these buckets may be gone."""
         self._current: list[tuple[int, bytes]] = []
-        """The bucket that the watermark has reached, and later additions that lie before its end; sorted."""
+        """The bucket that the watermark has reached, with later additions before its end; sorted."""
         self._taken = 0
-        """How many of these have been returned."""
+        """The number of these that have been returned."""
         self._number = -NEVER
-        """The number of that bucket."""
+        """The number of the current bucket."""
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
         """All (deadline, key) pairs, unordered."""

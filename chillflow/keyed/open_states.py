@@ -1,7 +1,7 @@
-"""Packed open states, by key: each has to be loaded at its deadline. Pure.
+"""Packed open states, by key. Each is loaded at its deadline, because that has a result. Pure.
 
-Of very many, hardly any changes between two snapshots. So a piece holds the states of one span, and is written again
-only when a state of that span was added or removed.
+Hardly any of them changes between two snapshots. So the states of one span of deadlines share a piece, which is written
+again only when one of them was added or removed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ __all__ = ["OpenStates"]
 
 
 class OpenStates:
-    r"""Packed states by key, in a piece for each span of deadlines.
+    r"""Packed states by key.
 
     >>> from chillflow.keyed.packing import pack
     >>> states = OpenStates()
@@ -21,13 +21,13 @@ class OpenStates:
     (b'\x80\x00\x00\x00\x00\x00\x00\x05data', None)
     """
 
-    def __init__(self, pieces: PieceFormat = PieceFormat()) -> None:
-        self._format = pieces
+    def __init__(self, piece_format: PieceFormat = PieceFormat()) -> None:
+        self._format = piece_format
         self.states: dict[bytes, bytes] = {}
         self._spans: dict[int, dict[bytes, bytes]] = {}
         """The same states by span."""
         self._pieces: dict[int, Piece] = {}
-        """Pieces of the spans without a change since they were written."""
+        """By span, the piece written last, unless the span has changed since."""
 
     def put(self, key: bytes, packed: bytes) -> None:
         """Add the state of a key that has none."""
@@ -37,7 +37,7 @@ class OpenStates:
         self._pieces.pop(span, None)
 
     def pop(self, key: bytes) -> bytes | None:
-        """Remove and return the state of a key, None if there is none."""
+        """Remove and return the state of a key, or None."""
         packed = self.states.pop(key, None)
         if packed is None:
             return None
@@ -50,7 +50,7 @@ class OpenStates:
         return packed
 
     def snapshot(self) -> list[Piece]:
-        """All states, in pieces."""
+        """All states, in one piece per span."""
         for span, states in self._spans.items():
             if span not in self._pieces:
                 self._pieces[span] = self._format.write(states)

@@ -1,4 +1,4 @@
-"""Outcomes: of one record or deadline, and of a batch. Pure."""
+"""The outcomes of a record, of a deadline and of a batch. Pure."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import msgspec
 
 from chillflow.keyed.batches import Record
 
-__all__ = ["DeadRecord", "Decided", "Outcome", "Tally"]
+__all__ = ["BatchOutcome", "DeadRecord", "Outcome", "Tally", "Transition"]
 
 Tally: TypeAlias = tuple[tuple[str, int], ...]
 """Changes of the account: (term, change) pairs."""
 R = TypeVar("R")
+S = TypeVar("S")
 
 
 class Outcome(msgspec.Struct, Generic[R], frozen=True, gc=False):
@@ -31,6 +32,10 @@ class Outcome(msgspec.Struct, Generic[R], frozen=True, gc=False):
     """Whether the state is unchanged, so that nothing has to be stored."""
 
 
+Transition: TypeAlias = tuple[S | None, Outcome[R] | None]
+"""The new state of a key, None to drop it, and the outcome."""
+
+
 class DeadRecord(NamedTuple):
     """A record that could not be decoded, and why."""
 
@@ -39,7 +44,7 @@ class DeadRecord(NamedTuple):
 
 
 @dataclass
-class Decided(Generic[R]):
+class BatchOutcome(Generic[R]):
     """The outcome of a batch, in the order of its records."""
 
     results: list[R] = field(default_factory=list)
@@ -47,14 +52,19 @@ class Decided(Generic[R]):
     dead: list[DeadRecord] = field(default_factory=list)
     tally: Counter[str] = field(default_factory=Counter)
 
-    def count(self, tally: Tally, times: int = 1) -> None:
-        """Add a change of the account, `times` times."""
-        for term, change in tally:
-            self.tally[term] += times * change
-
     def add(self, outcome: Outcome[R]) -> None:
-        """Add the changes of the account and the result of one outcome."""
+        """Add the result of one outcome, and its changes of the account."""
         for term, change in outcome.tally:
             self.tally[term] += change
         if outcome.result is not None:
             self.results.append(outcome.result)
+
+    def count(self, tally: Tally, times: int) -> None:
+        """Add changes of the account, multiplied by `times`."""
+        for term, change in tally:
+            self.tally[term] += times * change
+
+    def reject(self, record: Record, reason: str) -> None:
+        """Add a dead record."""
+        self.dead.append(DeadRecord(record, reason))
+        self.tally["dead_letters"] += 1

@@ -1,7 +1,7 @@
 """Packed states, and the pieces that a snapshot stores them in. Pure.
 
-A packed state is one bytes object: its deadline, then the data. A piece holds many packed states, compressed, and the
-schema of their data once. So a state stays small, and data with a new field needs no new version of the snapshot.
+A packed state is one bytes object: its deadline, then the data. A piece holds many packed states, compressed, and once
+the schema of their data. So states are small, and a new field needs no new version of the snapshot.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 __all__ = ["DEADLINE_BYTES", "SPAN_BITS", "Piece", "PieceFormat", "deadline_of", "deadline_prefix", "pack"]
 
 Piece: TypeAlias = tuple[bytes, int, bytes]
-"""The schema of its data, the size of its packed states, and the states, compressed. Plain values: it is pickled."""
+"""The schema of the data, the size of the packed states, and these compressed. Plain values, because it is pickled."""
 DEADLINE_BYTES = 8
 SPAN_BITS = 22
 """Low bits of a deadline (ms) that are ignored to find its span: 70 minutes. A piece holds states of one span."""
@@ -25,7 +25,7 @@ _big_endian = Struct(">Q").pack
 
 
 def deadline_prefix(deadline: int) -> bytes:
-    """The first bytes of a packed state with this deadline; they sort like deadlines."""
+    """The first bytes of a packed state with this deadline; these sort like deadlines."""
     return _big_endian(deadline + _SHIFT)
 
 
@@ -45,12 +45,12 @@ def deadline_of(packed: bytes) -> int:
 
 @dataclass(frozen=True)
 class PieceFormat:
-    """How packed states become pieces, and pieces packed states."""
+    """The conversion of packed states to pieces and back."""
 
     schema: bytes = b""
-    """Describes the data of the states; stored with each piece. It costs little: pickle stores equal objects once."""
+    """Describes the data. Stored with each piece, at little cost: pickle stores the same object once."""
     adapt: Callable[[bytes, bytes], bytes] = lambda data, schema: data
-    """(data, schema it was written under) -> data under the current schema."""
+    """(data, its schema) -> data under the current schema."""
     compress: Callable[[bytes], bytes] = lambda data: data
     decompress: Callable[[bytes, int], bytes] = lambda data, size: data
     """(compressed, original size) -> data."""

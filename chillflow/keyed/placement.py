@@ -1,10 +1,10 @@
-"""Names of key groups that Bytewax places on the workers that read their partitions. Pure.
+"""Names of key groups, chosen so that Bytewax runs each on the worker that reads its partition. Pure.
 
 Bytewax gives partition number p of a source or a sink to worker p % workers, but a key to the worker that its hash
 selects (SipHash-1-3 with a zero key, of the name and a byte 0xff: `StateKey` in its `src/timely.rs`, release 0.21.1).
-Four keys may all go to one of two workers, and half of all events from one process to another. So a name gets a suffix,
-found by trial, with which its hash selects worker p % workers, for each number of workers that divides 24. If Bytewax
-changed its hash, names would still be correct, only placed at random.
+By hash alone, four keys may all go to one of two workers, and half of all events cross processes. So a name gets a
+suffix, found by trial, with which its hash selects worker p % workers, for each number of workers that divides 24. If
+Bytewax changed its hash, placement would be random, but results the same.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ def partition_name(number: int) -> str:
 
 
 def group_of(key: bytes | None, groups: int) -> int:
-    """The key group of a key. The high half of the CRC: partitioners use the low one."""
+    """The key group of a key."""
     return groups_of((key,), groups)[0]
 
 
 def groups_of(keys: Sequence[bytes | None], groups: int) -> list[int]:
-    """The key groups of many keys."""
+    """The key groups of many keys, by the high half of the CRC: partitioners use the low one."""
     return [(crc32(key) >> 16) % groups if key else 0 for key in keys]
 
 

@@ -1,4 +1,4 @@
-"""The version check of everything that is stored in the recovery store. Pure."""
+"""The version check of everything in the recovery store. Pure."""
 
 from __future__ import annotations
 

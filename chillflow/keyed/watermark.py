@@ -1,7 +1,7 @@
 """The watermark of a partition: the `rank`-th largest event time among its messages so far. Pure.
 
-With rank 20 and not 1, one wrong time moves nothing: yellow January 2022 holds a pickup of May, after which a quarter
-of the next months' trips would have been late. Cost: 0.1 µs a message.
+A rank of 20 makes one wrong time harmless: yellow January 2022 holds a pickup in May, after which, with rank 1, a
+quarter of the following months' trips would have been late. Cost: 0.1 µs a message.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import cast
 __all__ = ["NO_WATERMARK", "WatermarkTracker"]
 
 NO_WATERMARK = -(2**62)
-"""The watermark before there is one, ms: earlier than any event, so nothing is due and nothing is late."""
+"""The watermark (ms) until there is one: earlier than any event, so nothing is due and nothing is late."""
 
 
 class WatermarkTracker:
-    """The `rank`-th largest of the event times seen; NO_WATERMARK until there have been that many.
+    """The `rank`-th largest event time so far; NO_WATERMARK before there are that many.
 
     >>> tracker = WatermarkTracker(rank=2)
     >>> tracker.observe(5) == NO_WATERMARK
@@ -31,7 +31,7 @@ class WatermarkTracker:
         self._largest = sorted(largest)[-rank:]  # sorted, so a heap
 
     def observe(self, event_time: int) -> int:
-        """Add one message's event time, ms; the watermark after it."""
+        """Add one message's event time (ms), and return the watermark after it."""
         if len(self._largest) == self._rank:
             if event_time > self._largest[0]:
                 heappushpop(self._largest, event_time)
@@ -40,10 +40,10 @@ class WatermarkTracker:
         return self.now
 
     def observe_all(self, event_times: Sequence[int | None]) -> Sequence[int]:
-        """Add many messages' event times, ms; the watermark after each.
+        """Add many messages' event times (ms), and return the watermark after each.
 
-        A message without a time moves nothing. Times in order, as in a replay, take a fifth of the time: the watermark
-        is then simply the event time of `rank` messages before.
+        A message without a time moves nothing. Event times in order, as in a replay, take a fifth of the time: each
+        watermark is the event time of the message `rank` - 1 places before.
         """
         largest, now = self._largest, self.now
         if now != NO_WATERMARK and None not in event_times:
@@ -68,5 +68,5 @@ class WatermarkTracker:
         return self._largest[0] if len(self._largest) == self._rank else NO_WATERMARK
 
     def snapshot(self) -> list[int]:
-        """The event times to resume from: `largest` of a new tracker."""
+        """The event times to resume from, for `largest` of a new tracker."""
         return list(self._largest)

@@ -20,7 +20,6 @@ from chillflow.model.events import (
     Event,
     TripEvent,
     event_adapter,
-    wire,
 )
 from chillflow.model.structs import StructClass, derive
 from chillflow.model.trips import CompleteTrip, TripValues
@@ -42,11 +41,11 @@ __all__ = [
 
 
 CompleteTripStruct: StructClass[TripValues] = derive(CompleteTrip)
-"""The struct of `CompleteTrip`; takes its values by position, in the order of the fields."""
+"""The struct of `CompleteTrip`."""
 
 STRUCTS = tuple(cls.struct for cls in EVENT_CLASSES)
 KINDS: dict[object, int] = {struct: kind for kind, struct in enumerate(STRUCTS)}
-"""Struct to the index of its event type in `EVENT_CLASSES`."""
+"""Struct to kind, the index of its class in `EVENT_CLASSES`."""
 
 
 def _pickup_is_usual(event: DecodedStart) -> bool:
@@ -75,8 +74,8 @@ _CHECKED = frozenset[str]().union(*_CHECKS)
 _IS_USUAL: dict[object, Callable[[Any], bool]] = {
     struct: _CHECKS[_CHECKED.intersection(struct.__struct_fields__)] for struct in STRUCTS
 }
-"""Struct to a check that its times are in UTC and no extra columns are there. Functions written out by the fields they
-check, because reading fields by name takes 0.15 µs instead of 0.11."""
+"""Struct to a check that its times are in UTC and that it has no extra columns. The checks are written out for the
+fields of each struct: reading fields by name takes 0.15 µs instead of 0.11."""
 _decode: Callable[[bytes], DecodedEvent] = msgspec.json.Decoder(reduce(or_, STRUCTS)).decode
 _encoder = msgspec.json.Encoder()
 
@@ -88,13 +87,9 @@ decode_value = msgspec.json.decode
 
 def encode(event: TripEvent) -> bytes:
     """The event as JSON, with the `event_id` it has."""
-    struct = event.to_struct()
-    given, struct.event_id = event.event_id, ""
-    content = wire(struct)
-    ours = content[len('{"event_id":"') :].split(b'"', 1)[0]
-    if given.encode() == ours:
-        return content
-    return b'{"event_id":' + encode_value(given) + content[len('{"event_id":""') + len(ours) :]
+    struct, envelope = event.to_struct(), event.envelope
+    struct.event_id = ""
+    return b'{"event_id":"' + encode_value(event.event_id)[1:-1] + envelope.after_id + envelope.content(struct)
 
 
 def decode(value: bytes | None) -> DecodedEvent:
@@ -103,11 +98,11 @@ def decode(value: bytes | None) -> DecodedEvent:
 
 
 def decode_keyed(key: bytes | None, value: bytes | None) -> DecodedEvent:
-    """The event in a message. Raises DecodeError with the reason, also if there is a key that is not the trip_key.
+    """The event in a message. Raises DecodeError with the reason, also if the key is neither None nor the trip_key.
 
-    The fast decoder reads what our own producers write; pydantic decides the rest. It explains what is wrong, and
-    accepts a message without a field that has a default (a foreign producer does not know our `event_id`), with other
-    UTC offsets, with extra columns, or with text that is not ASCII.
+    The fast decoder reads what our own producers write; pydantic decides the rest: it names the error, or accepts a
+    message that leaves out a field with a default (a foreign producer does not know our `event_id`), or has other UTC
+    offsets, extra columns or text that is not ASCII.
     """
     if value is None:
         raise DecodeError("null value (a tombstone)")
@@ -124,9 +119,9 @@ def decode_keyed(key: bytes | None, value: bytes | None) -> DecodedEvent:
 
 
 def decode_all(values: Sequence[bytes | None]) -> Sequence[DecodedEvent | None]:
-    """The events of a batch at 0.7 µs each, with None for each message that needs `decode_keyed`.
+    """The events of a batch at 0.7 µs each, None for a message that needs `decode_keyed`.
 
-    The caller checks keys, UTC offsets and extra columns.
+    The caller checks keys, UTC offsets and extra columns, which decide about `decode_keyed` too.
     """
     present = cast("Sequence[bytes]", values)
     try:

@@ -12,8 +12,8 @@ from chillflow.keyed.batches import Headers
 __all__ = ["Message", "MessageColumns", "Stage", "dead_letter"]
 
 Stage: TypeAlias = Literal["read", "decode", "write"]
-"""The origin of a dead letter: a row that could not be read, a message that could not be decoded, a trip that a
-table cannot hold."""
+"""The origin of a dead letter: a row that cannot be read, a message that cannot be decoded, a trip that a table cannot
+hold."""
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):

@@ -20,9 +20,9 @@ class _Generator(GenerateJsonSchema):
 
 
 def schema() -> dict[str, Any]:
-    """The JSON Schema of the events as read, and of CompleteTrip, IncompleteTrip and ZoneWindow as sent.
+    """The JSON Schema of the events as read, and of CompleteTrip, IncompleteTrip and ZoneWindow as written.
 
-    Each is in `$defs` by its name. Readers ignore fields that are not in the schema.
+    `$defs` has each by name. Readers ignore fields that are not in the schema.
     """
     _, made = models_json_schema(
         [
@@ -57,16 +57,16 @@ def schema() -> dict[str, Any]:
 
 
 def _incomplete(complete: dict[str, Any]) -> dict[str, Any]:
-    """The schema of an IncompleteTrip: the fields of a CompleteTrip, all but a few optional, and `missing`."""
+    """The schema of an IncompleteTrip: the fields of a CompleteTrip, nearly all optional, and `missing`."""
     missing = {
         "type": "array",
         "items": {"enum": [*EVENT_TYPES]},
         "minItems": 1,
-        "description": "event types that have not come",
+        "description": "types of the missing events",
     }
     return {
         "title": "IncompleteTrip",
-        "description": "What is known of a trip that timed out: fields of CompleteTrip, and the events it lacks.",
+        "description": "A trip that timed out: the known fields of CompleteTrip, and the types of the missing events.",
         "type": "object",
         "properties": {**complete["properties"], "missing": missing},
         "required": ["trip_key", "revision", "missing"],

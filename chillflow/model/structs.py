@@ -28,7 +28,7 @@ T_co = TypeVar("T_co", covariant=True)
 class StructClass(Protocol[T_co]):
     """The class of a derived struct; `T_co` is the protocol that its instances satisfy.
 
-    The class is made at run time, where a type checker cannot see it: tests check its fields against the protocol.
+    The class is made at run time, where no type checker sees it: tests compare its fields with the protocol.
     """
 
     __struct_fields__: tuple[str, ...]
@@ -65,9 +65,8 @@ def derive(model: type[BaseModel], *, tag: str | None = None) -> StructClass[T]:
 
     `tag` is the value of the model's `event_type`, which in a struct is not a field.
 
-    The struct is stricter than the model in two cases, which are left to the model: a default in front of a field
-    without one is dropped, because a struct is made by position; and an empty text is refused where the model fills
-    it in.
+    The struct is stricter than the model in two cases, which are left to the model: it drops a default in front of a
+    field without one, because a struct is made by position; and it refuses an empty text where the model computes one.
     """
     names = [name for name in model.model_fields if not (tag and name == "event_type")]
     last_required = max(i for i, name in enumerate(names) if model.model_fields[name].is_required())

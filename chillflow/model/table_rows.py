@@ -1,4 +1,4 @@
-"""Trips and windows as table rows, for every database, and the trips that a table cannot hold. Pure."""
+"""Trips and windows as rows of tables in any database, and the trips that a table cannot hold. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias, cast
 
 from chillflow.model.codec import encode_value
 from chillflow.model.events import PaymentProcessedEvent
-from chillflow.model.measures import MEASURES, WindowValues
+from chillflow.model.measures import MEASURES, MONEY_LIMIT, WindowValues
 from chillflow.model.structs import Json, as_dict, as_tuple
 from chillflow.model.trips import TRIP_FIELDS, CompleteTrip, TripValues
 
@@ -41,12 +41,11 @@ class Table:
     schema: str
     name: str
     columns: tuple[str, ...]
-    """The columns of a row in their order, those of the key first."""
+    """The columns in the order of a row, those of the key first."""
     key: tuple[str, ...]
     guard: tuple[str, ...]
-    """The columns that order two rows of a key: the newer one is greater in the first, then in the next."""
+    """The columns that order the rows of a key: the newer row is greater, compared as a tuple."""
     times: tuple[str, ...]
-    """The columns of times."""
 
 
 def _trip_table(name: str, columns: tuple[str, ...]) -> Table:
@@ -88,28 +87,26 @@ class Retire(NamedTuple):
 
 
 MONEY = tuple(name for name in PaymentProcessedEvent.model_fields if name in TRIP_FIELDS and name != "payment_type")
-_MONEY_LIMIT = 10**8 - 0.005
-"""`numeric(10, 2)` holds amounts that round to less than a hundred million."""
+"""The columns of amounts in dollars."""
 _KEY_BYTES = 2000
 """Postgres can index keys of up to about 2,700 bytes."""
-_AMOUNTS = 65_536
-"""Maximum size of the cache of rounded amounts."""
+_CACHED_AMOUNTS = 65_536
 _EXTRA = COMPLETE_TRIP.columns.index("extra_columns")
 _MONEY = _EXTRA - len(MONEY)
 assert COMPLETE_TRIP.columns[_MONEY:_EXTRA] == MONEY
 
 
 class UnfitError(ValueError):
-    """The reason why a table cannot hold a trip."""
+    """A table cannot hold the trip; the message is the reason."""
 
 
 class _Cents(dict[float | None, float | None]):
     """A cache of amounts rounded to the cent: amounts repeat, and a lookup takes a quarter of the time."""
 
     def __missing__(self, dollars: float | None) -> float | None:
-        if dollars is not None and abs(dollars) >= _MONEY_LIMIT:
+        if dollars is not None and abs(dollars) >= MONEY_LIMIT:
             raise OverflowError
-        if len(self) > _AMOUNTS:
+        if len(self) > _CACHED_AMOUNTS:
             self.clear()
         cents = self[dollars] = None if dollars is None else round(dollars, 2)
         return cents
@@ -121,7 +118,7 @@ _to_the_cent = cast("Callable[[object], float | None]", _Cents().__getitem__)
 def to_table_row(trip: TripValues, source: str) -> Row:
     """A row of `stg.complete_trip`: money to the cent (half to even on the exact binary value), extra columns as JSON.
 
-    Raises UnfitError for a trip that the table cannot hold, so that the sink never gets one.
+    Raises UnfitError for a trip that the table cannot hold.
     """
     values = as_tuple(trip)
     extra, key, flag = values[_EXTRA], trip.trip_key, trip.store_and_fwd_flag
@@ -142,7 +139,7 @@ def to_table_row(trip: TripValues, source: str) -> Row:
 
 
 def incomplete_row(trip: TripValues, missing: tuple[str, ...], *, revision: int, is_completed: bool) -> Row:
-    """A row of `stg.incomplete_trip`; `is_completed` says that the missing events have come since."""
+    """A row of `stg.incomplete_trip`; `is_completed` if the missing events have arrived since."""
     fields = as_dict(trip)
     known = {name: fields[name] for name in TRIP_FIELDS if fields[name] is not None}
     return (
@@ -171,7 +168,7 @@ def refusal(trip: TripValues) -> str | None:
         return "a text holds a NUL character"
     for name in MONEY:
         amount = getattr(trip, name)
-        if amount is not None and abs(amount) >= _MONEY_LIMIT:
+        if amount is not None and abs(amount) >= MONEY_LIMIT:
             return f"{name} {amount} does not fit numeric(10, 2)"
     return None
 

@@ -10,7 +10,7 @@ import msgspec
 from chillflow.model.messages import Message
 from chillflow.settings import Settings
 
-__all__ = ["TopicNames", "TopicSpec", "identity", "registry"]
+__all__ = ["TopicNames", "TopicSpec", "identity", "registry", "result_topics"]
 
 
 @dataclass(frozen=True)
@@ -23,15 +23,15 @@ class TopicSpec:
     value: str
     """The content of the message value."""
     identity: tuple[str, ...]
-    """The fields or headers that are equal in two copies of one message. Empty for a changelog, where the last message
-    of a key counts and an earlier one may come again."""
+    """The fields or headers that identify a message: equal in its copies only. Empty for a changelog, where the last
+    message of a key counts and an earlier one may be repeated."""
     cleanup_policy: str = "delete"
     shared: bool = False
     """Whether both dataflows write to it."""
 
     @property
     def is_changelog(self) -> bool:
-        """Whether a message replaces all earlier ones of its key, which are in the same partition."""
+        """Whether a message replaces all earlier ones of its key (in the same partition)."""
         return self.cleanup_policy == "compact"
 
     @property
@@ -71,7 +71,7 @@ class TopicNames(NamedTuple):
 
     @property
     def late(self) -> str:
-        """Events that came after their trip was dropped."""
+        """Late events, whose trip was already dropped."""
         return f"{self.events}.late"
 
     @property
@@ -98,6 +98,11 @@ def registry(settings: Settings) -> dict[str, TopicSpec]:
         TopicSpec(names.windows, "zone|minutes|window_start", "ZoneWindow", (), "compact"),
     )
     return {spec.name: spec for spec in specs}
+
+
+def result_topics(settings: Settings) -> dict[str, TopicSpec]:
+    """The topics that assembly writes to, by name."""
+    return {name: spec for name, spec in registry(settings).items() if name != settings.topic}
 
 
 class _Revision(msgspec.Struct):

@@ -47,6 +47,8 @@ __all__ = [
 KM_PER_MILE = 1.609344
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_FARTHEST = 1e290
+"""Miles; beyond this the derived values would not be finite."""
 DERIVED_FIELDS = ("distance_km", "duration_min", "avg_speed_kmh")
 
 
@@ -66,7 +68,7 @@ def _parsed(value: object) -> object:
 
 
 def _local(value: Any, info: ValidationInfo) -> Any:
-    """A time with its offset; without one it is wall time, and the first of the two in an ambiguous hour."""
+    """The time with an offset; a naive one is wall time, the first of the two in an ambiguous hour."""
     if isinstance(value, str):
         value = datetime.fromisoformat(value.replace("Z", "+00:00"))
     if isinstance(value, datetime) and value.tzinfo is None:
@@ -75,10 +77,10 @@ def _local(value: Any, info: ValidationInfo) -> Any:
 
 
 def canonical_extra(value: object) -> Json:
-    """The canonical form of a value of an unknown column: one row has the same bytes whatever its Parquet types.
+    """The canonical form of a value of an unknown column, the same for any Parquet type of the column.
 
-    Null equals missing: None at the top level, no entry in an object. A whole number is an int, names are sorted,
-    times are text.
+    Null means missing: None at the top level, no entry in an object. A whole number is an int, names are sorted, times
+    are text.
     """
     match value:
         case Mapping():
@@ -130,14 +132,14 @@ Extra = Annotated[dict[str, Json] | None, BeforeValidator(canonical_extra)]
 
 
 class TripValues(Protocol):
-    """The values of a trip that code reads by name; a `CompleteTrip` and a `CompleteTripStruct` have them.
+    """The values of a trip that code reads by name, common to `CompleteTrip` and `CompleteTripStruct`.
 
     The struct of an incomplete trip has None for every unknown value, also for times and zones.
     """
 
     @property
     def trip_key(self) -> str:
-        """SHA-256 of the source row in hex, or any text that was given."""
+        """SHA-256 of the source row in hex, or any text if the source has a key."""
 
     @property
     def pickup_ts(self) -> datetime:
@@ -197,17 +199,17 @@ class TripValues(Protocol):
 
 
 class CompleteTrip(BaseModel):
-    """A trip with everything known of it: one TLC row, or what assembly made of its events.
+    """A complete trip: a TLC row, or a trip assembled from its events.
 
-    Only the two times and the two zones are required; `trip_key` is computed from the other fields if not given.
+    Only the two times and the two zones are required; `trip_key` is computed from the other fields unless given.
     Times without an offset are New York wall time; for another zone use
     `CompleteTrip.model_validate(values, context={"time_zone": "Europe/Berlin"})`. Distances are miles, as TLC publishes
-    them, and money is dollars. Assembly sets the last fields.
+    them, and money is dollars. Assembly sets the derived fields and `revision`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    trip_key: str = Field("", description="SHA-256 of the source row; any text where given")
+    trip_key: str = Field("", description="SHA-256 of the source row in hex, or any text if the source has a key")
     service: Literal["yellow", "green"] | None = None
     vendor_id: Int | None = None
     pickup_ts: LocalTime
@@ -265,7 +267,7 @@ class IncompleteTrip(BaseModel):
 
 
 def microseconds(time: datetime) -> int:
-    """The time in µs since 1970, exact unlike a float of seconds."""
+    """The time in µs since 1970; exact, unlike a float of seconds."""
     return (time - _EPOCH) // _MICROSECOND
 
 
@@ -278,14 +280,13 @@ def milliseconds(time: datetime) -> int:
 def row_digest(values: Iterable[tuple[str, object]]) -> bytes:
     """SHA-256 of a source row in canonical form: `(field, value)` pairs without nulls, times in µs.
 
-    Keys stay in topics and tables for years, and `ascii()` writes numbers and strings the same in every version of
-    Python.
+    Keys stay in topics and tables for years: `ascii()` writes numbers and text the same in every version of Python.
     """
     return text_digest(", ".join([ascii(pair) for pair in values if pair[1] is not None]))
 
 
 def text_digest(canonical: str) -> bytes:
-    """SHA-256 of a canonical row: the pairs as `ascii()` writes them, joined by ", "."""
+    """SHA-256 of a row given as its canonical text: pairs as `ascii()` writes them, joined by ", "."""
     return hashlib.sha256(f"[{canonical}]".encode()).digest()
 
 
@@ -294,14 +295,10 @@ def numbered_key(digest: bytes, number: int) -> str:
     return digest.hex() if number == 0 else hashlib.sha256(digest + b"#%d" % number).hexdigest()
 
 
-_FARTHEST = 1e290
-"""Miles; beyond this the derived values would not be finite."""
-
-
 def derived(
     trip_distance: float | None, pickup: datetime, dropoff: datetime
 ) -> tuple[float | None, float | None, float | None]:
-    """`distance_km`, `duration_min` and `avg_speed_kmh`; None where they have no meaning."""
+    """The values of DERIVED_FIELDS; None where they have no meaning."""
     km = trip_distance * KM_PER_MILE if trip_distance is not None and 0 <= trip_distance < _FARTHEST else None
     seconds = (dropoff - pickup).total_seconds()
     if seconds <= 0:

@@ -16,7 +16,7 @@ class Zone(NamedTuple):
     borough: str
     """`Manhattan`, `Queens`, …; `EWR` for Newark Airport, `Unknown` for 264, `N/A` for 265."""
     name: str
-    """Display name, as `JFK Airport`; several zones may share one."""
+    """Display name such as `JFK Airport`; several zones may share one."""
     lon: float | None
     """Longitude of the zone's centre in degrees (WGS 84); None for 57, 104, 105, 264 and 265."""
     lat: float | None

@@ -1,4 +1,4 @@
-"""The job of `assemble`: run the assembly in one process or several, to the end of its topic or until a signal."""
+"""The job of `assemble`: run the assembly in one process or several."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Assembled:
     """The result of a run."""
 
     account: Mapping[str, int]
-    """The account of the recovery store, over all its runs: events and trips by term."""
+    """Events and trips by term, over all runs on the recovery store."""
     seconds: float
 
     @property
@@ -46,9 +46,9 @@ def assemble(
     close_all: bool = False,
     warn: Callable[[str], None] = lambda text: None,
 ) -> Assembled:
-    """Run the assembly dataflow until a signal, or with `exit_at_end` up to the current end of the topic.
+    """Run the assembly dataflow until a signal, or with `exit_at_end` to the current end of the topic.
 
-    `close_all` then closes the open trips as incomplete. `warn` receives warnings for the user. Raises ChillFlowError.
+    `close_all` closes the open trips there as incomplete. `warn` receives warnings for the user. Raises ChillFlowError.
     """
     started = time.monotonic()
     account_file = settings.recovery_dir / ACCOUNT_FILE
@@ -92,6 +92,6 @@ def assemble(
 
 
 def _with_results(log: Log, settings: Settings) -> list[str]:
-    """The topics of trips that are not empty."""
+    """The trip topics that are not empty."""
     topics = (settings.complete_topic, settings.incomplete_topic)
     return [topic for topic in topics if any(end.offset > 0 for end in log.ends(topic))]

@@ -1,7 +1,7 @@
-"""The jobs of `dead-letters`: list the letters of a pipeline, and replay their messages.
+"""The jobs of `dead-letters`: list the dead letters of a pipeline, and replay their messages.
 
-A replay is recorded in the dead-letter topic itself, as a message of stage `replayed`: every reader of the topic sees
-it, and no other store is needed.
+A replay is recorded in the dead-letter topic itself, as a message of stage `replayed`, so every reader of the topic
+sees it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class DeadLetter(NamedTuple):
     stage: str
     reason: str
     where: dict[str, str]
-    """The other headers: its origin, and in `replayed-from` the letter whose message failed again."""
+    """The other headers: its origin, and in `replayed-from` the earlier letter of a message that failed again."""
     record: LogRecord
     replayed: bool
     """Whether its message has been replayed."""
@@ -49,13 +49,13 @@ class Replayed:
 
     sent: int
     skipped: int
-    """Letters whose messages had been replayed before."""
+    """Letters replayed before."""
     late: int
-    """Messages sent whose event is further behind the newest one than the correction horizon: they may be late."""
+    """Messages sent whose event is behind the newest one by more than the correction horizon: they may be late."""
 
 
 def list_letters(settings: Settings, *, reason: str | None = None, again: bool = False) -> list[DeadLetter]:
-    """The dead letters whose reason contains this text; replayed ones only with `again`. Raises UnknownTopicError."""
+    """The dead letters whose reason contains this text, replayed ones only with `again`. Raises UnknownTopicError."""
     return [
         letter
         for letter in letters(open_log(settings), TopicNames.of(settings).dead_letters)
@@ -66,10 +66,10 @@ def list_letters(settings: Settings, *, reason: str | None = None, again: bool =
 def replay(
     settings: Settings, *, reason: str | None = None, places: Collection[str] = (), again: bool = False
 ) -> Replayed:
-    """Send the messages that could not be decoded to their topic again, unchanged.
+    """Send messages that could not be decoded to their topic again, unchanged.
 
-    Only those whose reason contains this text, and of these places, if given; those replayed before only with `again`.
-    Raises ChillFlowError.
+    `reason` is a text that the reason must contain; `places` are those of the letters, all if empty. Letters replayed
+    before are skipped unless `again`. Raises ChillFlowError.
     """
     log, dlq_topic = open_log(settings), TopicNames.of(settings).dead_letters
     chosen = [
@@ -118,7 +118,7 @@ def _send(log: Log, dlq_topic: str, chosen: Iterable[DeadLetter]) -> None:
 
 
 def _is_before(record: LogRecord, time: int) -> bool:
-    """Whether the event, or where it cannot be decoded its message, is older than this time (ms since 1970)."""
+    """Whether the event is older than this time (ms since 1970); the message if it cannot be decoded."""
     try:
         return milliseconds(decode(record.value).event_time) < time
     except DecodeError:

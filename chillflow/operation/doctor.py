@@ -1,4 +1,4 @@
-"""The job of `doctor`: query servers, directories and clocks, and check the answers. Changes nothing."""
+"""The job of `doctor`: query servers, directories and clocks, and check the answers. Read-only."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from chillflow.settings import Settings
 __all__ = ["examine"]
 
 _SAMPLE = 400
-"""Newest messages sampled from each partition."""
+"""Messages sampled from each partition, the newest."""
 _PARTITIONS = 16
-"""Partitions that are sampled: each takes a reader of its own."""
+"""Maximum number of partitions sampled: each needs its own reader."""
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """Findings of all checks, one after the other. A server that does not answer is a finding, not an error."""
+    """The findings of all checks. A server that does not answer is a finding, not an error."""
     events = None
     try:
         log = open_log(settings)

@@ -1,4 +1,4 @@
-"""The checks of `doctor`: from what was found to a finding with advice. Pure."""
+"""The checks of `doctor`, each from observed values to a finding with advice. Pure."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _WHY = {
     "message.timestamp.before.max.ms": "the broker refuses older event times, with their whole batch",
     "message.timestamp.after.max.ms": "the broker refuses event times further ahead, with their whole batch",
 }
-"""The effect of any other value than ours."""
+"""The effect of any other value, by property of a topic."""
 _SAME_PARTITIONER = "give all producers one partitioner: murmur2 (librdkafka: partitioner=murmur2_random)"
 
 
@@ -50,7 +50,7 @@ class Finding(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """What the checks use of a sampled message."""
+    """A sampled message, as the checks use it."""
 
     key: bytes | None
     partition: int
@@ -62,7 +62,7 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class TopicCheck:
-    """Compares a topic with the one that we would create."""
+    """Compares a topic with the one that `create-topic` would create."""
 
     servers: str
     events_topic: str
@@ -72,7 +72,7 @@ class TopicCheck:
     create_topics: bool
 
     def findings(self, spec: TopicSpec, found: Description | None) -> Iterator[Finding]:
-        """One finding for each fault, or that all is well."""
+        """One finding for each fault, or a single one if there is none."""
         check = f"topic {spec.name}"
         if found is None:
             yield self._missing(check, spec)
@@ -118,7 +118,7 @@ class TopicCheck:
 
 
 def check_keys(samples: Sequence[Sample]) -> Finding:
-    """Whether the events of a trip share a partition, and the one where our producers put them."""
+    """Check that the events of a trip are in one partition, the one where our producers put them."""
     check = "keys"
     if not any(sample.key for sample in samples):
         return Finding(check, "skipped", "no messages with keys yet")
@@ -141,7 +141,7 @@ def check_keys(samples: Sequence[Sample]) -> Finding:
 
 
 def check_timestamps(samples: Sequence[Sample], event_time: Literal["timestamp", "body"]) -> Finding:
-    """Whether message timestamps are event times."""
+    """Check that message timestamps are event times."""
     check = "timestamps"
     if not samples:
         return Finding(check, "skipped", "no messages yet")
@@ -154,7 +154,7 @@ def check_timestamps(samples: Sequence[Sample], event_time: Literal["timestamp",
 
 
 def check_watermark(samples: Iterable[Sample], now: datetime, rank: int, max_ahead: timedelta) -> Finding:
-    """Whether a watermark, of this rank, is ahead of the clock: then new trips would be late on arrival."""
+    """Check that no watermark of this rank is ahead of the clock: new trips would be late on arrival."""
     check = "watermark"
     by_partition = defaultdict[int, list[int]](list)
     for sample in samples:
@@ -171,7 +171,7 @@ def check_watermark(samples: Iterable[Sample], now: datetime, rank: int, max_ahe
 
 
 def check_database(applied: Collection[int], known: Mapping[int, str]) -> Finding:
-    """Whether the applied migrations are those of this release: `known`, their names by version."""
+    """Check that the applied migrations are those of this release: `known`, names by version."""
     check = "database"
     if newer := {*applied} - {*known}:
         return Finding(
@@ -184,7 +184,7 @@ def check_database(applied: Collection[int], known: Mapping[int, str]) -> Findin
 
 
 def check_recovery(store: StoreInfo | None, folder: object, now: datetime, epoch_limit: timedelta) -> Finding:
-    """Whether the recovery store is complete, and has epochs younger than the limit if an `assemble` runs on it."""
+    """Check that the recovery store is complete, and if an `assemble` runs on it, has an epoch within the limit."""
     check = "recovery"
     if store is None:
         return Finding(check, "ok", f"no store in {folder} yet: `assemble` creates it")
@@ -202,7 +202,7 @@ def check_recovery(store: StoreInfo | None, folder: object, now: datetime, epoch
 
 
 def check_clock(server: datetime, now: datetime) -> Finding:
-    """Whether the clock of the database agrees with ours."""
+    """Check that the clock of the database agrees with ours."""
     difference = abs(server - now)
     if difference > _SKEW:
         fault = f"this clock and that of the database differ by {_span(difference)}"

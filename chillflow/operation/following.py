@@ -1,4 +1,4 @@
-"""The job of `consume-events`: read a topic, its partitions merged by time, and follow it."""
+"""The job of `consume-events`: read a topic, its partitions merged by timestamp, and follow it."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def follow(
     trip_key: str | None = None,
     event_type: str | None = None,
 ) -> Generator[Shown, None, None]:
-    """The messages of the topic, only those of this trip and this type if given. Commits no offsets.
+    """The messages of the topic, optionally of one trip or one type. Commits no offsets.
 
-    `on_end` is called when the end is reached for the first time. Raises UnknownTopicError.
+    Calls `on_end` once, before waiting for more. Raises UnknownTopicError.
     """
     with closing(Following(open_log(settings), settings.topic, start)) as following:
         for message in following.messages(stop_at_end=stop_at_end, on_end=on_end):
@@ -67,7 +67,7 @@ class Following:
             self._readers.append(log.reader(topic, number, position, group=None))
 
     def messages(self, *, stop_at_end: bool, on_end: Callable[[], None]) -> Iterator[Shown]:
-        """The messages; `on_end` is called at the end of what there was, before waiting for more."""
+        """The messages. Calls `on_end` once, before waiting for more."""
         yield from self._merged(records_until_end(reader, limit=_BATCH) for reader in self._readers)
         if stop_at_end:
             return
@@ -79,7 +79,7 @@ class Following:
                 time.sleep(_IDLE_SECONDS)
 
     def _merged(self, partitions: Iterable[Iterable[list[LogRecord]]]) -> Iterator[Shown]:
-        """Messages of all partitions by timestamp; within a partition they keep their order."""
+        """The messages of all partitions by timestamp, in offset order within a partition."""
         shown = [self._shown(number, batches) for number, batches in enumerate(partitions)]
         return merge(*shown, key=lambda message: message.record.timestamp or 0)
 

@@ -25,7 +25,7 @@ _REASON_SECONDS = 3
 
 
 def run_workers(settings: Settings, count: int, partitions: int, *, exit_at_end: bool, close_all: bool) -> None:
-    """Run the assembly of a topic of `partitions` partitions in `count` processes, to its end or until a signal.
+    """Run the assembly in `count` processes until a signal, or to the end of its topic of `partitions` partitions.
 
     Raises ChillFlowError if a process fails.
     """
@@ -81,11 +81,11 @@ def _watch(
     errors: Mapping[int, str],
     limit: float,
 ) -> int | None:
-    """Wait until all have succeeded or all partitions are drained (None), or one has failed (its number).
+    """Wait until all processes have ended or all partitions are drained. Returns the number of a failed process.
 
-    A drained partition is durable, in the recovery store and in the outputs, so its process can be killed. It cannot
-    stop by itself: the first to stop would keep the others from finishing their epoch. Raises ChillFlowError if
-    draining takes more than `limit` seconds.
+    A drained partition is durable in the recovery store and in the outputs, so its process can be killed. A process
+    must not stop by itself: that would keep the others from finishing their epoch. Raises ChillFlowError if the drain
+    takes more than `limit` seconds.
     """
     requested: float | None = None
     while any(worker.poll() is None for worker in workers):
@@ -110,7 +110,7 @@ def _watch(
 def _wait_for_reason(workers: list[subprocess.Popen[str]], errors: Mapping[int, str]) -> None:
     """Wait some seconds for an error message.
 
-    The first worker to end may have lost its connection to the one that failed, which is still shutting down.
+    The first worker to end may only have lost its connection to the one that failed, which is still shutting down.
     """
     deadline = time.monotonic() + _REASON_SECONDS
     while not errors and any(worker.poll() is None for worker in workers) and time.monotonic() < deadline:
@@ -123,7 +123,7 @@ def _exit_reason(worker: subprocess.Popen[str]) -> str:
 
 
 def _relay(number: int, worker: subprocess.Popen[str], errors: dict[int, str]) -> None:
-    """Copy the output of a worker to stderr, and note the error it ends with."""
+    """Copy the output of a worker to stderr, and keep the error it ends with."""
     assert worker.stdout is not None
     for line in worker.stdout:
         sys.stderr.write(f"[worker {number}] {line}")

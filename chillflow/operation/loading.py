@@ -1,4 +1,4 @@
-"""Load trips of a file into `stg.complete_trip` as revision 0, to be replayed; assembly overwrites them."""
+"""The job of `load-trips`: load a file into `stg.complete_trip` as revision 0. Assembly overwrites these trips."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from chillflow.model.table_rows import COMPLETE_TRIP, Row, UnfitError, to_table_
 from chillflow.model.topics import TopicNames, registry
 from chillflow.model.trips import TripValues, derived
 from chillflow.production.parquet import ParquetTrips
-from chillflow.production.replay import RejectedRow, dead_letters
+from chillflow.production.rejected import RejectedRow, dead_letters
 from chillflow.production.trip_frames import ROW_FIELDS, TripRow, rows
 from chillflow.settings import Settings
 
@@ -34,7 +34,7 @@ class Loaded:
 
     trips: int
     rejected: int
-    """Rows that are not trips or do not fit the table; they are dead letters."""
+    """Rows that are no trips or do not fit the table: dead letters."""
     seconds: float
 
 
@@ -80,9 +80,9 @@ def _trip(row: TripRow) -> TripValues:
 
 def _send(settings: Settings, rejected: list[RejectedRow]) -> None:
     log = open_log(settings)
-    spec = registry(settings)[TopicNames.of(settings).dead_letters]
-    log.ensure_topics([spec], settings.partitions, settings.replication_factor)
+    topic = TopicNames.of(settings).dead_letters
+    log.ensure_topics([registry(settings)[topic]], settings.partitions, settings.replication_factor)
     writer = log.writer("load-trips")
-    writer.send_all(dead_letters(rejected, TopicNames.of(settings).dead_letters))
+    writer.send_all(dead_letters(rejected, topic))
     writer.flush()
     writer.close()

@@ -1,4 +1,4 @@
-"""The job of `produce-from-file` and `produce-events`: replay trips as events into their topic."""
+"""The job of `produce-from-file` and `produce-events`: replay trips as events."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from chillflow.running.runner import run_flow
 from chillflow.running.stopping import Drain
 from chillflow.settings import Settings
 from dataflows.produce import DATABASE as TABLE
-from dataflows.produce import Selection, build, source_of, topics_of, trips_of
+from dataflows.produce import Selection, build, replay_source, topic_sink, trip_source
 
 __all__ = ["TABLE", "Order", "Produced", "Progress", "Selection", "produce"]
 
 Progress: TypeAlias = Callable[[int | None], AbstractContextManager[Callable[[ReplayStats], None]]]
-"""From the number of trips (None if unknown) to a context whose function is called with the progress."""
+"""From the number of trips (None if unknown) to a context manager of a function that receives the progress."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """A replay: of which trips, and how."""
+    """The trips to replay, and how to replay them."""
 
     trips: str
-    """The path of a file of trips, or `db`."""
+    """Path of a Parquet file, or `db`."""
     selection: Selection = field(default_factory=Selection)
     pace: Pace = field(default_factory=Pace)
     disorder: Disorder | None = None
@@ -50,7 +50,7 @@ class Produced:
     delivered: int
     """Events that the broker has acknowledged."""
     rejected: int
-    """Rows that are not trips or cannot be replayed; they are dead letters."""
+    """Rows that are no trips or cannot be replayed: dead letters."""
     seconds: float
     disorder: DisorderStats | None
     ambiguous_times: int
@@ -58,7 +58,7 @@ class Produced:
     missing_times: int
     """Wall times in the hour that summer time skips, taken with the offset before it."""
     is_behind: bool
-    """Whether the topic already held events further ahead than the correction horizon: some may count as late."""
+    """Whether the topic already held events ahead of these by more than the correction horizon: some may be late."""
 
 
 def produce(
@@ -73,15 +73,17 @@ def produce(
         raise SettingsError("--speed and --rate exclude each other")
     started, drain = time.monotonic(), Drain()
     delivered: Counter[str] = Counter()
-    trips = trips_of(settings, order.trips, order.selection)
+    trips = trip_source(settings, order.trips, order.selection)
     limit = order.selection.limit
-    sink = StdoutSink(settings.topic) if dry_run else topics_of(settings, delivered.update)
+    sink = StdoutSink(settings.topic) if dry_run else topic_sink(settings, delivered.update)
     newest = None if isinstance(sink, StdoutSink) else newest_timestamp(sink.log, settings.topic)
     total = trips.total
     if limit is not None:
         total = min(total, limit) if total is not None else limit
     with progress(total) as show, tuned_process():
-        source = source_of(settings, trips, drain, limit=limit, pace=order.pace, disorder=order.disorder, progress=show)
+        source = replay_source(
+            settings, trips, drain, limit=limit, pace=order.pace, disorder=order.disorder, progress=show
+        )
         run_flow(build(source, sink, settings), epoch_interval=settings.epoch_interval, drain=drain)
     stats = source.stats
     horizon = settings.correction_horizon // timedelta(milliseconds=1)

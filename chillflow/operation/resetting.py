@@ -1,4 +1,4 @@
-"""The job of `reset`: remove the state and the results of assembly. The events stay."""
+"""The job of `reset`: remove the state and the results of assembly, but not the events."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from chillflow.connectors import open_database, open_log
 from chillflow.connectors.log import Log
 from chillflow.errors import UnknownTopicError
-from chillflow.model.topics import TopicSpec, registry
-from chillflow.running.recovery import last_hold, remove_store
+from chillflow.model.topics import result_topics
+from chillflow.running.recovery import locked_for_removal, remove_store
 from chillflow.settings import Settings
 from dataflows.assemble import pipeline_name
 
-__all__ = ["Removed", "reset", "result_topics"]
+__all__ = ["Removed", "reset"]
 
 
 @dataclass(frozen=True)
@@ -22,42 +22,32 @@ class Removed:
     """The result of a reset."""
 
     topics: list[str]
-    """Topics of results, now empty."""
+    """Result topics, now empty."""
     rows: Mapping[str, int]
     """Rows deleted, by table."""
 
 
-def result_topics(settings: Settings) -> list[str]:
-    """The topics that assembly writes to."""
-    return [spec.name for spec in _specs(settings)]
-
-
 def reset(settings: Settings) -> Removed:
-    """Remove the recovery store, empty the tables and recreate the topics of the results.
+    """Remove the recovery store, empty the tables and recreate the result topics.
 
-    The store goes first. So an interrupted reset leaves a new store next to old results, which another `reset` mends,
-    and never an old store that takes new results for its own. Raises ChillFlowError: RecoveryError if an `assemble`
-    is running.
+    The store goes first: an interrupted reset then leaves old results without a store, which another `reset` repairs,
+    and never an old store with new results. Raises ChillFlowError: RecoveryError if an `assemble` is running.
     """
     log = open_log(settings)
     partitions = log.partitions(settings.topic)
-    specs, topics = _specs(settings), result_topics(settings)
+    topics = result_topics(settings)
     replicas = max([settings.replication_factor, *(_replicas(log, name) for name in topics)])
     with ExitStack() as stack:
         database = stack.enter_context(closing(open_database(settings))) if settings.database_url else None
         if database is not None:
             database.check()
-        stack.enter_context(last_hold(settings.recovery_dir))
+        stack.enter_context(locked_for_removal(settings.recovery_dir))
         log.fence(pipeline_name(settings), partitions)  # an instance elsewhere can write nothing more
         remove_store(settings.recovery_dir)
         rows = database.empty() if database is not None else {}
-        log.remove_topics(topics)
-        log.ensure_topics(specs, partitions, replicas)
-    return Removed(topics, rows)
-
-
-def _specs(settings: Settings) -> list[TopicSpec]:
-    return [spec for name, spec in registry(settings).items() if name != settings.topic]
+        log.remove_topics([*topics])
+        log.ensure_topics([*topics.values()], partitions, replicas)
+    return Removed([*topics], rows)
 
 
 def _replicas(log: Log, name: str) -> int:

@@ -27,7 +27,7 @@ Samples: TypeAlias = Mapping[str, list[tuple[dict[str, str], float]]]
 
 
 class PartitionStatus(TypedDict):
-    """Lag of one partition. None where it is unknown."""
+    """Lag of one partition, None if unknown."""
 
     partition: int
     lag_offsets: int | None
@@ -38,7 +38,7 @@ class PartitionStatus(TypedDict):
 
 
 class LastErrorStatus(TypedDict):
-    """The error that ended the last run that failed."""
+    """The error that ended the last failed run."""
 
     at: str
     error: str
@@ -66,7 +66,7 @@ class Status(TypedDict):
     since: float | None
     """Start of the oldest process, seconds since 1970."""
     last_error: NotRequired[LastErrorStatus | None]
-    """Only of a run found by its recovery directory."""
+    """Only for a run found by its recovery directory."""
 
 
 def status(recovery_dir: Path, url: str | None = None) -> Status:
@@ -77,8 +77,7 @@ def status(recovery_dir: Path, url: str | None = None) -> Status:
     if url is not None:
         return measure(url.rstrip("/"))
     found = measure(find(recovery_dir))
-    error = run_record.read(recovery_dir / run_record.FILE).last_error
-    found["last_error"] = None if error is None else {"at": msgspec.to_builtins(error.at), "error": error.error}
+    found["last_error"] = msgspec.to_builtins(run_record.read(recovery_dir / run_record.FILE).last_error)
     return found
 
 
@@ -102,7 +101,7 @@ def measure(url: str, clocks: Clocks = Clocks()) -> Status:
 
 
 def describe(url: str, first: Samples, samples: Samples, seconds: float) -> Status:
-    """The status from two samples so many seconds apart. Raises ChillFlowError if no `assemble` answers."""
+    """The status from two samples `seconds` apart. Raises ChillFlowError if no `assemble` answers."""
     try:
         ready = json.loads(get(url + READY)[1])
         read = _total(samples, "chillflow_read_events_total") - _total(first, "chillflow_read_events_total")
@@ -125,7 +124,7 @@ def describe(url: str, first: Samples, samples: Samples, seconds: float) -> Stat
 
 
 def sample(url: str) -> Samples:
-    """The metrics now. Raises ChillFlowError if no `assemble` answers."""
+    """Query the metrics. Raises ChillFlowError if no `assemble` answers."""
     found: defaultdict[str, list[tuple[dict[str, str], float]]] = defaultdict(list)
     code, text = get(url + METRICS)
     try:

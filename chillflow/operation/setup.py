@@ -1,4 +1,4 @@
-"""The jobs of `create-topic` and `init-db`: create the topics and tables of the pipeline. Both are idempotent."""
+"""The jobs of `create-topic` and `init-db`: create the topics and the tables. Both are idempotent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class EnsuredTopic(NamedTuple):
 
 
 def create_topics(settings: Settings, *, with_results: bool) -> Iterator[EnsuredTopic]:
-    """Create the topic of the events, and those of the results with as many partitions. Raises KafkaError."""
+    """Create the events topic, and result topics with as many partitions as it has. Raises KafkaError."""
     specs = registry(settings)
     log = open_log(settings)
     partitions = settings.partitions

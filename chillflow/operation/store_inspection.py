@@ -20,9 +20,9 @@ class StoreInfo(NamedTuple):
     locked: bool
     """Whether an `assemble` runs on it."""
     parts: int
-    """Its files."""
+    """Number of its files."""
     expected: int
-    """The files it was created with."""
+    """Number of files it was created with."""
     epoch: int | None
     """The last durable epoch."""
     written: datetime
@@ -36,7 +36,7 @@ def inspect_store(folder: Path) -> StoreInfo | None:
     parts = sorted(folder.glob("part-*.sqlite3"))
     if not parts:
         return None
-    # Not the -shm files: every reader writes to them. A journal that a reader created is empty.
+    # Not the -shm files, which readers write to, too. A journal created by a reader is empty.
     kept = [*parts, *folder.glob("part-*.sqlite3-wal")]
     files = [status for path in kept if (status := path.stat()).st_size]
     expected, frontiers = 0, list[tuple[int, int]]()
@@ -58,7 +58,7 @@ def inspect_store(folder: Path) -> StoreInfo | None:
 
 
 def _is_locked(lock: Path) -> bool:
-    """Whether a process holds this lock file. A process that requests the lock during the test is refused."""
+    """Whether a process holds this lock. The test refuses a process that requests the lock at the same moment."""
     with lock.open() as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -68,7 +68,7 @@ def _is_locked(lock: Path) -> bool:
 
 
 def _epoch(frontiers: list[tuple[int, int]]) -> int | None:
-    """The last epoch that all workers of the last execution finished, from (execution, epoch in progress)."""
+    """The last epoch that all workers of the last execution finished, from pairs (execution, epoch in progress)."""
     if not frontiers:
         return None
     last = max(execution for execution, _ in frontiers)
@@ -76,6 +76,6 @@ def _epoch(frontiers: list[tuple[int, int]]) -> int | None:
 
 
 def _uri(path: Path) -> str:
-    """A read-only address; immutable where there is no journal, so that SQLite creates none."""
+    """A read-only URI; immutable if there is no journal, so that SQLite creates none."""
     has_journal = path.with_name(path.name + "-wal").exists()
     return f"{path.resolve().as_uri()}?{'mode=ro' if has_journal else 'immutable=1'}"

@@ -56,7 +56,7 @@ def main(number: int, addresses: list[str]) -> int:
                 addresses=addresses,
             )
     except LostWorkerError as error:
-        sys.stderr.write(f"stopped: {error}\n")  # not `error:`: the worker that was lost reports the reason
+        sys.stderr.write(f"stopped: {error}\n")  # not `error:`, which the lost worker writes
         return 1
     except ChillFlowError as error:
         logs.report_repeats()
@@ -66,8 +66,8 @@ def main(number: int, addresses: list[str]) -> int:
 
 
 def _die_with_launcher() -> None:
-    """Exit with the launcher; else this process would go on writing to a recovery store that another may open."""
-    os.read(sys.stdin.fileno(), 1)  # nothing is ever sent: it returns when the launcher's end is closed
+    """Exit with the launcher: otherwise this process would go on writing to a recovery store that another may open."""
+    os.read(sys.stdin.fileno(), 1)  # returns when the launcher's end is closed: nothing is ever sent
     os._exit(1)
 
 
@@ -75,4 +75,4 @@ if __name__ == "__main__":
     code = main(int(sys.argv[1]), sys.argv[2].split(";"))
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # no shutdown of Python: Timely's threads may still call it, which would crash
+    os._exit(code)  # Python's shutdown would crash if one of Timely's threads still called it

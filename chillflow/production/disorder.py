@@ -1,6 +1,6 @@
-"""Disorder of real streams, made on purpose: events delayed, sent twice, dropped, or too late. Pure.
+"""The disorder of real streams, on purpose: events delayed, duplicated, dropped, or late. Pure.
 
-The same events and the same seed make the same stream. An event keeps its event time; only its place in the stream
+The same events and seed give the same stream. An event keeps its event time; only its place in the stream
 changes.
 """
 
@@ -17,7 +17,7 @@ from chillflow.production.splitting import PlacedEvent
 __all__ = ["Disorder", "DisorderStats"]
 
 _PAST_TIMEOUT = timedelta(hours=1)
-"""Delay of a late event beyond the trip timeout, so that the watermark of its partition has surely passed it."""
+"""Extra delay of a late event, so that the watermark of its partition is surely past the trip timeout."""
 _US = timedelta(microseconds=1)
 
 
@@ -33,15 +33,15 @@ class DisorderStats:
 
 @dataclass(frozen=True)
 class Disorder:
-    """Shares are between 0 and 1; times are event time."""
+    """The kinds of disorder and their amounts: shares from 0 to 1, delays in event time."""
 
     shuffle: timedelta = timedelta(0)
-    """Each event is delayed by a random time up to this."""
+    """The longest delay; each event gets a random one."""
     duplicates: float = 0.0
     drop: float = 0.0
     late: float = 0.0
-    """Share of events delayed until the stream is more than `trip_timeout` ahead of them. Near the end, where the
-    stream does not get that far, such an event comes last and counts as delayed."""
+    """Share of events delayed until the stream is more than `trip_timeout` ahead of them. Near the end, where it never
+    gets that far, such an event comes last and counts as delayed."""
     seed: int = 0
     trip_timeout: timedelta = timedelta(hours=25)
     stats: DisorderStats = field(default_factory=DisorderStats)

@@ -1,7 +1,4 @@
-"""trip_keys of whole frames: the same SHA-256 as `CompleteTrip` computes for one trip. Pure, on frames.
-
-Measured: 0.6 µs an event.
-"""
+"""trip_keys of whole frames, the same SHA-256 as in `CompleteTrip`. Measured: 0.6 µs an event. Pure, on frames."""
 
 from __future__ import annotations
 
@@ -16,14 +13,14 @@ from chillflow.production.trip_frames import ROW_FIELDS, column_texts
 __all__ = ["with_trip_keys"]
 
 _MANY_ROWS = 65_536
-"""Rows formatted at a time: with fewer, repeated values are written more often."""
+"""Rows formatted at a time; fewer rows would write repeated values more often."""
 _IN_MICROSECONDS = {"pickup_ts": "pickup_us", "dropoff_ts": "dropoff_us"}
 
 
 def with_trip_keys(trips: pl.DataFrame) -> pl.DataFrame:
-    """The trips with a trip_key in each row that has none.
+    """The trips, with a computed trip_key where there was none.
 
-    Identical rows are numbered, so all copies of a row must be in the same frame.
+    Identical rows get numbered keys, so all copies of a row must be in one frame.
     """
     key = trips.get_column("trip_key")
     is_missing = key.is_null() | (key == "")
@@ -39,7 +36,7 @@ def with_trip_keys(trips: pl.DataFrame) -> pl.DataFrame:
 
 
 def _canonical_texts(trips: pl.DataFrame) -> pl.Series:
-    """The canonical form of each row, see `row_digest`."""
+    """The canonical form of each row, as in `row_digest`."""
     pieces = []
     for field in ROW_FIELDS[3:]:
         column, form = trips.get_column(_IN_MICROSECONDS.get(field, field)), f"('{field}', %s), "

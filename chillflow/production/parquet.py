@@ -1,4 +1,4 @@
-"""Parquet files of trips -> frames of keyed trips in the order of their first time, sorted on disk if need be."""
+"""Parquet files -> frames of keyed trips in the order of FIRST_TIME; large files are sorted on disk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from chillflow.errors import InputError
 from chillflow.production.keying import with_trip_keys
-from chillflow.production.replay import RejectedRow
+from chillflow.production.rejected import RejectedRow
 from chillflow.production.tlc import NEEDED, ROW, Layout, Trips, layout_of, rejected_rows, to_trips
 from chillflow.production.trip_frames import FIRST_TIME, with_time_texts
 
@@ -20,11 +20,11 @@ __all__ = ["ParquetTrips"]
 
 _READ_ROWS = 65_536
 _BUCKET_ROWS = 50_000
-"""Rows sorted in memory at a time: few enough that the next bucket is ready while this one is sent."""
+"""Rows sorted in memory at a time: few enough that the next bucket is ready before this one is sent."""
 _MOST_BUCKETS = 500
-"""Files open at the same time; a file with very many rows gets larger buckets."""
+"""Files open at the same time: beyond 25 million rows the buckets get larger instead."""
 _SAMPLED = 16
-"""One row in this many decides where to cut: reading all of them cuts no better and takes 3 % of production."""
+"""One row in this many decides where to cut: reading all rows cuts no better and takes 3 % of production."""
 
 
 class ParquetTrips:
@@ -50,7 +50,7 @@ class ParquetTrips:
         self.missing_times = 0
 
     def frames(self) -> Iterator[pl.DataFrame | RejectedRow]:
-        """Each row once: in a frame, ordered by FIRST_TIME, then by place in the file; or as a RejectedRow."""
+        """Frames of trips ordered by FIRST_TIME, then by place in the file, and each row that is no trip."""
         self.ambiguous_times = self.missing_times = 0
         if self.total <= self._bucket_rows:
             frames: list[pl.DataFrame] = []
@@ -64,10 +64,10 @@ class ParquetTrips:
             yield from self._sorted_on_disk(Path(folder))
 
     def _sorted_on_disk(self, folder: Path) -> Iterator[pl.DataFrame | RejectedRow]:
-        """Bucket sort: each row goes to the file of its stretch of time, then each file is sorted in memory.
+        """Bucket sort: each row goes to the file of its time range, then each file is sorted in memory.
 
-        The stretches are cut to hold about equally many rows. Identical rows share their times, so all of them are in
-        one bucket, where their trip_keys can be numbered.
+        The ranges hold about equally many rows. Identical rows have equal times, so they share a bucket, where their
+        trip_keys can be numbered.
         """
         bounds = self._bounds()
         writers: dict[int, pa.RecordBatchFileWriter] = {}
@@ -91,7 +91,7 @@ class ParquetTrips:
             path.unlink()
 
     def _bounds(self) -> pl.Series:
-        """Times between the buckets, from a first pass over a sample of the rows and only the columns it needs."""
+        """The times between the buckets, from a first pass over a sample of the rows and the columns it needs."""
         every = min(_SAMPLED, self._bucket_rows)
         needed = {field: column for field, column in self._layout.fields.items() if field in NEEDED}
         layout = Layout(None, needed, ())
@@ -119,7 +119,7 @@ class ParquetTrips:
 
 
 def _without_decimal256(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Such decimals as floats, since Polars cannot hold them. The cast through text gives each the nearest float."""
+    """The batch with 256-bit decimals, which Polars lacks, as floats; the cast through text gives the nearest ones."""
     for position, field in enumerate(batch.schema):
         if pa.types.is_decimal256(field.type):
             floats = batch.column(position).cast(pa.string()).cast(pa.float64())

@@ -12,7 +12,7 @@ from chillflow.model.codec import encode
 from chillflow.model.events import Event, TripEvent
 from chillflow.model.messages import Message
 from chillflow.model.topics import TopicSpec, registry
-from chillflow.model.trips import CompleteTrip, microseconds
+from chillflow.model.trips import CompleteTrip, milliseconds
 from chillflow.production.splitting import split
 from chillflow.settings import Settings, load
 
@@ -42,14 +42,14 @@ class TripEventProducer:
         self._ready: set[str] = set()
 
     def process_trip(self, trip: CompleteTrip) -> list[Event]:
-        """The five events of a trip: started, zone exited, zone entered, payment processed, ended."""
+        """The five events of a trip, in the order of `EVENT_TYPES`."""
         return split(trip)
 
     def send_events(self, events: Iterable[TripEvent], topic: str | None = None) -> SendStats:
         """Send events and wait for the broker's acknowledgements.
 
-        `topic` defaults to the topic of the settings and is created if missing. Raises KafkaUnavailableError after
-        10 s (a setting) without a broker, UnknownTopicError if the topic is missing and creating topics is off.
+        `topic` defaults to the topic of the settings and is created if missing. Raises KafkaUnavailableError if no
+        broker answers within `kafka_timeout`, UnknownTopicError if the topic is missing and `create_topics` is off.
         """
         name = topic or self._settings.topic
         self._ensure(name)
@@ -57,7 +57,7 @@ class TripEventProducer:
         sent, error = 0, None
         try:
             for event in events:
-                timestamp = microseconds(event.event_time) // 1000
+                timestamp = milliseconds(event.event_time)
                 writer.send(Message(name, event.trip_key.encode(), encode(event), timestamp))
                 sent += 1
             writer.flush()

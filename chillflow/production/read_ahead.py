@@ -1,4 +1,4 @@
-"""Read-ahead in a thread, so that Polars prepares the next events while Python sends these."""
+"""Read-ahead: a thread in which Polars prepares the next events while Python sends the current ones."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["ahead"]
 
 T = TypeVar("T")
 _AHEAD = 8
-"""Items prepared in advance: reading and keying a bucket of a file takes longer than sending one frame of events."""
+"""Items prepared in advance: one would not do, since a bucket of a file takes longer than sending a frame of events."""
 
 
 def ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same items, up to `_AHEAD` of them made in advance by a thread.
+    """The same items, up to `_AHEAD` of them prepared by a thread.
 
-    Each Polars call takes the GIL back at its end, and waits until Python's switch interval is over: with 1 ms instead
-    of 5, production is 7 % faster.
+    At its end each Polars call waits up to Python's switch interval for the GIL: with 1 ms instead of 5, production is
+    7 % faster.
     """
     interval = sys.getswitchinterval()
     sys.setswitchinterval(0.001)

@@ -1,27 +1,20 @@
-"""What a replay yields besides events: rejected rows, their dead letters, and counts. Pure."""
+"""Frames of events -> Python objects in sending order, as columns or as single events. Pure, on frames."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
-from chillflow.model.messages import Message, dead_letter
-from chillflow.production.splitting import PlacedEvent
+import polars as pl
 
-__all__ = ["RejectedRow", "ReplayStats", "Replayed", "dead_letters"]
+from chillflow.production.rejected import RejectedRow
+from chillflow.production.splitting import Events, PlacedEvent
 
+__all__ = ["ReplayStats", "Replayed", "replay_columns", "replay_singly"]
 
-class RejectedRow(NamedTuple):
-    """A source row that is not replayed: its place, the reason, and its values as JSON."""
-
-    file: str
-    row: int | str
-    """Row number in the file, from 0; the trip_key for a row of a table."""
-    reason: str
-    value: bytes | None
-
-
+_EVENTS = 2_048
+"""Events turned into Python objects at a time."""
 Replayed: TypeAlias = PlacedEvent | RejectedRow
 
 
@@ -36,9 +29,38 @@ class ReplayStats:
     """Event time of the first event, µs since 1970."""
 
 
-def dead_letters(rows: Iterable[RejectedRow], dlq_topic: str) -> list[Message]:
-    """The dead-letter messages of rejected rows."""
-    return [
-        dead_letter(dlq_topic, "read", row.reason, key=None, value=row.value, file=row.file, row=row.row)
-        for row in rows
-    ]
+def replay_columns(events: Iterable[pl.DataFrame | list[RejectedRow]]) -> Iterator[Events | RejectedRow]:
+    """Columns of up to 2,048 events, and the rejected rows."""
+    for item in events:
+        if isinstance(item, list):
+            yield from item
+            continue
+        for part in item.iter_slices(_EVENTS):
+            yield Events(*(column.to_list() for column in part.select(Events._fields)))
+
+
+def replay_singly(
+    events: Iterable[pl.DataFrame | list[RejectedRow]],
+    disorder: Callable[[Iterable[PlacedEvent]], Iterable[PlacedEvent]] = iter,
+    stats: ReplayStats | None = None,
+) -> Iterator[Replayed]:
+    """Single events in the order that `disorder` gives them, and the rejected rows. Counts trips in `stats`."""
+    stats = stats or ReplayStats()
+    rejected: list[RejectedRow] = []
+
+    def placed() -> Iterator[PlacedEvent]:
+        for item in replay_columns(events):
+            if isinstance(item, RejectedRow):
+                rejected.append(item)
+                continue
+            for time, kind, key, content in zip(*item, strict=True):
+                if kind == 0:
+                    stats.trips += 1
+                yield PlacedEvent(time, time, kind, key, content)
+
+    for event in disorder(placed()):
+        if rejected:
+            yield from rejected
+            rejected.clear()
+        yield event
+    yield from rejected

@@ -1,4 +1,4 @@
-"""The Bytewax source of production: events in event-time order at the wanted pace, and rejected rows."""
+"""The Bytewax source of production: events at full speed or at a pace, and rejected rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TypeAlias
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-from chillflow.production.replay import RejectedRow, Replayed, ReplayStats
+from chillflow.production.rejected import RejectedRow
+from chillflow.production.replay import Replayed, ReplayStats
 from chillflow.production.splitting import Events, PlacedEvent
 from chillflow.telemetry.clocks import Clocks
 
@@ -21,7 +22,7 @@ Batch: TypeAlias = Events | list[RejectedRow]
 
 @dataclass(frozen=True)
 class Pace:
-    """Replay pace: `speed` times real time, or `rate` events a second; full speed without either."""
+    """Replay pace: `speed` times real time, or `rate` events a second; full speed if neither is set."""
 
     speed: float | None = None
     rate: float | None = None
@@ -30,7 +31,7 @@ class Pace:
         return bool(self.speed or self.rate)
 
     def due(self, event: PlacedEvent, first: int, sent: int) -> float:
-        """Seconds from the start until the event is due; `first` is the place of the first event in µs."""
+        """Seconds from the start until the event is due; `first` is the place of the first event, `sent` a count."""
         if self.speed:
             return (event.at - first) / 1e6 / self.speed
         return sent / self.rate if self.rate else 0.0
@@ -38,13 +39,13 @@ class Pace:
 
 @dataclass(frozen=True)
 class ReplaySource(FixedPartitionedSource[Batch, None]):
-    """Replays from the beginning on each run: readers drop repeated event ids.
+    """A replay from the beginning on each run: it keeps no state, because readers drop repeated event ids.
 
-    `progress` is called with the stats after each batch, in the thread that runs the flow.
+    `progress` receives the stats after each batch, in the thread that runs the flow.
     """
 
     replayed: Callable[[], Iterator[Replayed | Events]]
-    """Columns of events are sent at full speed whatever the pace, and their trips counted in `stats`."""
+    """Items to send. The pace applies to single events only; trips of columns are counted here, in `stats`."""
     pace: Pace = field(default_factory=Pace)
     stats: ReplayStats = field(default_factory=ReplayStats)
     progress: Callable[[ReplayStats], None] = lambda stats: None
@@ -83,7 +84,7 @@ class _ReplayPartition(StatefulSourcePartition[Batch, None]):
         return [self._counted(events)]
 
     def _due(self) -> list[Batch]:
-        """The next events that are due and the rejected rows before them, at most `_BATCH`."""
+        """The events that are due and the rejected rows before them, at most `_BATCH` in all."""
         placed: list[PlacedEvent] = []
         rejected: list[RejectedRow] = []
         pace, stats = self._source.pace, self._source.stats
@@ -121,7 +122,7 @@ class _ReplayPartition(StatefulSourcePartition[Batch, None]):
     def next_awake(self) -> datetime | None:
         if self._wait <= 0:
             return None
-        soon = min(self._wait, 0.2)  # a stop request is seen soon
+        soon = min(self._wait, 0.2)  # to notice a request to stop
         return datetime.fromtimestamp(self._source.clocks.wall() + soon, UTC)
 
     def snapshot(self) -> None:

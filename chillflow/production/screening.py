@@ -1,4 +1,4 @@
-"""Trips that must not be replayed because they would harm the stream after them. Pure, on frames."""
+"""Rejection of trips whose events would harm the stream: too far in the future, or too long. Pure, on frames."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import polars as pl
 
 from chillflow.model.codec import encode_value
 from chillflow.model.trips import microseconds
-from chillflow.production.replay import RejectedRow
+from chillflow.production.rejected import RejectedRow
 from chillflow.production.trip_frames import ROW_FIELDS, rows
 
 __all__ = ["Screen", "screened"]
@@ -27,12 +27,12 @@ class Screen:
 
     now: datetime
     max_future_skew: timedelta
-    """An event later than this after `now` would push the watermark past all others."""
+    """An event further ahead of `now` would push the watermark past all others."""
     longest: timedelta
-    """Assembly drops an incomplete trip after this time, so it cannot reassemble a longer one."""
+    """The longest trip. Assembly drops an incomplete trip after this time, so it cannot reassemble a longer one."""
 
     def refusal(self) -> pl.Expr:
-        """Why a trip is not replayed; null for a good one."""
+        """The reason why a trip is rejected; null for a good one."""
         longest = self.longest // timedelta(microseconds=1)
         latest = microseconds(self.now + self.max_future_skew)
         pickup, dropoff = pl.col("pickup_us"), pl.col("dropoff_us")

@@ -1,6 +1,6 @@
 """Frames of source rows (TLC's columns, or our own) -> frames of trips, whole columns at a time. Pure, on frames.
 
-A column means the same whatever its Parquet type; a value that does not fit its field rejects its row.
+The Parquet type of a column makes no difference; a value that does not fit its field rejects its row.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from polars import selectors
 from chillflow.errors import InputError
 from chillflow.model.codec import decode_value, encode_value
 from chillflow.model.trips import DERIVED_FIELDS, TRIP_FIELDS, CompleteTrip, canonical_extra
-from chillflow.production.replay import RejectedRow
+from chillflow.production.rejected import RejectedRow
 from chillflow.production.trip_frames import ROW_FIELDS, TIMES
 
 __all__ = ["NEEDED", "REASON", "ROW", "Layout", "Trips", "layout_of", "rejected_rows", "to_trips"]
 
 ROW, REASON = "#row", "#reason"
-"""Columns added to those of a source, which may have a `row` of its own."""
+"""Columns added to those of a source; `#` because a source may have a `row` of its own."""
 _TLC_NAMES = {
     "vendorid": "vendor_id",
     "pulocationid": "pu_zone_id",
@@ -42,13 +42,13 @@ _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime.max.replace(tzin
 
 @dataclass(frozen=True)
 class Layout:
-    """The columns of a source by the field they hold."""
+    """The mapping of a source's columns to the fields of a trip."""
 
     service: str | None
     fields: dict[str, str]
     """Field -> column."""
     extra: tuple[str, ...]
-    """Unknown columns, carried by name in `extra_columns`."""
+    """Unknown columns, which go into `extra_columns` by name."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,9 @@ class Trips:
     rejected: pl.DataFrame
     """ROW, REASON, and the source's columns."""
     ambiguous_times: int
-    """Times in the hour that comes twice when daylight saving ends: taken as the first."""
+    """Times in the hour that comes twice when daylight saving ends; read as the first."""
     missing_times: int
-    """Times in the hour that is skipped when daylight saving begins: taken with the offset before it."""
+    """Times in the hour that daylight saving skips; read with the offset before it."""
 
 
 def layout_of(columns: Sequence[str]) -> Layout:
@@ -95,7 +95,7 @@ def layout_of(columns: Sequence[str]) -> Layout:
 
 
 def to_trips(source: pl.DataFrame, layout: Layout, time_zone: str) -> Trips:
-    """The trips of source rows. `source` has its own columns and ROW."""
+    """The trips of source rows; `source` has the columns of `layout`, and ROW."""
     values: list[pl.Expr] = []
     reasons: list[pl.Expr] = []
     for field in ("trip_key", *TRIP_FIELDS):
@@ -145,7 +145,7 @@ def to_trips(source: pl.DataFrame, layout: Layout, time_zone: str) -> Trips:
 
 
 def rejected_rows(rejected: pl.DataFrame, origin: str, identity: str = ROW) -> Iterator[RejectedRow]:
-    """The rejected rows of `Trips`; the column `identity` (ROW, or trip_key in a table) says which row it was."""
+    """The rejected rows of `Trips`, identified by the column `identity`: ROW, or trip_key in a table."""
     for values in rejected.iter_rows(named=True):
         row, reason = values[identity], values.pop(REASON)
         del values[ROW]
@@ -198,7 +198,7 @@ def _time(raw: pl.Expr, dtype: pl.DataType, time_zone: str) -> tuple[pl.Expr, di
 
 
 def _localised(naive: pl.Expr, time_zone: str) -> tuple[pl.Expr, dict[str, pl.Expr]]:
-    """Wall time -> UTC, and whether its hour is ambiguous or missing."""
+    """Wall time in UTC, and two booleans: `ambiguous` and `missing`, see `Trips`."""
 
     def placed(wall: pl.Expr, ambiguous: str) -> pl.Expr:
         local = wall.dt.replace_time_zone(time_zone, ambiguous=ambiguous, non_existent="null")  # type: ignore[arg-type]
@@ -213,7 +213,7 @@ def _localised(naive: pl.Expr, time_zone: str) -> tuple[pl.Expr, dict[str, pl.Ex
 
 
 def _misfit(field: str, raw: pl.Expr, dtype: pl.DataType, value: pl.Expr) -> pl.Expr:
-    """Why a value does not fit its field, or null."""
+    """The reason why a value does not fit its field, or null."""
     present = raw.is_not_null()
     if dtype.is_float():
         present = present & raw.is_not_nan()
@@ -241,9 +241,9 @@ def _misfit(field: str, raw: pl.Expr, dtype: pl.DataType, value: pl.Expr) -> pl.
 
 
 def _extra(source: pl.DataFrame, layout: Layout) -> tuple[pl.Series, pl.Series] | None:
-    """`extra_columns` as JSON text, and the reasons of rows where it is no object; None if every row has none.
+    """`extra_columns` as JSON text, and the reason for each row where it is no object; None if no row has any.
 
-    The unknown columns join the `extra_columns` that an export of ours holds already.
+    Unknown columns are merged into the `extra_columns` that an export of the table has.
     """
     own = layout.fields.get("extra_columns")
     if not layout.extra and (own is None or source.get_column(own).null_count() == source.height):

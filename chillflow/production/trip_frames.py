@@ -1,4 +1,4 @@
-"""Frames of trips, the form in which every source hands its trips to the replay. Pure, on frames."""
+"""Frames of trips, the form in which every source yields its trips. Pure, on frames."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import polars as pl
 
 from chillflow.model.codec import decode_value
 from chillflow.model.trips import TRIP_FIELDS
-from chillflow.production.replay import RejectedRow
+from chillflow.production.rejected import RejectedRow
 
 __all__ = ["FIRST_TIME", "ROW_FIELDS", "TIMES", "TripRow", "TripSource", "column_texts", "rows", "with_time_texts"]
 
@@ -30,11 +30,11 @@ class TripSource(Protocol):
 
     @property
     def origin(self) -> str:
-        """The name of the source in dead letters."""
+        """Name of the source in dead letters."""
 
     @property
     def total(self) -> int | None:
-        """Number of rows, where it is known beforehand."""
+        """Number of rows, if known in advance."""
 
     def frames(self) -> Iterator[pl.DataFrame | RejectedRow]:
         """Frames of trips in the order of FIRST_TIME, and each row that is no trip."""
@@ -60,9 +60,9 @@ def with_time_texts(trips: pl.DataFrame) -> pl.DataFrame:
 
 
 def column_texts(column: pl.Series, form: str, text: Callable[[object], str], null: str | None = None) -> pl.Series:
-    """Each value written by `text` and put into `form`; `null` stands for a missing one.
+    """Each value as `form % text(value)`, a missing one as `form % null`, or missing if `null` is None.
 
-    Python writes each distinct value once, so the text never depends on how Polars formats.
+    Python writes each distinct value once, so the text does not depend on how Polars formats.
     """
     distinct = column.drop_nulls().unique()
     written = [form % text(value) for value in distinct]

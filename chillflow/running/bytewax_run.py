@@ -6,22 +6,26 @@ import argparse
 import atexit
 import os
 import sys
+import threading
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
+from types import TracebackType
 from typing import NamedTuple
 
 from chillflow.connectors import open_log
+from chillflow.errors import ChillFlowError, RecoveryError
 from chillflow.running import recovery, run_record
 from chillflow.running.cluster_endpoints import worker_file
 from chillflow.running.process_endpoints import monitored
-from chillflow.running.recovery import ACCOUNT_FILE, locked
+from chillflow.running.recovery import ACCOUNT_FILE, LOCK_FILE, is_new, locked
 from chillflow.running.run import Run
+from chillflow.running.runner import failure_of
 from chillflow.running.stopping import Drain, drain_limit
 from chillflow.running.wiring import monitoring, pipeline_identity
 from chillflow.settings import load, load_arguments
 from chillflow.telemetry import Telemetry
-from chillflow.telemetry.logs import configure, get_logger
+from chillflow.telemetry.logs import configure, get_logger, report_repeats
 
 __all__ = ["BytewaxRun"]
 
@@ -33,16 +37,17 @@ class BytewaxRun:
     """
 
     def __init__(self) -> None:
-        self.settings, self.arguments = load(), load_arguments()
         self.telemetry, self.drain = Telemetry(), Drain()
         self._resources = ExitStack()
         # At exit, because the interpreter first joins the server's threads, which would never end.
         atexit.register(self._resources.close)
+        sys.excepthook = self._fail
+        self.settings, self.arguments = load(), load_arguments()
         configure(self.settings.log_level, self.settings.log_format)
         self._resources.enter_context(self.drain.on_signals(drain_limit(self.settings.epoch_interval)))
 
     def run(self) -> Run:
-        """The run, with its recovery directory locked. Raises RecoveryError if another process holds the lock."""
+        """The run, with its recovery directory locked. Raises RecoveryError if that cannot be used."""
         return Run(
             self.telemetry,
             self.drain,
@@ -56,11 +61,16 @@ class BytewaxRun:
 
         Without a recovery directory: None and a warning.
         """
-        folder, number, _ = self._options
+        folder, number, processes = self._options
         if folder is None:
             get_logger().warning("no recovery: a restart reads the topic from the beginning (add -r DIR -s 1 -b 0)")
             return None
-        self._resources.enter_context(locked(folder / (f"lock-{number}" if number else "lock")))
+        if processes == 1 and is_new(folder):  # of a cluster another process may have the store
+            raise RecoveryError(
+                f"no recovery store in {folder}:"
+                f" create it with `mkdir -p {folder} && python -m bytewax.recovery {folder} 4`"
+            )
+        self._resources.enter_context(locked(folder / (f"{LOCK_FILE}-{number}" if number else LOCK_FILE)))
         return folder / ACCOUNT_FILE
 
     def bind(self) -> None:
@@ -79,7 +89,7 @@ class BytewaxRun:
         if folder is None:
             return
         port = settings.metrics_port and settings.metrics_port + number
-        # How many of the partitions a process of several gets is not known here.
+        # Bytewax assigns partitions to processes: how many this one of several gets is unknown.
         partitions = open_log(settings).partitions(settings.topic) if processes == 1 else 1
         file = worker_file(number) if number else run_record.FILE
         self._resources.enter_context(
@@ -92,6 +102,22 @@ class BytewaxRun:
                 file=file,
             )
         )
+
+    def _fail(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        """End the run with this error: a hook for uncaught exceptions.
+
+        A ChillFlowError becomes one line, as in commands. With LOG_LEVEL=DEBUG its traceback is shown.
+        """
+        if threading.current_thread() is not threading.main_thread():  # a thread of Timely: the main one fails too
+            sys.__excepthook__(kind, error, trace)
+            return
+        failure = failure_of(error, in_cluster=self._options.processes > 1, failures=self.telemetry.failures)
+        self._resources.__exit__(type(failure), failure, None)
+        report_repeats()
+        if isinstance(failure, ChillFlowError) and os.environ.get("LOG_LEVEL") != "DEBUG":
+            sys.stderr.write(f"error: {failure}\n")
+        else:
+            sys.__excepthook__(kind, error, trace)
 
     @cached_property
     def _options(self) -> _BytewaxOptions:

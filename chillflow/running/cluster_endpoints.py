@@ -1,4 +1,4 @@
-"""The endpoints of a cluster's launcher: all its workers at one address."""
+"""The endpoints of a cluster's launcher: all workers at one address."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from prometheus_client.core import Metric
@@ -22,8 +22,9 @@ from chillflow.running.http_server import (
     Readiness,
     Response,
     Server,
-    json_response,
+    live_response,
     metrics_response,
+    ready_response,
 )
 from chillflow.telemetry.metrics import Metrics
 
@@ -39,22 +40,16 @@ def worker_file(number: int) -> str:
 def monitored_cluster(folder: Path, workers: int, partitions: int, *, host: str, port: int) -> Iterator[None]:
     """Serve a cluster of `workers` workers, which should read all `partitions` partitions, while the body runs it.
 
-    The addresses are in the recovery directory `folder`.
+    The addresses, and the error that ends the body, are recorded in the recovery directory `folder`.
     """
     _remove_worker_files(folder)
     cluster = _ClusterEndpoints(folder, workers, partitions)
-    server = Server(host, port, {METRICS: cluster.metrics, LIVE: cluster.live, READY: cluster.ready})
-    run_record.started(folder / run_record.FILE, os.getpid(), server.url)
-    failure: Exception | None = None
-    try:
-        yield
-    except Exception as error:
-        failure = error
-        raise
-    finally:
-        server.close()
-        _remove_worker_files(folder)
-        run_record.stopped(folder / run_record.FILE, failure)
+    routes = {METRICS: cluster.metrics, LIVE: live_response, READY: cluster.ready}
+    with closing(Server(host, port, routes)) as server, run_record.recorded(folder / run_record.FILE, server.url):
+        try:
+            yield
+        finally:
+            _remove_worker_files(folder)
 
 
 def _remove_worker_files(folder: Path) -> None:
@@ -80,9 +75,6 @@ class _ClusterEndpoints:
                     merged[family.name] = family
         return metrics_response(accept, merged.values())
 
-    def live(self, accept: str) -> Response:
-        return json_response(True, {"live": True})
-
     def ready(self, accept: str) -> Response:
         answers: dict[int, Readiness] = {
             number: json.loads(text) if text is not None else {"problems": ["no answer"], "partitions": []}
@@ -94,17 +86,18 @@ class _ClusterEndpoints:
         read = {number for answer in answers.values() for number in answer["partitions"]}
         if missing := self._partitions - read:
             problems.insert(0, f"sources: no worker reads partition {', '.join(map(str, sorted(missing)))}")
-        body: Readiness = {
-            "ready": not problems,
-            "problems": problems,
-            "workers": {str(number): answer for number, answer in answers.items()},
-            "partitions": sorted(read),
-            "pid": os.getpid(),
-        }
-        return json_response(not problems, body)
+        return ready_response(
+            {
+                "ready": not problems,
+                "problems": problems,
+                "workers": {str(number): answer for number, answer in answers.items()},
+                "partitions": sorted(read),
+                "pid": os.getpid(),
+            }
+        )
 
     def _query(self, path: str) -> dict[int, str | None]:
-        """The body at this path of each worker, None for one that does not answer."""
+        """The body at this path, by worker; None for a worker that does not answer."""
 
         def query(number: int) -> str | None:
             url = run_record.read(self._folder / worker_file(number)).url

@@ -1,4 +1,4 @@
-"""Health checks of a process. Each returns what is wrong, or None."""
+"""Health checks of a process. Each returns a problem, or None."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class HealthChecks:
             self._checks["database"] = Probe(check_database).problem
 
     def checks(self) -> dict[str, str | None]:
-        """What is wrong, by check. Also sets the metric `chillflow_check_ok`."""
+        """Run all checks: the problem of each, or None. Sets the metric `chillflow_check_ok`."""
         found = {name: check() for name, check in self._checks.items()}
         for name, problem in found.items():
             self._telemetry.metrics.check_ok.labels(name).set(problem is None)

@@ -17,11 +17,21 @@ from prometheus_client.registry import Collector
 from chillflow.errors import SettingsError
 from chillflow.telemetry.logs import get_logger
 
-__all__ = ["LIVE", "METRICS", "READY", "Readiness", "Response", "Routes", "Server", "json_response", "metrics_response"]
+__all__ = [
+    "LIVE",
+    "METRICS",
+    "READY",
+    "Readiness",
+    "Response",
+    "Server",
+    "live_response",
+    "metrics_response",
+    "ready_response",
+]
 
 METRICS, LIVE, READY = "/metrics", "/livez", "/readyz"
 _POLL = 0.1
-"""Seconds between checks whether the server should stop."""
+"""Interval at which the server checks whether to stop, seconds."""
 
 
 class Response(NamedTuple):
@@ -33,14 +43,14 @@ class Response(NamedTuple):
 
 
 Routes: TypeAlias = Mapping[str, Callable[[str], Response]]
-"""Path to a function of the `Accept` header."""
+"""By path, a function of the `Accept` header."""
 
 
 class Readiness(TypedDict):
     """The body of /readyz."""
 
     ready: NotRequired[bool]
-    """Absent, like the fields below, where a worker gave no answer."""
+    """Absent, like `checks`, `workers` and `pid`, for a worker that did not answer."""
     problems: list[str]
     checks: NotRequired[dict[str, str]]
     """By check, "ok" or the problem; of a process."""
@@ -52,7 +62,7 @@ class Readiness(TypedDict):
 
 
 class Server:
-    """Serves the routes until it is closed. Raises SettingsError if it cannot listen there."""
+    """Serves the routes until it is closed. Raises SettingsError if it cannot listen at this address."""
 
     def __init__(self, host: str, port: int, routes: Routes) -> None:
         class Listener(ThreadingHTTPServer):
@@ -72,7 +82,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        """The server's URL on this machine."""
+        """The URL of the server on this machine."""
         host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self._host, self._host)  # noqa: S104 - looked up
         return f"http://{f'[{host}]' if ':' in host else host}:{self._server.server_address[1]}"
 
@@ -123,6 +133,15 @@ def metrics_response(accept: str, families: Iterable[Metric]) -> Response:
     return Response(200, content_type, encode(_MetricFamilies(families)))
 
 
-def json_response(ok: bool, body: Mapping[str, object]) -> Response:
-    """A health response: 200 if `ok`, else 503."""
-    return Response(200 if ok else 503, "application/json", json.dumps(body, indent=2).encode() + b"\n")
+def live_response(accept: str) -> Response:
+    """The answer of /livez: this process answers, which is all that it says."""
+    return _json_response(200, {"live": True})
+
+
+def ready_response(body: Readiness) -> Response:
+    """The answer of /readyz: 200 if there are no problems, else 503."""
+    return _json_response(503 if body["problems"] else 200, body)
+
+
+def _json_response(status: int, body: Mapping[str, object]) -> Response:
+    return Response(status, "application/json", json.dumps(body, indent=2).encode() + b"\n")

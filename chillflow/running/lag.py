@@ -15,14 +15,14 @@ __all__ = ["Lag"]
 
 
 class Lag:
-    """The lag of the partitions that `telemetry` knows as read; `ends` queries the log, and may hang or raise."""
+    """The lag of the partitions that this process reads; `ends` queries the log, and may hang or raise."""
 
     def __init__(self, telemetry: Telemetry, ends: Callable[[], list[End]]) -> None:
         self._telemetry = telemetry
         self._ends = Probe(ends)
 
     def problem(self) -> str | None:
-        """Why the ends are unknown, or None."""
+        """The reason why the ends are unknown, or None."""
         return self._ends.problem()
 
     def publish(self) -> None:
@@ -37,7 +37,7 @@ class Lag:
             metrics.lag_seconds.clear()
             for reading in self._telemetry.readings if ends else ():
                 end = ends[reading.number]
-                # the reader may have passed an end that is some seconds old
+                # the end may be some seconds old
                 metrics.lag_offsets.labels(reading.number).set(max(0, end.offset - reading.position))
                 if (seconds := _seconds_behind(reading, end)) is not None:
                     metrics.lag_seconds.labels(reading.number).set(seconds)

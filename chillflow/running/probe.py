@@ -21,41 +21,41 @@ def _wait(future: Future[T], seconds: float) -> bool:
 
 
 class Probe(Generic[T]):
-    """Calls `ask` in a thread of its own, at most once per `rest` seconds, and waits up to `patience` seconds for it.
+    """Calls `query` in its own thread, at most every `interval` seconds, and waits up to `timeout` seconds for it.
 
-    `wait` waits for a future for so many seconds and returns whether it is done.
+    `wait` waits up to some seconds for a future, and returns whether it is done.
     """
 
     def __init__(
         self,
-        ask: Callable[[], T],
+        query: Callable[[], T],
         *,
-        rest: float = 5.0,
-        patience: float = 3.0,
+        interval: float = 5.0,
+        timeout: float = 3.0,
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[Future[T], float], bool] = _wait,
     ) -> None:
-        self._ask = ask
-        self._rest = rest
-        self._patience = patience
+        self._query = query
+        self._interval = interval
+        self._timeout = timeout
         self._clock = clock
         self._wait = wait
         self._lock = threading.Lock()
         self._future: Future[T] | None = None
-        self._asked = 0.0
+        self._started = 0.0
 
     def answer(self) -> T:
-        """The last answer, or a new one once that is `rest` seconds old.
+        """The last answer, or a new one once that is `interval` seconds old.
 
-        Raises what `ask` raised, and ChillFlowError when there is no answer in time.
+        Raises the error of `query`, or ChillFlowError if there is no answer in time.
         """
         with self._lock:
-            if self._future is None or (self._future.done() and self._clock() - self._asked > self._rest):
-                self._future, self._asked = Future(), self._clock()
+            if self._future is None or (self._future.done() and self._clock() - self._started > self._interval):
+                self._future, self._started = Future(), self._clock()
                 threading.Thread(target=self._work, args=(self._future,), daemon=True).start()
-            future, until = self._future, self._asked + self._patience
+            future, until = self._future, self._started + self._timeout
         if not self._wait(future, max(0.0, until - self._clock())):
-            raise ChillFlowError(f"no answer within {self._patience:g} s")
+            raise ChillFlowError(f"no answer within {self._timeout:g} s")
         return future.result()
 
     def problem(self) -> str | None:
@@ -68,6 +68,6 @@ class Probe(Generic[T]):
 
     def _work(self, future: Future[T]) -> None:
         try:
-            future.set_result(self._ask())
+            future.set_result(self._query())
         except Exception as error:  # raised by `answer`
             future.set_exception(error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -16,11 +16,11 @@ from chillflow.running.http_server import (
     LIVE,
     METRICS,
     READY,
-    Readiness,
     Response,
     Server,
-    json_response,
+    live_response,
     metrics_response,
+    ready_response,
 )
 from chillflow.running.lag import Lag
 from chillflow.telemetry import Telemetry
@@ -30,13 +30,13 @@ __all__ = ["Monitoring", "monitored"]
 
 @dataclass(frozen=True)
 class Monitoring:
-    """Where a process is served, and what its health depends on."""
+    """The address of a process's endpoints, and what its health depends on."""
 
     host: str
     port: int
     """0: any free port."""
     epoch_limit: timedelta
-    """How old the last durable epoch may be."""
+    """Maximum age of the last durable epoch."""
     ends: Callable[[], list[End]]
     """Query the ends of all partitions of the events topic. Raises ChillFlowError."""
     check_database: Callable[[], None] | None
@@ -53,29 +53,23 @@ def monitored(
     partitions: int,
     file: str = run_record.FILE,
 ) -> Iterator[None]:
-    """Serve a run while the body runs it, as worker `number`, which should read at least `partitions` partitions.
+    """Serve worker `number`, which should read at least `partitions` partitions, while the body runs it.
 
     The address, and the error that ends the body, are recorded in `file` of the recovery directory `folder`.
     """
     process = _ProcessEndpoints(monitoring, telemetry, folder, number, partitions)
-    routes = {METRICS: process.metrics, LIVE: process.live, READY: process.ready}
-    server = Server(monitoring.host, monitoring.port, routes)
-    record = run_record.started(folder / file, os.getpid(), server.url)
-    if number == 0:
-        metrics = telemetry.metrics
-        metrics.show(metrics.starts, metrics.store_bytes)
-        if file != run_record.FILE:  # in a cluster the launcher's starts count
-            record = run_record.read(folder / run_record.FILE)
-        metrics.starts.inc(record.starts)
-    failure: Exception | None = None
-    try:
+    routes = {METRICS: process.metrics, LIVE: live_response, READY: process.ready}
+    with (
+        closing(Server(monitoring.host, monitoring.port, routes)) as server,
+        run_record.recorded(folder / file, server.url) as record,
+    ):
+        if number == 0:
+            metrics = telemetry.metrics
+            metrics.show(metrics.starts, metrics.store_bytes)
+            if file != run_record.FILE:  # in a cluster the launcher's starts count
+                record = run_record.read(folder / run_record.FILE)
+            metrics.starts.inc(record.starts)
         yield
-    except Exception as error:
-        failure = error
-        raise
-    finally:
-        server.close()
-        run_record.stopped(folder / file, failure)
 
 
 class _ProcessEndpoints:
@@ -104,20 +98,18 @@ class _ProcessEndpoints:
             metrics.store_bytes.set(sum(map(_size, self._folder.glob("part-*.sqlite3*"))))
         return metrics_response(accept, metrics.families(str(self._number)))
 
-    def live(self, accept: str) -> Response:
-        return json_response(True, {"live": True})
-
     def ready(self, accept: str) -> Response:
         checks = self._health.checks()
         problems = [f"{name}: {problem}" for name, problem in checks.items() if problem]
-        body: Readiness = {
-            "ready": not problems,
-            "problems": problems,
-            "checks": {name: problem or "ok" for name, problem in checks.items()},
-            "partitions": [reading.number for reading in self._telemetry.readings],
-            "pid": os.getpid(),
-        }
-        return json_response(not problems, body)
+        return ready_response(
+            {
+                "ready": not problems,
+                "problems": problems,
+                "checks": {name: problem or "ok" for name, problem in checks.items()},
+                "partitions": [reading.number for reading in self._telemetry.readings],
+                "pid": os.getpid(),
+            }
+        )
 
 
 def _size(path: Path) -> int:

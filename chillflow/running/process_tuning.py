@@ -1,4 +1,4 @@
-"""Changes to the process that a command makes for its dataflow, and undoes at the end."""
+"""Changes to the process for the time of a dataflow."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HEAP = 2**30
 
 @contextmanager
 def tuned_process() -> Iterator[None]:
-    """Tune this process for a dataflow, and keep the panics of Bytewax's threads off its stderr."""
+    """Tune this process for a dataflow, and keep panics of Bytewax's threads off its stderr."""
     _keep_freed_memory()
     with _rare_collections(), _hidden_panics():
         yield
@@ -45,8 +45,8 @@ def _rare_collections() -> Iterator[None]:
 def _keep_freed_memory() -> None:
     """Make glibc keep freed memory; does nothing without glibc.
 
-    Returned to the system, the pages of each batch are zeroed again for the next, which takes a tenth of the time.
-    Never undone: malloc does not report its previous settings.
+    Otherwise the system takes back the pages of each batch and zeroes them for the next: a tenth of the time. Never
+    undone, because malloc does not report its previous settings.
     """
     with suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
@@ -56,7 +56,7 @@ def _keep_freed_memory() -> None:
 
 @contextmanager
 def _hidden_panics() -> Iterator[None]:
-    """Discard what Rust writes to stderr about a panic: the error itself is raised and shown.
+    """Discard what Rust writes to stderr about a panic: the error is raised anyway.
 
     Python's own stderr is unaffected. With LOG_LEVEL=DEBUG panics are shown.
     """
@@ -79,6 +79,6 @@ def _hidden_panics() -> Iterator[None]:
 
 
 def _show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """The default hook, but silent about panics. Left in place at the end: Timely's threads may outlive the flow."""
-    if "panicked at" not in str(error):  # Bytewax's error for a panic in one of Timely's threads
+    """The default hook without panics. Left in place at the end: Timely's threads may outlive the flow."""
+    if "panicked at" not in str(error):  # so Bytewax reports a panic in one of Timely's threads
         sys.__excepthook__(kind, error, trace)

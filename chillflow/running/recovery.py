@@ -24,14 +24,14 @@ __all__ = [
     "check_identity",
     "drained_folder",
     "is_new",
-    "last_hold",
     "locked",
+    "locked_for_removal",
     "recovery_store",
     "remove_store",
 ]
 
 VERSION = 1
-"""Version of the store as a whole, in `pipeline.json`; its parts have versions of their own."""
+"""Version of the whole store, in `pipeline.json`; its parts have their own versions."""
 ACCOUNT_FILE = "account.json"
 LOCK_FILE = "lock"
 _IDENTITY_FILE = "pipeline.json"
@@ -50,14 +50,13 @@ _FILES = (
 )
 """The files of the directory, except the locks."""
 _PARTITIONS = 4
-"""SQLite files of the store, fixed at its creation: beyond this many processes, writing gets no faster."""
+"""SQLite files of the store, fixed at its creation: more processes than this write no faster."""
 
 
 class PipelineIdentity(msgspec.Struct, frozen=True):
-    """The facts that positions, key groups and windows in a store depend on: fixed once the store exists.
+    """The settings that the offsets, key groups and windows in a store depend on: fixed once the store exists.
 
-    Positions and key groups of one topic mean nothing for another, nor does a key group where the number of partitions
-    has moved its keys.
+    Offsets of one topic mean nothing in another, and another number of partitions moves keys to other key groups.
     """
 
     topic: str
@@ -80,7 +79,7 @@ class _Versioned(msgspec.Struct):
 
 @contextmanager
 def recovery_store(folder: Path, identity: PipelineIdentity) -> Iterator[RecoveryConfig]:
-    """The recovery store of this pipeline in `folder`, created if missing and locked while the body runs.
+    """The recovery store of this pipeline in `folder`: created if missing, and locked while the body runs.
 
     Raises RecoveryError if another instance holds it or it belongs to a different pipeline.
     """
@@ -93,13 +92,13 @@ def recovery_store(folder: Path, identity: PipelineIdentity) -> Iterator[Recover
 
 
 def drained_folder(folder: Path) -> Path:
-    """The folder in which the processes of a cluster put a file for each partition they have drained."""
+    """The folder in which the processes of a cluster create a file for each partition they have drained."""
     return folder / _DRAINED
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file while the body runs; the system releases it if the process dies."""
+    """Lock a file while the body runs; the system releases the lock if the process dies."""
     try:
         file = path.open("w")
     except OSError as error:
@@ -115,10 +114,10 @@ def locked(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def last_hold(folder: Path) -> Iterator[None]:
-    """Hold every lock of a recovery directory while the body removes its content, then remove the directory.
+def locked_for_removal(folder: Path) -> Iterator[None]:
+    """Hold all locks of a recovery directory while the body removes its content, then remove the directory.
 
-    A directory with foreign files is kept. Raises RecoveryError if an instance runs on it.
+    Keeps a directory with other files. Raises RecoveryError if an instance runs on it.
     """
     _create(folder)
     with ExitStack() as stack:
@@ -131,7 +130,7 @@ def last_hold(folder: Path) -> Iterator[None]:
 
 
 def remove_store(folder: Path) -> None:
-    """Remove the recovery store and the files next to it."""
+    """Remove the recovery store and our other files in its directory, except the locks."""
     _remove(folder, *_FILES)
     with suppress(OSError):
         (folder / _DRAINED).rmdir()
@@ -155,7 +154,7 @@ def is_new(folder: Path) -> bool:
 
 
 def bind(folder: Path, identity: PipelineIdentity) -> None:
-    """Record in the directory the pipeline it belongs to. Raises RecoveryError if it belongs to a different one."""
+    """Record which pipeline the directory belongs to. Raises RecoveryError if it belongs to a different one."""
     check_identity(folder, identity)
     content = _IdentityFile(**msgspec.structs.asdict(identity), version=VERSION)
     scratch = folder / f"pipeline.{os.getpid()}.tmp"  # the processes of a cluster under `bytewax.run` all bind

@@ -14,17 +14,17 @@ __all__ = ["Run"]
 
 @dataclass(frozen=True)
 class Run:
-    """One run: where it reports, what stops it, and where it ends. Two runs in one process share nothing."""
+    """One run: where it reports, and when it stops. Two runs in one process share nothing."""
 
     telemetry: Telemetry = field(default_factory=Telemetry)
     drain: Drain = field(default_factory=Drain)
     exit_at_end: bool = False
-    """Whether to stop where each partition ended at the start of the run."""
+    """Whether to stop at the end offset that each partition had when the run started."""
     close_all: bool = False
-    """Whether open trips are closed at that end."""
+    """Whether to close open trips at that end."""
     account_file: Path | None = None
-    """Where the account is kept; None without a recovery directory."""
+    """File for the account; None without a recovery directory."""
     drained: Path | None = None
     """Folder where a process of a cluster reports the partitions it has drained."""
     ended: list[Callable[[], None]] | None = None
-    """Receives the callbacks to make once the flow has ended (see `LogSource`)."""
+    """Collects callbacks to call once the flow has ended (see `LogSource`)."""

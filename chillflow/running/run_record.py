@@ -1,15 +1,17 @@
-"""`monitoring.json` in the recovery directory: the address of the run, the number of starts, the last error."""
+"""`monitoring.json` in the recovery directory: address of the run, number of starts, last error."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 import msgspec
 
-__all__ = ["FILE", "LastError", "RunRecord", "read", "started", "stopped"]
+__all__ = ["FILE", "LastError", "RunRecord", "read", "recorded", "started", "stopped"]
 
 FILE = "monitoring.json"
 
@@ -28,7 +30,7 @@ class RunRecord(msgspec.Struct):
     """Starts of `assemble` on this recovery directory."""
     pid: int | None = None
     url: str | None = None
-    """Address of the current run. A run that was killed leaves its own behind."""
+    """Address of the current run; a killed run leaves its own behind."""
     last_error: LastError | None = None
 
 
@@ -38,6 +40,20 @@ def read(path: Path) -> RunRecord:
         return msgspec.json.decode(path.read_bytes(), type=RunRecord)
     except (OSError, msgspec.MsgspecError):
         return RunRecord()
+
+
+@contextmanager
+def recorded(path: Path, url: str) -> Iterator[RunRecord]:
+    """Record a run of this process while the body runs it, and the error that ends it."""
+    record = started(path, os.getpid(), url)
+    failure: Exception | None = None
+    try:
+        yield record
+    except Exception as error:
+        failure = error
+        raise
+    finally:
+        stopped(path, failure)
 
 
 def started(path: Path, pid: int, url: str) -> RunRecord:

@@ -1,4 +1,4 @@
-"""Runs a dataflow in this process and raises its first error as ours."""
+"""Runs a dataflow in this process, and raises the ChillFlowError that stopped it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bytewax.recovery import RecoveryConfig
 from chillflow.errors import ChillFlowError
 from chillflow.running.stopping import Drain, drain_limit
 
-__all__ = ["LostWorkerError", "run_flow"]
+__all__ = ["LostWorkerError", "failure_of", "run_flow"]
 
 
 def run_flow(
@@ -25,9 +25,9 @@ def run_flow(
     addresses: list[str] | None = None,
     failures: Sequence[ChillFlowError] = (),
 ) -> None:
-    """Run the flow to its end, or until its sources have drained: a signal requests that through `drain`.
+    """Run the flow to its end, or until its sources have drained, which a signal requests through `drain`.
 
-    Raises the ChillFlowError that stopped the flow: the first of `failures` where Bytewax has lost it.
+    Raises the ChillFlowError that stopped the flow, the first of `failures` if Bytewax lost it; else the root cause.
     """
     limit = drain_limit(epoch_interval) if addresses is None else None  # in a cluster the launcher has the limit
     with drain.on_signals(limit):
@@ -39,21 +39,22 @@ def run_flow(
                 epoch_interval=epoch_interval,
                 recovery_config=recovery,
             )
-        except Exception as error:
-            raise _ours(error) from error
         except BaseException as error:
-            if addresses is None or type(error).__name__ != "PanicException":  # PyO3's, which cannot be imported
+            if (failure := failure_of(error, in_cluster=addresses is not None, failures=failures)) is error:
                 raise
-            lost = LostWorkerError(f"lost the connection to another worker ({error})")
-            raise next(iter(failures), lost) from error
+            raise failure from error
 
 
 class LostWorkerError(ChillFlowError):
     """Another process of the cluster is gone, and the dataflow of this one cannot go on."""
 
 
-def _ours(error: BaseException) -> Exception:
-    """The ChillFlowError that Bytewax has wrapped in its own, else the root cause."""
+def failure_of(error: BaseException, *, in_cluster: bool, failures: Sequence[ChillFlowError]) -> BaseException:
+    """The ChillFlowError behind an error of Bytewax, else its root cause. Bytewax may have lost one of `failures`."""
+    if not isinstance(error, Exception):
+        if not in_cluster or type(error).__name__ != "PanicException":  # PyO3's, which cannot be imported
+            return error
+        return next(iter(failures), LostWorkerError(f"lost the connection to another worker ({error})"))
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ChillFlowError):

@@ -1,7 +1,7 @@
-"""Graceful shutdown: the first signal asks a run to drain, which its sources check; the second exits at once.
+"""Graceful shutdown: the first signal requests a drain, which the sources check; the second exits at once.
 
-A thread receives the signals. Python's own handlers run in the main thread between two bytecodes, so a call that waits
-for a server would delay them.
+A thread receives the signals: Python calls handlers in the main thread between two bytecodes, so a call that waits for
+a server would delay them.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def drain_limit(epoch_interval: timedelta) -> float:
-    """Seconds a drain may take: 10, more with long epochs, because a drain lasts up to two of them."""
+    """Seconds a drain may take: 10, more with long epochs, because a drain takes up to two of them."""
     return max(_LIMIT, _LIMIT / 2 + 2 * epoch_interval.total_seconds())
 
 
 def too_long(seconds: float) -> str:
     """The error of a drain that exceeds its limit."""
     return (
-        f"the run did not drain within {seconds:g} s (is a server unreachable?);"
-        " the next start repeats what was not finished"
+        f"the run did not drain within {seconds:g} s (is a server unreachable, or another process of the cluster not"
+        " stopped?); the next start repeats what was not finished"
     )
 
 
@@ -48,7 +48,7 @@ class Drain:
         return self._requested.is_set()
 
     def request(self) -> None:
-        """Ask the run to stop, and start the time limit of `on_signals`."""
+        """Request the stop, and start the time limit of `on_signals`."""
         with self._lock:
             self._requested.set()
             if self._limit is not None and self._alarm is None:
@@ -58,10 +58,10 @@ class Drain:
 
     @contextmanager
     def on_signals(self, limit: float | None = None) -> Iterator[None]:
-        """Treat SIGTERM and SIGINT as requests while the body runs; restore the previous handlers at its end.
+        """Treat SIGTERM and SIGINT as requests while the body runs, then restore the previous handlers.
 
         A second signal exits at once. A drain that takes longer than `limit` seconds exits with an error and code 1.
-        Does nothing outside the main thread: no other one receives signals.
+        Does nothing outside the main thread, the only one in which Python allows handlers.
         """
         if threading.current_thread() is not threading.main_thread():
             yield

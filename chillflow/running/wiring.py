@@ -1,4 +1,4 @@
-"""The values a run takes from the settings: the identity of its pipeline, and what its endpoints serve and probe."""
+"""From settings to the values of a run: the identity of its pipeline, and its monitoring."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TIMEOUT = timedelta(seconds=2)
 
 
 def pipeline_identity(settings: Settings, partitions: int, topic_id: str | None = None) -> PipelineIdentity:
-    """The identity of the pipeline of these settings, on an events topic with so many partitions."""
+    """The identity of the pipeline, on an events topic with `partitions` partitions."""
     return PipelineIdentity(
         topic=settings.topic,
         partitions=partitions,
@@ -27,15 +27,15 @@ def pipeline_identity(settings: Settings, partitions: int, topic_id: str | None 
 
 
 def monitoring(settings: Settings, *, host: str | None = None, port: int | None = None) -> Monitoring:
-    """What a process serves, at the address of the settings unless given.
+    """The monitoring of a process, at the address of the settings unless given.
 
-    Health probes use clients of their own, with a timeout of 2 s: those of sources and sinks are in other threads.
+    Health probes use their own clients, with a timeout of 2 s, because those of sources and sinks are in other threads.
     """
     short = settings.model_copy(update={"kafka_timeout": _TIMEOUT, "outage_limit": _TIMEOUT})
     log = open_log(short)
 
     def check_database() -> None:
-        """Over a new connection each time: a kept one may have been cut silently."""
+        """Use a new connection each time: an old one may have been cut silently."""
         database = open_database(short)
         try:
             database.check()

@@ -22,7 +22,7 @@ CHARGES = (
     "Airport_fee",
     "cbd_congestion_fee",
 )
-"""The columns that `with_charges` adds; their sum is what the passenger pays."""
+"""The charges that make up the total, as columns that `with_charges` adds."""
 
 CARD, CASH, NO_CHARGE, DISPUTE = 1, 2, 3, 4
 
@@ -85,8 +85,8 @@ def _surcharges(service: Service) -> dict[str, pl.Expr]:
 
 
 def _fare() -> pl.Expr:
-    # The meter counts a unit for each fifth of a mile, or for each minute in slow traffic. A trip mixes both: the
-    # larger of the two counts plus a fifth of the smaller comes close to TLC's published fares.
+    # The meter counts a unit for each fifth of a mile, or for each minute in slow traffic. For a trip that mixes both,
+    # the larger count plus a fifth of the smaller one comes close to TLC's published fares.
     by_distance = pl.col("distance") * 5
     by_time = pl.col("driven") * 100 // 60
     hundredths = pl.max_horizontal(by_distance, by_time) + pl.min_horizontal(by_distance, by_time) // 5

@@ -23,7 +23,7 @@ _UNSERVED = {57, 103, 104, 105}  # 57 is not on TLC's map, the others are island
 
 @dataclass(frozen=True)
 class _Demand:
-    """Demand of each zone: weights without a unit, by borough unless the zone has its own."""
+    """Relative demand of zones: by borough, unless a zone has its own."""
 
     core: float  # a zone of Manhattan south of 96th Street
     boroughs: dict[str, float]
@@ -73,7 +73,7 @@ _DROPOFFS: dict[Service, _Demand] = {
 # fmt: on
 
 _EARTH_RADIUS_MILES = 3958.8
-_NO_PLACE = {UNKNOWN: 150, OUTSIDE: 1500}  # hundredths of a mile to and from any zone, since it has no centre
+_NO_PLACE = {UNKNOWN: 150, OUTSIDE: 1500}  # hundredths of a mile to and from any zone: they have no centre
 _AIRPORTS = {NEWARK, JFK, LAGUARDIA}
 # Hundredths of a mile; a zone this far away draws half as many trips as one next door.
 _USUAL_TRIP: dict[Service, int] = {"yellow": 150, "green": 100}

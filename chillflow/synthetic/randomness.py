@@ -1,8 +1,8 @@
 """Random columns that are the same on every machine and with every version of Polars. Pure, on frames.
 
 A value depends only on the seed, the column's name and the row's number (SplitMix64 used as a counter), so rows can be
-drawn in any order and in chunks of any size, and drawing a row again repeats it. All arithmetic is on integers: with
-floats the last digit would depend on the machine.
+drawn in any order, in chunks of any size, and again. All arithmetic is on integers: with floats the last digit would
+depend on the machine.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TypeVar
 import polars as pl
 
 SLOTS = 4096
-"""Faces of a loaded die: shares are exact to one in as many."""
+"""Faces of a loaded die: the resolution of its shares."""
 
 _Value = TypeVar("_Value", int, str)
 
@@ -51,7 +51,7 @@ class Draws:
 
 
 def loaded_die(weights: Mapping[_Value, float]) -> list[_Value]:
-    """The `SLOTS` faces of a die, each value on a share of them by its weight.
+    """The `SLOTS` faces of a die, each value on a share of them in proportion to its weight.
 
     Raises:
         ZeroDivisionError: all weights are zero.

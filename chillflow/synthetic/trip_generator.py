@@ -1,4 +1,4 @@
-"""Parquet files of generated trips that look like TLC's (Taxi and Limousine Commission), with their oddities."""
+"""Parquet files of generated trips in the schema of TLC (Taxi and Limousine Commission), oddities included."""
 
 from __future__ import annotations
 
@@ -66,10 +66,10 @@ def generate(
     service: Service = "yellow",
     chunk: int = 100_000,
 ) -> None:
-    """Write a parquet file of generated trips in TLC's own schema.
+    """Write a parquet file of generated trips.
 
     The same arguments give the same rows on any machine. Times are naive New York wall time and ignore daylight
-    saving, so on its first day a few lie in the hour that does not exist. Memory depends on `chunk`, not on `trips`.
+    saving, so a few lie in the hour that it skips. Memory depends on `chunk`, not on `trips`.
     The file is written as `NAME.part` in the same directory and renamed when complete.
 
     Args:
@@ -79,7 +79,7 @@ def generate(
         start: The first day of pickups, 2009-01-01 or later.
         days: Number of days over which the trips are spread evenly; by default one for each 100,000 trips.
             All drop-offs are before the end of the last day.
-        service: Decides schema, zones and fares.
+        service: Determines schema, zones and fares.
         chunk: Rows of a row group. Each group is a shuffled slice of time; the set of trips does not depend on it.
 
     Raises:
@@ -103,7 +103,7 @@ def generate(
 
 @dataclass(frozen=True)
 class _Plan:
-    """Generates any slice of the file's rows, each from its row number."""
+    """A generator of any slice of the file's rows, each from its row number."""
 
     trips: int
     seed: int

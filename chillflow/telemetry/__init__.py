@@ -1,7 +1,7 @@
-"""What one run measures and reports: metrics, progress, deliveries, failures, and logs.
+"""Metrics, progress, deliveries, failures and logs of a run.
 
-Holds: `Telemetry`, one per run, handed to its sources, sinks and servers, so that two runs in one process share
-nothing. A leaf: everything reports to it, and it imports no other room.
+Holds: `Telemetry`, one per run, given to its sources, sinks and endpoints, so that two runs in one process share
+nothing. Everything reports to it; it imports no other room.
 May import: errors.
 """
 

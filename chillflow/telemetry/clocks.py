@@ -11,10 +11,10 @@ __all__ = ["Clocks"]
 
 @dataclass(frozen=True)
 class Clocks:
-    """The wall clock, the monotonic clock and the sleep of this process, unless others are given."""
+    """Wall clock, monotonic clock and sleep; those of this process by default."""
 
     wall: Callable[[], float] = time.time
     """Seconds since 1970."""
     monotonic: Callable[[], float] = time.monotonic
-    """Seconds since any moment: for differences only."""
+    """Seconds, for differences only."""
     sleep: Callable[[float], None] = time.sleep

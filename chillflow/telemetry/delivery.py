@@ -1,4 +1,4 @@
-"""Deliveries of a run: reported by its sinks, queried by the threads that serve its health."""
+"""Deliveries of a run: reported by its sinks, read by its endpoints."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PATIENCE = 10.0
 
 
 class Deliveries:
-    """The transactions of a run's sinks: those in flight, and the outcome of the last ones."""
+    """The transactions of a run's sinks: those in flight, and the last error of each sink."""
 
     def __init__(self, metrics: Metrics, clocks: Clocks) -> None:
         self._metrics = metrics
@@ -30,7 +30,7 @@ class Deliveries:
 
     @contextmanager
     def delivering(self, sink: SinkName, records: int) -> Iterator[None]:
-        """Measure a transaction of so many records, from waiting for their delivery to its commit."""
+        """Measure a transaction of `records` records, from waiting for their delivery to its commit."""
         this, start = object(), self._clocks.monotonic()
         with self._lock:
             self._in_flight[this] = sink, start
@@ -49,11 +49,12 @@ class Deliveries:
             self._metrics.sink_records.labels(sink).observe(records)
 
     def problem(self) -> str | None:
-        """The error of a sink's last delivery, or that one is stuck; None if all is well."""
+        """The error of a sink's last transaction, or the transaction that is stuck; None if all is well."""
+        if failed := [*self._failed.items()]:
+            sink, error = failed[0]
+            return f"{sink}: {error}"
         with self._lock:
             oldest = min(self._in_flight.values(), key=lambda each: each[1], default=None)
-        for sink, error in [*self._failed.items()]:
-            return f"{sink}: {error}"
         if oldest is not None and (seconds := self._clocks.monotonic() - oldest[1]) > _PATIENCE:
             return f"{oldest[0]}: in flight for {seconds:.0f} s"
         return None

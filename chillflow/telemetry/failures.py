@@ -1,7 +1,7 @@
 """Errors of sources and sinks, kept because Bytewax may lose them.
 
-In a cluster an error panics the worker's thread, which poisons the queues to the other workers. The sending thread may
-notice that before the error surfaces, and then Bytewax raises only "Send thread panic".
+In a cluster an error panics the worker's thread, which breaks its queues to the other workers. If the sending thread
+notices that first, Bytewax raises only "Send thread panic".
 """
 
 from __future__ import annotations

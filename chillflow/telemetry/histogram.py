@@ -1,4 +1,4 @@
-"""A histogram that takes many observations of one value at the cost of one."""
+"""A histogram that records many equal observations at the cost of one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["BatchHistogram"]
 
 
 class BatchHistogram(Collector):
-    """Like the client's Histogram without labels, which takes single observations only (0.7 µs each)."""
+    """Like the client's Histogram, which takes single observations only (0.7 µs each), but without labels."""
 
     def __init__(
         self,

@@ -43,14 +43,14 @@ def configure(level: str, form: Literal["text", "json"]) -> None:
 
 
 def report_repeats() -> None:
-    """Log the warnings held back so far: called before the line of an error, which should be the last."""
+    """Log the warnings held back so far: called before the error that ends a command, which should be the last line."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, CountingHandler):
             handler.report()
 
 
 class _Stderr:
-    """`sys.stderr` at the time of each line: `tuned_process` replaces it for a while."""
+    """`sys.stderr` as it is when a line is written: `tuned_process` replaces it during a run."""
 
     def write(self, text: str) -> int:
         return sys.stderr.write(text)

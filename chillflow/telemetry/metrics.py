@@ -1,7 +1,6 @@
-"""Every metric of `assemble`, in one place: docs/metrics.md is generated from it (`python docs/make_metrics.py`).
+"""The metrics of `assemble`; docs/metrics.md is generated from them (`python docs/make_metrics.py`).
 
-Metrics are updated once per batch or epoch, never per event. Each run has its own; the label `worker` is added when
-they are collected.
+They are updated once per batch or epoch, never per event. The label `worker` is added when they are collected.
 """
 
 from __future__ import annotations
@@ -36,13 +35,13 @@ class Described(NamedTuple):
 
 
 class Metrics:
-    """The metrics of one run, in a registry of their own."""
+    """The metrics of one run, in their own registry."""
 
     def __init__(self) -> None:
         self.described: list[Described] = []
         self.registry = CollectorRegistry()
         self.lock = threading.Lock()
-        """Held while metrics are collected, and while several that belong together are set."""
+        """Held while metrics are collected, and while several are set that must agree."""
         self._shown: set[Collector] = set()
         ProcessCollector(registry=self.registry)
 
@@ -217,7 +216,8 @@ class Metrics:
     def show(self, *metrics: Collector) -> None:
         """Collect these hidden metrics from now on.
 
-        They have no labels, so the client would show 0 while their value is unknown, or in processes that have none.
+        A metric without labels starts at 0, which would be wrong before its value is known, and in processes that
+        never set it.
         """
         for metric in metrics:
             if metric not in self._shown:
@@ -225,13 +225,13 @@ class Metrics:
                 self.registry.register(metric)
 
     def families(self, worker: str) -> Iterator[Metric]:
-        """The current metrics, with the label `worker`."""
+        """Collect the metrics, with the label `worker`."""
         with self.lock:
             collected = [*self.registry.collect()]
         for family in collected:
             family.samples = [
                 sample._replace(labels={"worker": worker, **sample.labels})
                 for sample in family.samples
-                if not sample.name.endswith("_created")  # Prometheus detects restarts without it
+                if not sample.name.endswith("_created")  # Prometheus does not need it
             ]
             yield family

@@ -1,4 +1,4 @@
-"""Progress of a run: reported by its sources, queried by the threads that serve its metrics and health."""
+"""Progress of a run: reported by its sources, read by its endpoints."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ __all__ = ["Epochs", "Reading"]
 class Epochs:
     """The epochs of a run, as its sources observe them.
 
-    Every partition is snapshotted before any of them reads on, and none reads on before the epoch is durable on all
-    workers. So the first snapshot ends an epoch, and the first read after it proves the epoch durable.
+    All partitions are snapshotted before any reads on, and none reads on before the epoch is durable on all workers.
+    So the first snapshot ends an epoch, and the first read after it proves the epoch durable.
     """
 
     def __init__(self, metrics: Metrics, clocks: Clocks) -> None:
@@ -65,7 +65,7 @@ class Reading:
         self.position, self.watermark = position, watermark
 
     def snapshot(self) -> None:
-        """Report a snapshot: the epoch of the messages read so far has ended."""
+        """Report a snapshot, which ends the epoch of the messages read so far."""
         self._at_snapshot = self._count
         self._epochs.snapshot()
 

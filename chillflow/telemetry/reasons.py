@@ -1,4 +1,4 @@
-"""Kinds of dead-letter reasons: as a metric label, the free text would make a new series for each message."""
+"""Kinds of dead-letter reasons. As a metric label, the reason itself would make a new series for each message."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _KINDS = {
         ("amount", r"\w+ \S+ does not fit"),
     ),
 }
-"""Kinds by stage, with a pattern for the start of the reason; the first match counts. `no_json`: not a JSON object."""
+"""Kinds by stage, each with a pattern for the start of the reason; the first match counts. `no_json`: no object."""
 
 REASONS = [(stage, kind) for stage, kinds in _KINDS.items() for kind in (*(name for name, _ in kinds), "other")]
 """All pairs of stage and kind."""

@@ -25,20 +25,20 @@ class _Shown:
 
 
 class _Stream(Protocol):
-    """A stream of log lines."""
+    """A text stream."""
 
     def write(self, text: str, /) -> object:
-        """Write a line."""
+        """Write text."""
 
     def flush(self) -> None:
-        """Flush what was written."""
+        """Flush the stream."""
 
 
 class CountingHandler(logging.StreamHandler[_Stream]):
     """Shows warnings and errors of one kind at most once a minute.
 
-    The next one shown has the number of those held back as `repeated`. If no other follows, the last one held back is
-    shown with it.
+    The next one shown has the number of those held back in `repeated`. If none follows, the last one held back is shown
+    instead.
     """
 
     def __init__(self, stream: _Stream, clock: Callable[[], float] = time.monotonic) -> None:
@@ -65,12 +65,12 @@ class CountingHandler(logging.StreamHandler[_Stream]):
             self._report(float("inf"))
 
     def close(self) -> None:
-        """Show what was held back, at the latest when the process ends."""
+        """Show what is still held back; `logging` calls this when the process ends."""
         self.report()
         super().close()
 
     def _report(self, until: float) -> None:
-        """Show the last held-back record of each kind that was shown until then, and drop these kinds."""
+        """Show the last held-back record of each kind first shown by `until`, and drop these kinds."""
         for kind in [kind for kind, shown in self._shown.items() if shown.since <= until]:
             shown = self._shown.pop(kind)
             if shown.last is not None:
@@ -79,7 +79,7 @@ class CountingHandler(logging.StreamHandler[_Stream]):
 
 
 def _kind(record: logging.LogRecord) -> tuple[str, str]:
-    """Logger and event of a structured record; logger and text without its numbers of any other."""
+    """The kind of a record: its logger and event, or if it is not structured its logger and text without numbers."""
     if isinstance(record.msg, dict):
         return record.name, str(record.msg.get("event"))
     return record.name, re.sub(r"\d+", "#", record.getMessage())

@@ -1,4 +1,4 @@
-"""The telemetry of one run: what its sources and sinks report to, and its endpoints read."""
+"""The telemetry of one run: its sources and sinks report to it, its endpoints read it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NUMBERS = ("partition", "offset")
 
 
 class Letter(Protocol):
-    """The part of a dead letter that is counted: the original's key, and headers with its stage and reason."""
+    """A dead letter as it is counted: the original's key, and headers with stage and reason."""
 
     @property
     def key(self) -> bytes | None:
@@ -39,48 +39,46 @@ class Telemetry:
         self.epochs = Epochs(self.metrics, clocks)
         self.deliveries = Deliveries(self.metrics, clocks)
         self.failures: list[ChillFlowError] = []
-        """Errors raised by sources and sinks, the first one first."""
+        """Errors raised by sources and sinks, in order."""
         self._readings: dict[int, Reading] = {}
         self._event_counts: Sequence[int] = ()
         self._event_types: Sequence[str] = ()
         self._events_shown: list[int] = []
         self._account_shown = 0
-        """Events of the account published last."""
+        """Events read, in the account published last."""
         self._warned: set[tuple[str, str]] = set()
 
     def opened(self, number: int, position: int, watermark: int) -> Reading:
-        """Register a partition that this process reads from now on; its progress."""
+        """Register a partition that this process reads from now on. Returns its progress."""
         reading = self._readings[number] = Reading(self.metrics, self.epochs, number, position, watermark)
         return reading
 
     @property
     def readings(self) -> list[Reading]:
-        """The partitions that this process reads, by number."""
+        """The progress of the partitions that this process reads, in order."""
         return [self._readings[number] for number in sorted(self._readings)]
 
     def follow_events(self, types: Sequence[str], counts: Sequence[int]) -> None:
-        """Report `counts`, the events decoded so far by type; the assembly keeps counting in this list."""
+        """Take the counts of decoded events by type from this list, which the assembly keeps up to date."""
         self._event_types, self._event_counts = types, counts
         self._events_shown = [0] * len(types)
         for event_type in types:  # Prometheus sees no increase in a series that appears with a value
             self.metrics.events.labels(event_type)
 
     def publish_events(self) -> None:
-        """Bring the metric of events by type up to the counts."""
+        """Bring the metric of events by type up to date."""
         with self.metrics.lock:
             for kind, count in enumerate(self._event_counts):
                 self.metrics.events.labels(self._event_types[kind]).inc(count - self._events_shown[kind])
                 self._events_shown[kind] = count
 
     def publish_account(self, account: Mapping[str, int], difference: int) -> None:
-        """Publish an account, all its terms at once, and the number of events by which it does not balance.
+        """Publish the account of the last durable epoch, and the number of events by which it does not balance.
 
-        The account must be that of the last durable epoch, never a later one. The account file is written in the
-        snapshot of its sink, so its epoch may not become durable yet. When a source reads on after a snapshot, that
-        epoch is durable on all workers, and no worker can end the next one before this source has ended it too. So at
-        that moment, in any process, the file is that of the last durable epoch. A resumed run first rewrites it from
-        the recovery store (`AccountFile`). Only the source of the first partition publishes: N workers would show N
-        times the events.
+        The account file is written when its sink is snapshotted, before that epoch is durable. It may be read when a
+        source reads on after a snapshot: then the epoch is durable on all workers, and none of them can end the next
+        one before this source does. A resumed run first rewrites the file from the recovery store (`AccountFile`). Only
+        the source of the first partition publishes: N workers would show N times the events.
         """
         metrics = self.metrics
         with metrics.lock:
@@ -107,10 +105,10 @@ class Telemetry:
             shown = {name: int(text) if name in _NUMBERS else text for name, text in first.items() if text}
             get_logger().warning(f"dead letter ({stage}, {kind})", count=len(found), **shown)
 
-    def warn_once(self, what: str, warning: str, *, topic: str, partition: int) -> None:
-        """Log a warning about a topic, once per topic and `what`, not per partition."""
-        if (topic, what) not in self._warned:
-            self._warned.add((topic, what))
+    def warn_once(self, kind: str, warning: str, *, topic: str, partition: int) -> None:
+        """Log a warning about a topic, once per topic and kind of warning, not per partition."""
+        if (topic, kind) not in self._warned:
+            self._warned.add((topic, kind))
             get_logger().warning(warning, topic=topic, partition=partition)
 
     def delivery_error(self, sink: SinkName) -> None:

@@ -1,4 +1,4 @@
-"""Trips that last for as long as something is killed."""
+"""Enough trips for a long run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TRIPS = 56_000
 
 @pytest.fixture(scope="session")
 def month_of_trips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A month of green trips: TLC's file, or its sample over and over, each time some minutes later."""
+    """A month of green trips: TLC's file, or its sample repeated, each time some minutes later."""
     if whole := whole_file(GREEN):
         return whole
     trips = pl.read_parquet(SAMPLES / GREEN)

@@ -1,37 +1,35 @@
-"""What a pipeline left behind, against what one leaves that nobody disturbs."""
+"""Compares the results of a disturbed pipeline with those of an undisturbed run."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import Any
 
 from polars.testing import assert_frame_equal
 
 from tests.integration import windows
-from tests.integration.cli import Pipeline
+from tests.pipelines.pipeline import Pipeline
+from tests.pipelines.topics import JsonObject
 
 DISORDER = ["--shuffle-seconds", "3600", "--duplicates", "0.05", "--drop", "0.01", "--late", "0.01", "--seed", "3"]
 
 
-def undisturbed(pipeline: Pipeline, *arguments: object, **changes: Any) -> dict[str, Any]:
-    """The summary of a run over what is in the topic now, with results of its own.
+def undisturbed(pipeline: Pipeline) -> JsonObject:
+    """The summary of a run over the whole topic, with its own recovery store and result topics.
 
-    Its late events and dead letters go where those of the disturbed run go: each finds the other's standing there.
+    Late events and dead letters go to the topics of the disturbed run, where they are already written.
     """
     return pipeline.assemble(
-        *arguments,
         DATABASE_URL=None,
         CHILLFLOW_RECOVERY_DIR=str(pipeline.folder / "undisturbed"),
         CHILLFLOW_COMPLETE_TOPIC=f"{pipeline.complete}-undisturbed",
         CHILLFLOW_INCOMPLETE_TOPIC=f"{pipeline.incomplete}-undisturbed",
         CHILLFLOW_WINDOWS_TOPIC=f"{pipeline.windows}-undisturbed",
-        **changes,
     )
 
 
-def assert_undisturbed(pipeline: Pipeline, summary: dict[str, Any], expected: dict[str, Any]) -> None:
-    """Each result is there once, and the same as of the undisturbed run; the tables and the windows are right."""
+def assert_undisturbed(pipeline: Pipeline, summary: JsonObject, expected: JsonObject) -> None:
+    """Assert that results are those of the undisturbed run, each once, and that tables and windows are exact."""
     assert {**summary, "seconds": 0} == {**expected, "seconds": 0}
     for topic in (pipeline.complete, pipeline.incomplete):
         wanted = Counter((each.key, each.value) for each in pipeline.topics.read(f"{topic}-undisturbed"))
@@ -39,13 +37,13 @@ def assert_undisturbed(pipeline: Pipeline, summary: dict[str, Any], expected: di
         assert found == wanted
         assert max(found.values()) == 1
     assert len(pipeline.topics.read(f"{pipeline.topic}.late")) == summary["late"]
-    _tables_hold_the_last_revisions(pipeline)
+    _assert_tables_hold_the_last_revisions(pipeline)
     exact = windows.expected(pipeline.trips())
     assert_frame_equal(windows.in_topic(pipeline), exact)
     assert_frame_equal(windows.in_table(pipeline), exact)
 
 
-def _tables_hold_the_last_revisions(pipeline: Pipeline) -> None:
+def _assert_tables_hold_the_last_revisions(pipeline: Pipeline) -> None:
     last: dict[str, int] = {}
     for trip in pipeline.trips():
         last[trip["trip_key"]] = max(trip["revision"], last.get(trip["trip_key"], 0))

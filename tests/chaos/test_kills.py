@@ -1,6 +1,6 @@
-"""kill -9 and SIGSTOP at random moments, any number of times: the same results as of a run that nobody disturbs.
+"""SIGKILL and SIGSTOP at random moments: the results are those of an undisturbed run.
 
-`CHILLFLOW_KILLS` sets how many (`make chaos`: 100), `CHILLFLOW_SEED` repeats the choices of a run that failed.
+`CHILLFLOW_KILLS` sets the number of kills (`make chaos`: 100), `CHILLFLOW_SEED` repeats a failed run.
 """
 
 from __future__ import annotations
@@ -21,21 +21,20 @@ from chillflow.running.recovery import ACCOUNT_FILE
 from tests.chaos.processes import family
 from tests.chaos.results import DISORDER, assert_undisturbed, undisturbed
 from tests.chaos.witness import AnyWitness, FileWitness, Witness
-from tests.integration.cli import Pipeline
-from tests.integration.conftest import embedded, on_servers, pipeline  # noqa: F401
+from tests.pipelines.pipeline import Pipeline
 from tests.real_trips import is_long, rows_of
 
 KILLS = int(os.environ.get("CHILLFLOW_KILLS") or (10 if is_long() else 3))
 SEED = int(os.environ.get("CHILLFLOW_SEED", "1"))
 SECONDS_A_KILL = 20
-"""More than it takes with the start before it: the replay, which is to last for all of them, is so slow."""
+"""More than a start and a kill take: the replay is slow enough to last for all of them."""
 RATE = 1500
-"""Events a second at most."""
+"""At most, in events per second."""
 
 
 @dataclass
 class Toll:
-    """What the kills have cost."""
+    """The cost of the kills."""
 
     kills: int = 0
     frozen: int = 0
@@ -43,7 +42,7 @@ class Toll:
     recovered: list[float] = field(default_factory=list)
     """Seconds from a start to the first new result."""
     lost: float = 0.0
-    """Seconds from the kills to the first new results after them."""
+    """Seconds from kills to the first new results, in total."""
     last_kill: float | None = None
 
     def __str__(self) -> str:
@@ -55,13 +54,13 @@ class Toll:
 
 @pytest.mark.scaled
 @pytest.mark.timeout(180 + 30 * KILLS)
-def test_killed_workers_write_everything_once(pipeline: Pipeline, month_of_trips: Path) -> None:  # noqa: F811
+def test_killed_workers_write_everything_once(pipeline: Pipeline, month_of_trips: Path) -> None:
     print(f"CHILLFLOW_SEED={SEED} CHILLFLOW_KILLS={KILLS}")
     chance, toll = random.Random(SEED), Toll()
     rate = min(RATE, 5 * rows_of(month_of_trips) // (KILLS * SECONDS_A_KILL))
     pipeline.run("init-db")
     pipeline.run("create-topic")
-    pipeline.assemble()  # makes the topics of the results
+    pipeline.assemble()  # creates the result topics
     with ExitStack() as stack:
         witness = _witness(pipeline)
         stack.enter_context(witness)
@@ -81,22 +80,22 @@ def test_killed_workers_write_everything_once(pipeline: Pipeline, month_of_trips
     assert summary["complete_trips"] > 10 * KILLS
 
 
-def _witness(pipeline: Pipeline) -> AnyWitness:  # noqa: F811
+def _witness(pipeline: Pipeline) -> AnyWitness:
     topics = [pipeline.complete, pipeline.incomplete]
     if pipeline.embedded:
         return FileWitness(Path(pipeline.address.removeprefix("file:")), topics)
     return Witness(pipeline.address, topics)
 
 
-def _start_and_kill(pipeline: Pipeline, witness: AnyWitness, chance: random.Random, toll: Toll) -> None:  # noqa: F811
-    """Any of its processes: while it starts, or once it has written something."""
+def _start_and_kill(pipeline: Pipeline, witness: AnyWitness, chance: random.Random, toll: Toll) -> None:
+    """Start the assembly and kill any of its processes: during the start, or after its first result."""
     toll.starts += 1
     started = time.monotonic()
     with pipeline.start("assemble", "--workers", chance.choice((1, 1, 2))) as running:
         if chance.random() < 0.25:
             time.sleep(chance.uniform(0.2, 2.5))
         else:
-            time.sleep(0.3)  # what the one before has written has been seen
+            time.sleep(0.3)  # lets the witness read what the previous run wrote
             before = witness.count()
             running.wait_for(lambda: witness.count() > before, timeout=60)
             toll.recovered.append(time.monotonic() - started)
@@ -111,7 +110,7 @@ def _start_and_kill(pipeline: Pipeline, witness: AnyWitness, chance: random.Rand
         toll.kills += 1
         toll.last_kill = toll.last_kill or time.monotonic()
         ended = running.result()
-    assert ended.code in (1, -signal.SIGKILL), ended.stderr  # of a cluster, the others are stopped
+    assert ended.code in (1, -signal.SIGKILL), ended.stderr  # in a cluster, the other processes are stopped
     assert "Traceback" not in ended.stderr
 
 

@@ -1,4 +1,4 @@
-"""An instance that sleeps while a successor takes over, and wakes up."""
+"""Fencing: an instance is suspended, a successor takes over, and the instance resumes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 from tests.chaos.processes import family
 from tests.chaos.results import DISORDER, assert_undisturbed, undisturbed
 from tests.chaos.witness import Witness
-from tests.integration.cli import Pipeline, Running
-from tests.integration.conftest import on_servers  # noqa: F401
+from tests.pipelines.command import Running
+from tests.pipelines.pipeline import Pipeline
 from tests.servers.kafka_topics import KafkaTopics
 
 pytestmark = pytest.mark.long
@@ -25,10 +25,8 @@ SUCCESSORS = 3
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("workers", [1, 2])
-def test_an_older_instance_writes_nothing_more(on_servers: Pipeline, month_of_trips: Path, workers: int) -> None:  # noqa: F811
-    """The successor goes on from a copy of the recovery store, taken while the older one slept: the lock on the
-    directory alone would refuse it.
-    """
+def test_an_older_instance_writes_nothing_more(on_servers: Pipeline, month_of_trips: Path, workers: int) -> None:
+    """The successor resumes from a copy of the recovery store, because the lock on the directory would refuse it."""
     pipeline = on_servers
     pipeline.run("init-db")
     pipeline.run("create-topic")
@@ -45,8 +43,8 @@ def test_an_older_instance_writes_nothing_more(on_servers: Pipeline, month_of_tr
         replay = start(pipeline.start("produce-from-file", "--file", month_of_trips, "--rate", 1500, *DISORDER))
 
         def writes(instance: Running) -> None:
-            """Wait until it writes to all partitions; nobody else does so now."""
-            time.sleep(1)  # what others have written has been seen
+            """Wait until the instance, the only one running, has written to all partitions."""
+            time.sleep(1)  # lets the witness read what other instances wrote
             before = witness.messages.copy()
             topic = pipeline.complete
             instance.wait_for(lambda: all(witness.messages[topic, n] > before[topic, n] for n in range(4)), timeout=60)

@@ -1,7 +1,7 @@
-"""Servers and networks that go away and come back, without a restart of ours: the same results as with none of it.
+"""Outages of servers and networks during a run: the results are those of an undisturbed run.
 
-`CHILLFLOW_FAULTS` sets how many (`make chaos`: 60), `CHILLFLOW_OUTAGE_SECONDS` how long a long one is (there: 95),
-`CHILLFLOW_SEED` repeats a run that failed.
+`CHILLFLOW_FAULTS` sets the number of faults (`make chaos`: 60), `CHILLFLOW_OUTAGE_SECONDS` the length of the long
+outage (there: 95), `CHILLFLOW_SEED` repeats a failed run.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import os
 import random
 import signal
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -22,7 +21,8 @@ import pytest
 
 from tests.chaos.results import DISORDER, assert_undisturbed, undisturbed
 from tests.chaos.witness import Witness
-from tests.integration.cli import BrokerTopics, Pipeline
+from tests.pipelines.pipeline import Pipeline, unique_topics
+from tests.pipelines.topics import BrokerTopics
 from tests.real_trips import rows_of
 from tests.servers.kafka import KafkaServer
 from tests.servers.kafka_topics import KafkaTopics
@@ -34,14 +34,14 @@ pytestmark = pytest.mark.long
 FAULTS = int(os.environ.get("CHILLFLOW_FAULTS", "11"))
 SEED = int(os.environ.get("CHILLFLOW_SEED", "1"))
 OUTAGE_SECONDS = int(os.environ.get("CHILLFLOW_OUTAGE_SECONDS", "5"))
-"""The server's own start comes on top, and both together are to be less than two minutes."""
+"""Together with the start of the servers, less than two minutes (the outage limit)."""
 SECONDS_A_FAULT = 10
-"""More than one takes: so long the replay would last that is stopped after the last."""
+"""More than a fault takes: the replay is slow enough to last for all of them."""
 
 
 @dataclass(frozen=True)
 class World:
-    """A pipeline whose servers, and the networks to them, can fail."""
+    """A pipeline whose servers and network connections can fail."""
 
     pipeline: Pipeline
     topics: KafkaTopics
@@ -52,14 +52,13 @@ class World:
     chance: random.Random
 
     def wait(self) -> None:
-        """For as long as the fault lasts."""
+        """Wait for as long as a fault lasts."""
         time.sleep(self.chance.uniform(0.2, 3))
 
 
 @pytest.fixture
 def world(own_kafka: KafkaServer, own_postgres: PostgresServer, tmp_path: Path) -> Iterator[World]:
-    """Commands reach the servers by proxies, the test goes there directly."""
-    mark = uuid.uuid4().hex[:12]
+    """Commands reach the servers through proxies, the test reaches them directly."""
     postgres_port = own_kafka._kept_port("postgres-proxy-port")
     topics = KafkaTopics(own_kafka.bootstrap_servers)
     pipeline = Pipeline(
@@ -68,10 +67,7 @@ def world(own_kafka: KafkaServer, own_postgres: PostgresServer, tmp_path: Path) 
         own_postgres.url,
         BrokerTopics(topics),
         environment={"DATABASE_URL": own_postgres.url.replace(str(own_postgres.port), str(postgres_port))},
-        topic=f"trip-events-{mark}",
-        complete=f"complete-trips-{mark}",
-        incomplete=f"incomplete-trips-{mark}",
-        windows=f"zone-windows-{mark}",
+        **unique_topics(),
     )
     with ExitStack() as stack:
         to_kafka = stack.enter_context(Proxy(own_kafka.proxy_port, own_kafka.far_port))
@@ -110,7 +106,7 @@ def postgres_restarted(world: World) -> None:
 
 
 def cable_pulled(world: World) -> None:
-    """From both servers at once."""
+    """Cut off both servers at once."""
     world.to_kafka.cut()
     world.to_postgres.cut()
     world.wait()
@@ -124,14 +120,14 @@ def kafka_connections_severed(world: World) -> None:
     world.to_kafka.restore()
 
 
-def kafka_answers_lost(world: World) -> None:
+def kafka_replies_lost(world: World) -> None:
     world.to_kafka.mute()
     world.wait()
     world.to_kafka.sever()
     world.to_kafka.restore()
 
 
-def postgres_answers_lost(world: World) -> None:
+def postgres_replies_lost(world: World) -> None:
     world.to_postgres.mute()
     world.wait()
     world.to_postgres.sever()
@@ -158,15 +154,15 @@ KINDS: list[Callable[[World], None]] = [
     postgres_restarted,
     cable_pulled,
     kafka_connections_severed,
-    kafka_answers_lost,
-    postgres_answers_lost,
+    kafka_replies_lost,
+    postgres_replies_lost,
     connections_half_closed,
     network_slow,
 ]
 
 
 @pytest.mark.timeout(180 + 20 * FAULTS)
-def test_outages_are_ridden_out(world: World, month_of_trips: Path) -> None:
+def test_outages_change_no_result(world: World, month_of_trips: Path) -> None:
     pipeline = world.pipeline
     pipeline.run("init-db")
     pipeline.run("create-topic")
@@ -181,7 +177,7 @@ def test_outages_are_ridden_out(world: World, month_of_trips: Path) -> None:
             Witness(world.kafka.bootstrap_servers, [pipeline.complete, pipeline.incomplete]) as witness,
             pipeline.start(*command) as replay,
         ):
-            assembling.wait_for(lambda: bool(witness.seen), timeout=60)  # what is away at the start is an error
+            assembling.wait_for(lambda: bool(witness.seen), timeout=60)  # outages at the start are errors
             for fault in faults:
                 time.sleep(world.chance.uniform(0.2, 2))
                 start = time.monotonic()
@@ -191,7 +187,7 @@ def test_outages_are_ridden_out(world: World, month_of_trips: Path) -> None:
                 witness.assert_saw_nothing_twice()
                 assert assembling.process.poll() is None, assembling.stderr.read_text()
                 assert replay.process.poll() in (None, 0), replay.stderr.read_text()
-            before = witness.count()  # a drain has 10 s: the last fault is to be over
+            before = witness.count()  # the drain limit is 10 s: wait until the last fault is over
             assembling.wait_for(lambda: witness.count() > before or replay.process.poll() == 0, timeout=60)
             produced = replay.stop()
             assert produced.code == 0, produced.stderr
@@ -206,7 +202,7 @@ def test_outages_are_ridden_out(world: World, month_of_trips: Path) -> None:
 
 
 @pytest.mark.timeout(300 + 3 * OUTAGE_SECONDS)
-def test_a_long_outage_of_both_servers_is_ridden_out(world: World, month_of_trips: Path) -> None:
+def test_a_long_outage_of_both_servers_changes_no_result(world: World, month_of_trips: Path) -> None:
     pipeline = world.pipeline
     pipeline.run("init-db")
     pipeline.produce(month_of_trips, "--limit", 40_000, *DISORDER)
@@ -221,7 +217,7 @@ def test_a_long_outage_of_both_servers_is_ridden_out(world: World, month_of_trip
             before = witness.count()
             world.kafka.start()
             world.postgres.start()
-            print(f"both were away for {time.monotonic() - start:.0f} s")
+            print(f"both were down for {time.monotonic() - start:.0f} s")
             assembling.wait_for(lambda: witness.count() > before, timeout=60)
             witness.assert_saw_nothing_twice()
             assert assembling.stop().code == 0
@@ -230,20 +226,20 @@ def test_a_long_outage_of_both_servers_is_ridden_out(world: World, month_of_trip
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("server", ["kafka", "postgres"])
-def test_a_longer_outage_ends_with_an_error_and_the_next_start_goes_on(
+def test_an_outage_beyond_the_limit_is_an_error_and_the_next_run_resumes(
     world: World, month_of_trips: Path, server: str
 ) -> None:
     pipeline = world.pipeline
-    away: KafkaServer | PostgresServer = getattr(world, server)
+    down: KafkaServer | PostgresServer = getattr(world, server)
     pipeline.run("init-db")
     pipeline.produce(month_of_trips, *DISORDER)
     with pipeline.start("assemble", CHILLFLOW_OUTAGE_LIMIT="3s") as assembling:
         assembling.wait_for(lambda: world.topics.exists(pipeline.windows))
         with Witness(world.kafka.bootstrap_servers, [pipeline.complete]) as witness:
             assembling.wait_for(lambda: bool(witness.seen), timeout=60)
-            away.kill()
+            down.kill()
             ended = assembling.result(within=60)
-    away.start()
+    down.start()
 
     assert ended.code == 1
     assert ended.stderr.splitlines()[-1].startswith("error: ")

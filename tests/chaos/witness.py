@@ -1,4 +1,4 @@
-"""A reader that is there all the time: what it has seen it does not see again."""
+"""A continuous reader of result topics, which finds duplicates at any moment of a run."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from confluent_kafka import Consumer, TopicPartition
 
 
 class Witness:
-    """Reads result topics with `read_committed` while the body runs, through whatever happens to the broker."""
+    """Reads result topics with `read_committed` while the body runs, through all faults of the broker."""
 
     def __init__(self, servers: str, topics: list[str], partitions: int = 4) -> None:
         self.seen: Counter[tuple[str, bytes | None, int]] = Counter()
-        """How often each revision of a trip came, by topic."""
+        """How often each revision of a trip was read, by topic, key and revision."""
         self.messages: Counter[tuple[str, int]] = Counter()
-        """How many came, by topic and partition."""
+        """How many messages were read, by topic and partition."""
         self._consumer = Consumer(
             {
                 "bootstrap.servers": servers,
@@ -55,21 +55,21 @@ class Witness:
                     self.messages[topic, message.partition() or 0] += 1
 
     def count(self) -> int:
-        """How many messages came until now."""
+        """The number of messages read so far."""
         return self.messages.total()
 
     def assert_saw_nothing_twice(self) -> None:
-        """At no moment until now."""
+        """Assert that each revision was read once so far."""
         assert [(what, times) for what, times in list(self.seen.items()) if times > 1] == []
 
 
 class FileWitness:
-    """The same for topics kept as files: looks when it is asked."""
+    """The same for topics on files, which it reads when called."""
 
     def __init__(self, folder: Path, topics: list[str]) -> None:
         self.seen: Counter[tuple[str, str, int]] = Counter()
         self._files = {path: 0 for topic in topics for path in (folder / topic).glob("*.jsonl")}
-        """How far each has been read."""
+        """Files, and the position up to which each has been read."""
 
     def __enter__(self) -> Self:
         return self
@@ -82,11 +82,11 @@ class FileWitness:
         for path, position in self._files.items():
             with path.open("rb") as file:
                 file.seek(position)
-                whole, end, _ = file.read().rpartition(b"\n")  # a torn line is not there yet
+                whole, end, _ = file.read().rpartition(b"\n")  # skip an unfinished last line
             self._files[path] += len(whole + end)
             for line in whole.splitlines():
-                said = json.loads(line)
-                self.seen[path.parent.name, said["key"], said["value"]["revision"]] += 1
+                fields = json.loads(line)
+                self.seen[path.parent.name, fields["key"], fields["value"]["revision"]] += 1
         return self.seen.total()
 
     def assert_saw_nothing_twice(self) -> None:

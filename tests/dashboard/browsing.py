@@ -11,7 +11,8 @@ from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
 
-from tests.integration.cli import Pipeline, Running
+from tests.pipelines.command import Running
+from tests.pipelines.pipeline import Pipeline
 from tests.servers._process import wait_until
 
 NEW_YORK = timezone(timedelta(hours=-5))

@@ -10,20 +10,18 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from chillflow.synthetic.trip_generator import generate
-from tests.conftest import had
 from tests.dashboard.browsing import Dashboard, open_dashboard
-from tests.integration.cli import FileTopics, Pipeline
-from tests.integration.conftest import embedded, on_servers
+from tests.pipelines.fixtures import on_files
+from tests.pipelines.pipeline import Pipeline
 from tests.servers import shared
 from tests.servers.chromium import ChromiumServer
-
-__all__ = ["embedded", "on_servers"]
+from tests.servers.fixtures import required
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Headless Chromium, one for the session; required in CI."""
-    with had("Chromium"):
+    with required("Chromium"):
         chromium = shared.running("chromium", ChromiumServer)
     with sync_playwright() as playwright:
         yield playwright.chromium.connect_over_cdp(chromium.url)
@@ -58,10 +56,7 @@ def assemble_day(pipeline: Pipeline, trips: Path) -> Pipeline:
 def assembled_folder(tmp_path_factory: pytest.TempPathFactory, day_of_trips: Path) -> Path:
     """The folder of a pipeline on files after the day."""
     folder = tmp_path_factory.mktemp("assembled")
-    topics = folder / "topics"
-    assemble_day(
-        Pipeline(folder, f"file:{topics}", f"sqlite:///{folder / 'trips.sqlite'}", FileTopics(topics)), day_of_trips
-    )
+    assemble_day(on_files(folder), day_of_trips)
     return folder
 
 

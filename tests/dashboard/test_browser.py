@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.dashboard.browsing import Dashboard, open_dashboard, serving
-from tests.integration.cli import Pipeline
+from tests.pipelines.pipeline import Pipeline
 
 Role = Literal["region", "group", "img", "slider", "button", "combobox", "navigation", "complementary", "textbox"]
 

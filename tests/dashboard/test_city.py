@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from tests.dashboard.browsing import Dashboard, open_dashboard, serving
 from tests.dashboard.conftest import assemble_day
-from tests.integration.cli import Pipeline
+from tests.pipelines.pipeline import Pipeline
 
 CITY = """
     select sum(trips), round(sum(total_amount), 2), round(sum(tip_amount), 2), sum(distance_m) * 3.6 / sum(duration_s),

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from chillflow.dashboard.guard import COOKIE
 from tests.dashboard.browsing import serving
-from tests.integration.cli import Pipeline
+from tests.pipelines.pipeline import Pipeline
 
 TOKEN = "a-token-of-sixteen-characters"
 

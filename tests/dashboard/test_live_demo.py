@@ -9,7 +9,7 @@ from typing import Any
 from playwright.sync_api import Page
 
 from tests.dashboard.browsing import Dashboard, address
-from tests.integration.cli import Pipeline
+from tests.pipelines.pipeline import Pipeline
 
 UNSET: dict[str, Any] = dict.fromkeys(("KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL", "CHILLFLOW_RECOVERY_DIR"))
 

@@ -26,7 +26,7 @@ from chillflow.dashboard.shared_queries import SharedQueries
 from chillflow.errors import DatabaseError, MissingTableError
 from chillflow.settings import load
 from tests.dashboard.browsing import open_dashboard
-from tests.integration.cli import Pipeline
+from tests.pipelines.pipeline import Pipeline
 
 T = TypeVar("T")
 NEW_YORK = ZoneInfo("America/New_York")

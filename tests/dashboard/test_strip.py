@@ -8,7 +8,7 @@ import signal
 from playwright.sync_api import Page, expect
 
 from tests.dashboard.browsing import Dashboard, open_dashboard
-from tests.integration.cli import Pipeline
+from tests.pipelines.pipeline import Pipeline
 
 RED, GREEN = "Not running", "Running"
 

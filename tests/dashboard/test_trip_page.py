@@ -14,7 +14,7 @@ from chillflow.connectors import open_log, open_reader
 from chillflow.dashboard.server import trip_finder
 from chillflow.settings import load
 from tests.dashboard.browsing import Dashboard, open_dashboard
-from tests.integration.cli import Pipeline
+from tests.pipelines.pipeline import Pipeline
 
 SCRIPT = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
 

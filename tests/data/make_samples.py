@@ -1,4 +1,4 @@
-"""Samples of TLC's files: rows of every oddity, the others by chance. Run as `python -m tests.data.make_samples`."""
+"""Samples of TLC's files: rows of every oddity, and random rows. Run as `python -m tests.data.make_samples`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.real_trips import GREEN, SAMPLES, YELLOW, whole_file
 
 ROWS = 2_000
 ODD = 40
-"""So many rows of each oddity, spread over the file, or all where there are fewer."""
+"""Rows per oddity, spread over the file; all if there are fewer."""
 EXTREME = 3
-"""So many rows with the largest values of each of these, and as many with the smallest."""
+"""Rows with the largest values of each of `EXTREMES`, and as many with the smallest."""
 EXTREMES = ["trip_distance", "fare_amount", "tip_amount", "total_amount", "elapsed"]
 SAME = ["VendorID", "pickup", "dropoff", "PULocationID", "DOLocationID"]
-"""What a charge and the row that takes it back have in common."""
+"""Columns that a charge and its reversal have in common."""
 ZERO = pl.duration(seconds=0)
 ODDITIES: dict[str, pl.Expr] = {
     "no passenger count": pl.col("passenger_count").is_null(),
@@ -29,7 +29,7 @@ ODDITIES: dict[str, pl.Expr] = {
     "negative extra": pl.col("extra") < 0,
     "nothing to pay": pl.col("total_amount") == 0,
     "more than 200 dollars": pl.col("total_amount") > 200,
-    "charged and taken back": pl.struct(SAME).is_duplicated(),
+    "charged and reversed": pl.struct(SAME).is_duplicated(),
     "identical": pl.struct(pl.all()).is_duplicated(),
     "backwards": pl.col("elapsed") < ZERO,
     "instant": pl.col("elapsed") == ZERO,
@@ -47,7 +47,7 @@ ODDITIES: dict[str, pl.Expr] = {
 
 
 def trips_of(table: pa.Table) -> pl.DataFrame:
-    """Return the rows with their numbers, under the names that ODDITIES uses."""
+    """The rows with the column names that ODDITIES uses."""
     trips = pl.DataFrame(pl.from_arrow(table))
     trips = trips.rename({name: name[5:-9] for name in trips.columns if name[1:5] == "pep_"})
     if "trip_type" not in trips.columns:
@@ -56,7 +56,7 @@ def trips_of(table: pa.Table) -> pl.DataFrame:
 
 
 def sample_of(table: pa.Table) -> pa.Table:
-    """Choose the rows, which stay in the order of the file; the same each time."""
+    """The chosen rows, in the order of the file; always the same ones."""
     trips = trips_of(table)
     numbered = trips.with_columns(number=pl.int_range(pl.len()))
     chosen: set[int] = set()
@@ -69,7 +69,7 @@ def sample_of(table: pa.Table) -> pa.Table:
     chosen.update(numbered.join(numbered[sorted(chosen)], on=SAME, how="semi")["number"])
     others = sorted(set(range(trips.height)) - chosen)
     chosen.update(Random(1).sample(others, ROWS - len(chosen)))
-    # what pandas noted about the whole file is not true of a part of it
+    # pandas' metadata describe the whole file
     return table.take(pa.array(sorted(chosen))).replace_schema_metadata(None)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from chillflow.connectors.sink import ExactlyOnceSink
 from chillflow.keyed.batches import GroupBatch
 from chillflow.model.codec import decode_value
 from chillflow.model.messages import Message
-from chillflow.model.table_rows import COMPLETE_TRIP, Rows
-from chillflow.model.topics import registry
+from chillflow.model.table_rows import COMPLETE_TRIP, Retire, Rows
+from chillflow.model.topics import registry, result_topics
 from chillflow.running.run import Run as RunOfAssembly
 from dataflows.assemble import build
 from tests.dataflows.conftest import Run
@@ -30,8 +31,8 @@ class Ends:
     """What came out of the flow."""
 
     def __init__(self) -> None:
-        self.topics: list[tuple[str, list[Message]]] = []
-        self.tables: list[tuple[str, Rows]] = []
+        self.topics: list[tuple[str, Sequence[Message]]] = []
+        self.tables: list[tuple[str, Rows | Retire]] = []
         self.accounts: list[tuple[str, dict[str, int]]] = []
 
     def flow(self, source: list[Any], *, close_all: bool = False, **changes: object) -> Any:
@@ -55,12 +56,13 @@ class Ends:
 
     @property
     def keys(self) -> list[str]:
-        """Of the complete trips."""
+        """The keys of the complete trips."""
         return sorted(value["trip_key"] for value in self.values("complete-trips"))
 
     @property
     def rows(self) -> list[str]:
-        return sorted(str(row[0]) for _, rows in self.tables for row in rows.get(COMPLETE_TRIP, ()))
+        upserts = [rows for _, rows in self.tables if isinstance(rows, dict)]
+        return sorted(str(row[0]) for rows in upserts for row in rows.get(COMPLETE_TRIP, ()))
 
     @property
     def account(self) -> dict[str, int]:
@@ -143,7 +145,7 @@ def test_after_crashes_each_result_is_in_its_topic_once(
     chosen = settings()
     log = FileLog(tmp_path / "topics")
     log.ensure_topics([*registry(chosen).values()], PARTITIONS, 1)
-    specs = {name: spec for name, spec in registry(chosen).items() if name != chosen.topic}
+    specs = result_topics(chosen)
     steps: list[GroupBatch | TestingSource.ABORT] = [*batches(in_order(trips))]
     for number in range(crashes):
         steps.insert((number + 1) * len(steps) // (crashes + 1), TestingSource.ABORT())

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import pytest
-from bytewax.inputs import AbortExecution
+from bytewax.inputs import AbortExecution, StatefulSourcePartition
 
 from chillflow.connectors.filelog import FileLog
-from chillflow.connectors.source import LogSource
-from chillflow.keyed.batches import CLOCK, PartitionProgress, Record
+from chillflow.connectors.source import LogSource, SourceSnapshot
+from chillflow.keyed.batches import PartitionProgress, Record, SourceItem
 from chillflow.keyed.watermark import NO_WATERMARK
 from chillflow.model.messages import Message
 from chillflow.model.topics import registry
@@ -19,6 +20,7 @@ from tests.dataflows.vocabulary import settings
 from tests.unit.fake_clock import FakeClock
 
 TOPIC = "trip-events"
+Partition: TypeAlias = StatefulSourcePartition[SourceItem, SourceSnapshot]
 
 
 @pytest.fixture
@@ -36,14 +38,18 @@ def send(log: FileLog, *values: bytes) -> None:
     writer.close()
 
 
-def values_of(batch: list[tuple[str, Any]]) -> list[bytes | None]:
+def values_of(batch: Iterable[SourceItem]) -> list[bytes | None]:
     return [Record(*record).value for _, records in batch if isinstance(records, list) for record in records]
 
 
-def read_to_the_end(part: Any) -> tuple[list[bytes | None], Any]:
+def progress_in(batch: Iterable[SourceItem]) -> list[PartitionProgress]:
+    return [item for _, item in batch if isinstance(item, PartitionProgress)]
+
+
+def read_to_the_end(part: Partition) -> tuple[list[bytes | None], SourceSnapshot | None]:
     """The values of a bounded run, and the last snapshot, each batch an epoch of its own."""
     values: list[bytes | None] = []
-    snapshot = None
+    snapshot: SourceSnapshot | None = None
     for _ in range(50):
         try:
             batch = part.next_batch()
@@ -84,14 +90,14 @@ def test_a_bounded_run_of_one_process_ends_at_once_and_commits_when_all_is_durab
     log = FileLog(tmp_path)
     log.ensure_topics([registry(settings())[TOPIC]], 2, 1)
     send(log, b"a", b"b")
-    ended: list[Any] = []
+    ended: list[Callable[[], None]] = []
     source = LogSource(log, TOPIC, 4, 1, group="test", exit_at_end=True, ended=ended)
     parts = [source.build_part("read_events", name, None) for name in source.list_parts()]
-    progress: list[Any] = []
+    progress: list[PartitionProgress] = []
     for _ in range(6):
         for part in [*parts]:
             try:
-                progress += [item for key, item in part.next_batch() if key == CLOCK]
+                progress += progress_in(part.next_batch())
             except StopIteration:
                 part.close()
                 parts.remove(part)
@@ -130,12 +136,10 @@ def test_the_watermark_is_reported_once_all_records_before_it_have_arrived(log: 
     send(log, b"a")
     progress = []
     for _ in range(3):  # batches of one epoch
-        progress += [item for key, item in part.next_batch() if key == CLOCK]
+        progress += progress_in(part.next_batch())
     assert progress == [PartitionProgress("0000", NO_WATERMARK, False)]
     part.snapshot()
-    assert [item for key, item in part.next_batch() if key == CLOCK] == [
-        PartitionProgress("0000", 1_704_103_200_000, False)
-    ]
+    assert progress_in(part.next_batch()) == [PartitionProgress("0000", 1_704_103_200_000, False)]
 
 
 def test_a_silent_partition_is_reported_as_idle_until_a_record_arrives(log: FileLog) -> None:
@@ -149,7 +153,7 @@ def test_a_silent_partition_is_reported_as_idle_until_a_record_arrives(log: File
         clock.now += after
         batch = part.next_batch()
         part.snapshot()
-        return [item.idle for _, item in batch if isinstance(item, PartitionProgress)]
+        return [progress.idle for progress in progress_in(batch)]
 
     assert reported(0) == [False]  # with the first record
     assert reported(1) == [False]  # with its watermark

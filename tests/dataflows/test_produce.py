@@ -10,8 +10,9 @@ from bytewax.testing import TestingSink
 
 from chillflow.model.codec import encode
 from chillflow.model.messages import Message
-from chillflow.production.bulk import event_frames, replay_columns
-from chillflow.production.replay import RejectedRow
+from chillflow.production.event_frames import event_frames
+from chillflow.production.rejected import RejectedRow
+from chillflow.production.replay import replay_columns
 from chillflow.production.replay_source import ReplaySource
 from chillflow.production.screening import Screen
 from chillflow.production.splitting import split

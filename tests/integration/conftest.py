@@ -1,80 +1,45 @@
-"""Pipelines of a test's own: on files, and on a real Kafka and a real Postgres."""
+"""Fixtures of the tests of security: a pipeline on secured servers, and the trips it reads."""
 
 from __future__ import annotations
 
-import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from chillflow.synthetic.trip_generator import generate
-from tests.integration.cli import BrokerTopics, FileTopics, Pipeline
-from tests.servers.kafka_topics import KafkaTopics
-
-SERVERS = pytest.param("servers", marks=[pytest.mark.kafka, pytest.mark.postgres])
-
-
-@pytest.fixture
-def embedded(tmp_path: Path) -> Pipeline:
-    """A pipeline that needs no server."""
-    return Pipeline(
-        tmp_path,
-        f"file:{tmp_path / 'topics'}",
-        f"sqlite:///{tmp_path / 'trips.sqlite'}",
-        FileTopics(tmp_path / "topics"),
-    )
+from tests.integration.secured import World, secured_world
+from tests.missing import missing
+from tests.servers._process import locked
+from tests.servers.fixtures import RunningPostgres
+from tests.servers.kafka_secured import SecuredKafkaServer
+from tests.servers.postgres import PostgresServer
 
 
 @pytest.fixture
-def on_servers(kafka: KafkaTopics, database_url: str, tmp_path: Path) -> Pipeline:
-    """A pipeline on Kafka and Postgres. Its topics are not there yet."""
-    mark = uuid.uuid4().hex[:12]
-    return Pipeline(
-        tmp_path,
-        kafka.bootstrap_servers,
-        database_url,
-        BrokerTopics(kafka),
-        topic=f"trip-events-{mark}",
-        complete=f"complete-trips-{mark}",
-        incomplete=f"incomplete-trips-{mark}",
-        windows=f"zone-windows-{mark}",
-    )
+def world(
+    secured_kafka: SecuredKafkaServer,
+    postgres_server: PostgresServer | RunningPostgres,
+    database_url: str,
+    tmp_path: Path,
+) -> Iterator[World]:
+    """A pipeline with exactly the permissions of docs/security.md.
 
-
-@pytest.fixture
-def on_kafka(kafka: KafkaTopics, tmp_path: Path) -> Pipeline:
-    """A pipeline on Kafka without a database."""
-    mark = uuid.uuid4().hex[:12]
-    pipeline = Pipeline(
-        tmp_path,
-        kafka.bootstrap_servers,
-        "",
-        BrokerTopics(kafka),
-        topic=f"trip-events-{mark}",
-        complete=f"complete-trips-{mark}",
-        incomplete=f"incomplete-trips-{mark}",
-        windows=f"zone-windows-{mark}",
-    )
-    del pipeline.environment["DATABASE_URL"]
-    return pipeline
-
-
-@pytest.fixture(params=["embedded", SERVERS])
-def pipeline(request: pytest.FixtureRequest) -> Pipeline:
-    """The same test on files and on servers."""
-    chosen: Pipeline = request.getfixturevalue("embedded" if request.param == "embedded" else "on_servers")
-    return chosen
+    Tests use the broker one at a time, because each resets all permissions.
+    """
+    if isinstance(postgres_server, RunningPostgres):
+        missing("a Postgres that asks for passwords", "unset CHILLFLOW_TEST_POSTGRES")
+    with locked(secured_kafka.folder / "lock"), secured_world(secured_kafka, database_url, tmp_path) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
-def trips_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """300 generated trips of one day."""
-    path = tmp_path_factory.mktemp("generated") / "trips.parquet"
-    generate(path, 300)
+def days_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trips of twelve days, longer than any state is kept, and one row that is not a trip."""
+    path = tmp_path_factory.mktemp("generated") / "days.parquet"
+    generate(path, 600, days=12)
+    trips = pl.read_parquet(path)
+    nowhere = pl.when(pl.int_range(pl.len()) == 0).then(None).otherwise(pl.col("DOLocationID"))
+    trips.with_columns(nowhere.alias("DOLocationID")).write_parquet(path)
     return path
-
-
-@pytest.fixture
-def workers(pipeline: Pipeline) -> int:
-    """One process on files and two on servers: both numbers, without each combination."""
-    return 1 if pipeline.embedded else 2

@@ -11,7 +11,7 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from chillflow.running.http_server import Readiness
-from tests.integration.cli import Pipeline
+from tests.pipelines.pipeline import Pipeline
 
 
 def url_of(pipeline: Pipeline, folder: Path | None = None) -> str | None:

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, urlsplit
 
-import polars as pl
 import psycopg
-import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AclBinding, AdminClient  # type: ignore[attr-defined]
 
-from chillflow.synthetic.trip_generator import generate
-from tests.conftest import RunningPostgres
 from tests.integration import security_page as page
-from tests.integration.cli import BrokerTopics, Pipeline
-from tests.missing import missing
-from tests.servers._process import locked
+from tests.pipelines.pipeline import Changes, Pipeline, unique_topics
+from tests.pipelines.topics import BrokerTopics
 from tests.servers.kafka_secured import SecuredKafkaServer, bindings
 from tests.servers.kafka_topics import KafkaTopics
-from tests.servers.postgres import PostgresServer
 
 OWNER, PRODUCER, ASSEMBLER, READER = ROLES = [
     f"chillflow-{what}" for what in ("owner", "producer", "assembler", "reader")
@@ -34,15 +27,15 @@ PASSWORD = "Xyzzy/%s:7@q"
 
 @dataclass(frozen=True)
 class World:
-    """The pipeline, and access to its servers."""
+    """A pipeline with the permissions of the page, and its servers."""
 
     pipeline: Pipeline
     kafka: SecuredKafkaServer
     rights: list[AclBinding]
     """All permissions granted by the page."""
 
-    def by(self, who: str, database: str | None = None) -> dict[str, Any]:
-        """The variables that make a command use this principal, and this role of the database if one is given."""
+    def by(self, who: str, database: str | None = None) -> Changes:
+        """Environment variables to run a command as this principal, and as this database role if one is given."""
         file = self.pipeline.folder / f"password-{who}"
         file.write_text(PASSWORD % who + "\n")
         by_password, _ = page.exports()
@@ -94,40 +87,16 @@ class World:
         return self.kafka._admin
 
 
-@pytest.fixture
-def world(
-    secured_kafka: SecuredKafkaServer,
-    postgres_server: PostgresServer | RunningPostgres,
-    database_url: str,
-    tmp_path: Path,
-) -> Iterator[World]:
-    """A pipeline whose owner has created topics and tables, with the permissions of the page granted to the others.
-
-    Tests use the broker one at a time, because each resets all permissions.
-    """
-    if isinstance(postgres_server, RunningPostgres):
-        missing("a Postgres that asks for passwords", "unset CHILLFLOW_TEST_POSTGRES")
-    with locked(secured_kafka.folder / "lock"):
-        yield from _world(secured_kafka, database_url, tmp_path)
-
-
-def _world(secured_kafka: SecuredKafkaServer, database_url: str, tmp_path: Path) -> Iterator[World]:
-    mark = uuid.uuid4().hex[:12]
-    pipeline = Pipeline(
-        tmp_path,
-        secured_kafka.sasl_address,
-        database_url,
-        BrokerTopics(KafkaTopics(secured_kafka.bootstrap_servers)),
-        topic=f"trip-events-{mark}",
-        complete=f"complete-trips-{mark}",
-        incomplete=f"incomplete-trips-{mark}",
-        windows=f"zone-windows-{mark}",
-    )
-    commands = [_of_this_test(command, mark) for command in page.acl_commands()]
-    _add_users(secured_kafka)
-    made = World(pipeline, secured_kafka, [each for command in commands for each in bindings(command)])
-    secured_kafka.forget_all()
-    secured_kafka.allow(*made.rights)
+@contextmanager
+def secured_world(kafka: SecuredKafkaServer, database_url: str, folder: Path) -> Iterator[World]:
+    """A pipeline whose owner has created topics and tables, with the permissions of the page granted to the others."""
+    topics = BrokerTopics(KafkaTopics(kafka.bootstrap_servers))
+    pipeline = Pipeline(folder, kafka.sasl_address, database_url, topics, **unique_topics())
+    commands = [_of_this_test(command, pipeline) for command in page.acl_commands()]
+    _add_users(kafka)
+    made = World(pipeline, kafka, [each for command in commands for each in bindings(command)])
+    kafka.forget_all()
+    kafka.allow(*made.rights)
     before, after = page.statements()
     made.grant(before)
     pipeline.run("init-db", DATABASE_URL=made.url(OWNER))
@@ -142,25 +111,15 @@ def _world(secured_kafka: SecuredKafkaServer, database_url: str, tmp_path: Path)
 
 def _add_users(kafka: SecuredKafkaServer) -> None:
     """Create a broker user for each role, once."""
-    there = kafka.folder / "users"
-    if not there.exists():
+    created = kafka.folder / "users"
+    if not created.exists():
         for name in ROLES:
             kafka.add_user(name, PASSWORD % name)
-        there.touch()
+        created.touch()
 
 
-def _of_this_test(command: str, mark: str) -> str:
+def _of_this_test(command: str, pipeline: Pipeline) -> str:
+    mark = pipeline.topic.rpartition("-")[2]
     for name in ("trip-events", "complete-trips", "zone-windows"):
         command = command.replace(name, f"{name}-{mark}")
     return command
-
-
-@pytest.fixture(scope="session")
-def days_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Trips of twelve days, longer than any state is kept, and one row that is not a trip."""
-    path = tmp_path_factory.mktemp("generated") / "days.parquet"
-    generate(path, 600, days=12)
-    trips = pl.read_parquet(path)
-    nowhere = pl.when(pl.int_range(pl.len()) == 0).then(None).otherwise(pl.col("DOLocationID"))
-    trips.with_columns(nowhere.alias("DOLocationID")).write_parquet(path)
-    return path

@@ -1,4 +1,4 @@
-"""The commands and SQL statements of docs/security.md, for tests to run."""
+"""The commands and SQL statements of docs/security.md."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def acl_commands() -> list[str]:
 
 
 def exports() -> list[dict[str, str]]:
-    """The variables for each way to authenticate to the broker: password, then certificate."""
+    """The environment variables for authentication to the broker by password, and by certificate."""
     return [
         dict(word.split("=", 1) for word in shlex.split(block) if word != "export")
         for block in _blocks("bash")

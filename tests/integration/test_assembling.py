@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from stream import CompleteTrip, TripEventProducer
-from tests.integration.cli import Pipeline
+from tests.pipelines.pipeline import Pipeline
 
 TRIP = CompleteTrip(
     trip_key="t",
@@ -264,7 +264,7 @@ def test_a_recovery_store_of_a_newer_release_is_refused(embedded: Pipeline, trip
     embedded.python(sys.executable, "-c", newer, "assemble", "--exit-at-end", DATABASE_URL=None)
 
     # in a process of its own: where a cluster of threads has run before, Bytewax shows the traceback, too
-    line = embedded.reason(embedded.process("assemble", "--exit-at-end", code=1, DATABASE_URL=None))
+    line = embedded.process("assemble", "--exit-at-end", code=1, DATABASE_URL=None).reason
 
     assert line.startswith("the recovery store")
     assert "this release knows" in line

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tests.integration.cli import Pipeline
+from tests.pipelines.pipeline import Pipeline
 
 
 def test_the_assembly_with_recovery(embedded: Pipeline, trips_file: Path) -> None:
@@ -86,14 +86,36 @@ def test_the_production_of_a_file_and_of_the_table(embedded: Pipeline, trips_fil
 def test_no_input_is_an_error_with_a_reason(embedded: Pipeline) -> None:
     done = embedded.python(sys.executable, "-m", "bytewax.run", "dataflows.produce", code=1)
 
-    assert done.stderr.splitlines()[-1].endswith(
-        "no input: set CHILLFLOW_INPUT to the path of a parquet file, or to `db`"
-    )
+    assert done.reason == "no input: set CHILLFLOW_INPUT to the path of a parquet file, or to `db`"
 
 
-def test_a_topic_that_is_not_there_is_an_error_with_a_reason(embedded: Pipeline) -> None:
+def test_a_missing_topic_is_an_error_with_a_reason(embedded: Pipeline) -> None:
     done = embedded.python(
         sys.executable, "-m", "bytewax.run", "dataflows.assemble", code=1, CHILLFLOW_CREATE_TOPICS="0"
     )
 
     assert "no topic 'trip-events'" in done.stderr.splitlines()[-1]
+
+
+def test_a_missing_store_is_an_error_with_the_command_that_creates_it(embedded: Pipeline) -> None:
+    run = ("-m", "bytewax.run", "dataflows.assemble", "-r", "store", "-s", 1, "-b", 0)
+    done = embedded.python(sys.executable, *run, code=1)
+
+    expected = "no recovery store in store: create it with `mkdir -p store && python -m bytewax.recovery store 4`"
+    assert done.reason == expected
+
+
+def test_the_error_that_ends_a_run_is_one_line_and_recorded(embedded: Pipeline, trips_file: Path) -> None:
+    embedded.run("init-db")
+    embedded.produce(trips_file)
+    embedded.query("alter table stg.complete_trip rename column trip_key to renamed")
+    store = embedded.folder / "store"
+    store.mkdir()
+    embedded.python(sys.executable, "-m", "bytewax.recovery", store, 1)
+
+    run = ("-m", "bytewax.run", "dataflows.assemble", "-r", store, "-s", 1, "-b", 0)
+    done = embedded.python(sys.executable, *run, code=1)
+
+    error = done.stderr.splitlines()[-1].removeprefix("error: ")
+    assert "no column named trip_key" in error
+    assert embedded.fail("status", "--recovery-dir", store).endswith(f"(the last error: {error})")

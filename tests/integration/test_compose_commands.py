@@ -1,4 +1,4 @@
-"""The containers of docker-compose.yml without Docker: their commands in their environment, on real servers."""
+"""The commands and environments of docker-compose.yml, run on real servers without Docker."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 
 import yaml
 
-from tests.integration.cli import COMMAND, BrokerTopics, Pipeline
+from tests.pipelines.command import COMMAND
+from tests.pipelines.pipeline import Changes, Pipeline
+from tests.pipelines.topics import BrokerTopics
 from tests.servers.kafka import KafkaServer
 from tests.servers.kafka_topics import KafkaTopics
 
@@ -18,7 +20,7 @@ IN_IMAGE = dict(re.findall(r"(CHILLFLOW_\w+)=(\S+)", (ROOT / "Dockerfile").read_
 
 
 class Containers:
-    """Runs a service's command as its container would, with this test's servers and folders."""
+    """Commands and environments of the services, with addresses and folders of the test."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
@@ -31,8 +33,8 @@ class Containers:
         }
         assert [*SERVICES["trip-assembler"]["volumes"]] == ["recovery:/var/lib/chillflow"]
 
-    def environment(self, service: str) -> dict[str, Any]:
-        """The environment of the service and the image, without the test's own settings."""
+    def environment(self, service: str) -> Changes:
+        """The environment of the service and of the image, without the test's own settings."""
         given = {**IN_IMAGE, **SERVICES[service]["environment"]}
         ours = dict.fromkeys(name for name in self._pipeline.environment if name.startswith("CHILLFLOW_"))
         return {**ours, **{name: self._placed(_default(value)) for name, value in given.items()}}
@@ -41,7 +43,7 @@ class Containers:
         return [self._placed(word) for word in SERVICES[service]["command"]]
 
     def probe(self, service: str) -> tuple[str, ...]:
-        """The arguments of the service's healthcheck, which runs our command."""
+        """The arguments of the service's healthcheck."""
         kind, program, *arguments = SERVICES[service]["healthcheck"]["test"]
         assert (kind, program) == ("CMD", COMMAND.name)
         return tuple(arguments)
@@ -77,7 +79,7 @@ def test_the_containers_run_the_pipeline(
             lambda: pipeline.query("select count(*) from stg.complete_trip where revision > 0") == [(300,)]
         )
         assembling.wait_for(lambda: pipeline.run(*containers.probe("trip-assembler"), code=None, **assembler).code == 0)
-        run("trip-event-producer")  # again: `restart: on-failure`, or another `up`
+        run("trip-event-producer")  # again, as after a restart or another `up`
         assembling.wait_for(lambda: len(pipeline.events()) == 3000)
         stopped = assembling.stop()
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from tests.integration.cli import Done, Pipeline
+from tests.pipelines.command import Done
+from tests.pipelines.pipeline import Pipeline
 
 
 def shown(done: Done) -> list[dict[str, object]]:

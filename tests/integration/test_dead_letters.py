@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.integration.cli import Pipeline
+from tests.pipelines.pipeline import Pipeline
 
 
 def listed(pipeline: Pipeline, *arguments: str) -> list[dict[str, str]]:

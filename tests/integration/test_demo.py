@@ -12,7 +12,8 @@ from typing import Any
 import polars as pl
 
 from chillflow.cli.demo.window_checks import read
-from tests.integration.cli import COMMAND, Pipeline
+from tests.pipelines.command import COMMAND
+from tests.pipelines.pipeline import Pipeline
 
 BARE: dict[str, Any] = {"KAFKA_BOOTSTRAP_SERVERS": None, "DATABASE_URL": None, "CHILLFLOW_RECOVERY_DIR": None}
 CHECKS = 12

@@ -19,7 +19,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from chillflow.model.codec import encode
 from chillflow.model.events import ZoneExitedEvent
-from tests.integration.cli import Pipeline
+from tests.pipelines.pipeline import Pipeline
 from tests.servers.kafka_topics import KafkaTopics
 
 

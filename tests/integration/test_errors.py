@@ -10,7 +10,8 @@ import polars as pl
 import psycopg
 import pytest
 
-from tests.integration.cli import Pipeline, elapsed
+from tests.pipelines.command import elapsed
+from tests.pipelines.pipeline import Pipeline
 from tests.servers._process import free_port
 from tests.servers.postgres import PostgresServer
 

@@ -1,4 +1,4 @@
-"""The one right answer from a bad log, against a model of the rules written in another way."""
+"""Results of a log in disorder, compared with a second implementation of the rules."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from bisect import insort
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import polars as pl
 import pytest
 
-from tests.integration.cli import Pipeline, Read
+from tests.pipelines.pipeline import Changes, Pipeline
+from tests.pipelines.topics import JsonObject, Read
 from tests.real_trips import GREEN, YELLOW, rows_of, scaled_file
 
 HOUR = 3_600_000
@@ -21,9 +22,13 @@ DISORDER = "--shuffle-seconds=3600 --duplicates=0.05 --drop=0.01 --late=0.01 --s
 NEEDED = {"trip_started", "payment_processed", "trip_ended"}
 
 
+Values: TypeAlias = dict[bytes | None, list[bytes | None]]
+"""All values of each key of a topic, in order."""
+
+
 @dataclass
 class Model:
-    """The rules of assembly, trip by trip, over the events of each trip with their watermarks."""
+    """The rules of assembly, applied trip by trip to the events and their watermarks."""
 
     account: Counter[str] = field(default_factory=Counter)
     complete: dict[str, int] = field(default_factory=dict)
@@ -34,7 +39,7 @@ class Model:
         for message in messages:
             partitions[message.partition].append(message)
         for log in partitions.values():
-            trips: defaultdict[str, list[tuple[int, dict[str, Any], int]]] = defaultdict(list)
+            trips: defaultdict[str, list[tuple[int, JsonObject, int]]] = defaultdict(list)
             times: list[int] = []
             watermark = -1
             for message in log:
@@ -46,9 +51,9 @@ class Model:
             for key, seen in trips.items():
                 self._trip(key, seen, watermark)
 
-    def _trip(self, key: str, seen: list[tuple[int, dict[str, Any], int]], last: int) -> None:  # noqa: C901 - a model in one piece
+    def _trip(self, key: str, seen: list[tuple[int, JsonObject, int]], last: int) -> None:  # noqa: C901 - all rules in one place
         status, deadline, revision, latest = "gone", 0, 0, 0
-        held: dict[str, str] = {}
+        ids: dict[str, str] = {}
 
         def expire(watermark: int) -> None:
             nonlocal status, deadline, revision
@@ -58,9 +63,9 @@ class Model:
                     self.incomplete[key] = revision
                 else:
                     self.account[f"{status}_trips"] += 1
-                    self.account[f"events_in_{status}"] += len(held)
+                    self.account[f"events_in_{status}"] += len(ids)
                     status = "gone"
-                    held.clear()
+                    ids.clear()
 
         for watermark, event, time in seen:
             expire(watermark)
@@ -69,12 +74,12 @@ class Model:
                     self.account["late"] += 1
                     continue
                 status, deadline, revision, latest = "open", max(watermark, time) + 25 * HOUR, 0, 0
-            if event["event_id"] in held.values():
+            if event["event_id"] in ids.values():
                 self.account["duplicates"] += 1
                 continue
-            held[event["event_type"]] = event["event_id"]
+            ids[event["event_type"]] = event["event_id"]
             latest = max(latest, time)
-            if status != "complete" and held.keys() >= NEEDED:
+            if status != "complete" and ids.keys() >= NEEDED:
                 status, deadline, revision = "complete", max(watermark, latest) + 24 * HOUR, revision + 1
                 self.complete[key] = revision
             elif status == "incomplete":
@@ -83,10 +88,10 @@ class Model:
         expire(last)
         if status != "gone":
             self.account[f"{status}_trips"] += 1
-            self.account[f"events_in_{status}"] += len(held)
+            self.account[f"events_in_{status}"] += len(ids)
 
 
-def per_key(messages: list[Read]) -> dict[bytes | None, list[bytes | None]]:
+def per_key(messages: list[Read]) -> Values:
     found: defaultdict[bytes | None, list[bytes | None]] = defaultdict(list)
     for message in messages:
         found[message.key].append(message.value)
@@ -98,7 +103,7 @@ def revisions(messages: list[Read]) -> dict[str, int]:
 
 
 @pytest.mark.scaled
-def test_a_month_in_disorder(pipeline: Pipeline) -> None:
+def test_a_month_in_disorder_gives_the_results_of_the_rules(pipeline: Pipeline) -> None:
     file = scaled_file(GREEN)
     pipeline.run("init-db")
     produced = pipeline.produce(file, *DISORDER.split())
@@ -125,17 +130,17 @@ def test_a_month_in_disorder(pipeline: Pipeline) -> None:
     assert left[0] == len(model.incomplete.keys() - model.complete.keys())
 
 
-SHORT: dict[str, Any] = {
+SHORT: Changes = {
     "CHILLFLOW_TRIP_TIMEOUT": "20min",
     "CHILLFLOW_CORRECTION_HORIZON": "10min",
     "CHILLFLOW_INCOMPLETE_HORIZON": "1h",
 }
-"""In two hours of a log trips time out, are completed after all, corrected, forgotten; and events are late."""
+"""With these, two hours of events lead to incomplete and completed trips, corrections, dropped states, late events."""
 
 
 @pytest.fixture
 def without_tables(request: pytest.FixtureRequest) -> Pipeline:
-    """A pipeline of topics only, on files and on Kafka."""
+    """A pipeline without a database."""
     chosen: Pipeline = request.getfixturevalue(request.param)
     chosen.environment.pop("DATABASE_URL", None)
     return chosen
@@ -161,7 +166,7 @@ def test_the_same_log_gives_the_same_results(without_tables: Pipeline, partition
     disorder = ["--shuffle-seconds=600", "--duplicates=0.05", "--drop=0.03", "--late=0.02", "--seed=5"]
     pipeline.run("create-topic")
 
-    def ends(name: str) -> dict[str, Any]:
+    def outputs(name: str) -> Changes:
         return {
             "CHILLFLOW_RECOVERY_DIR": str(pipeline.folder / name),
             "CHILLFLOW_COMPLETE_TOPIC": f"{pipeline.complete}-{name}",
@@ -171,43 +176,44 @@ def test_the_same_log_gives_the_same_results(without_tables: Pipeline, partition
         }
 
     events = pipeline.produce(some, "--limit=1500", *disorder, **SHORT)["events"]
-    with pipeline.start("assemble", "--workers=2", **ends("resumed")) as running:
+    with pipeline.start("assemble", "--workers=2", **outputs("resumed")) as running:
         running.wait_for((pipeline.folder / "resumed" / "account.json").exists)
         running.stop()
-    with pipeline.start("assemble", **ends("fed")) as running:  # reads while it is written, slowly
+    with pipeline.start("assemble", **outputs("fed")) as running:  # reads while events are still produced
         running.wait_for((pipeline.folder / "fed" / "account.json").exists)
         events += pipeline.produce(some, "--rate=5000", *disorder, **SHORT)["events"]
         running.stop()
 
-    runs: dict[str, Any] = {}
+    runs: dict[str, tuple[JsonObject, Values, Values, dict[bytes | None, bytes | None]]] = {}
+    topics = (pipeline.complete, pipeline.incomplete)
     for workers, name in enumerate(("fed", "whole", "resumed"), 1):
-        summary = pipeline.assemble("--workers", workers, "--close-all", **ends(name))
+        summary = pipeline.assemble("--workers", workers, "--close-all", **outputs(name))
         assert summary["events"] == events
-        topics = [pipeline.topics.read(f"{topic}-{name}") for topic in (pipeline.complete, pipeline.incomplete)]
+        complete, incomplete = (per_key(pipeline.topics.read(f"{topic}-{name}")) for topic in topics)
         windows = {message.key: message.value for message in pipeline.topics.read(f"{pipeline.windows}-{name}")}
-        runs[name] = (summary | {"seconds": 0}, *map(per_key, topics), windows)
+        runs[name] = (summary | {"seconds": 0}, complete, incomplete, windows)
     assert runs["fed"] == runs["whole"] == runs["resumed"]
     assert min(summary[term] for term in ("late", "incomplete_trips", "duplicates", "events_in_complete")) > 50
-    assert runs["fed"][2].keys() & runs["fed"][1].keys()  # completed after all
+    assert runs["fed"][2].keys() & runs["fed"][1].keys()  # incomplete trips that were completed
     assert len(pipeline.topics.read(f"{pipeline.topic}.late")) == summary["late"]
 
 
-def test_one_wrong_row_harms_nobody_else(embedded: Pipeline, trips_file: Path) -> None:
+def test_one_wrong_date_affects_no_other_trip(embedded: Pipeline, trips_file: Path) -> None:
     embedded.produce(trips_file)
     first = embedded.events()[0]
     wrong = {**first.json, "trip_key": "wrong", "event_time": "2099-05-01T00:00:00Z", "event_id": "wrong"}
     embedded.topics.send(
         embedded.topic, b"wrong", json.dumps(wrong).encode(), timestamp=4_081_276_800_000, partition=first.partition
     )
-    embedded.produce(trips_file, "--limit", 100)  # the log goes on: these are repeated
+    embedded.produce(trips_file, "--limit", 100)  # duplicates, which the watermark must not make late
     summary = embedded.assemble(DATABASE_URL=None)
     assert (summary["complete_trips"], summary["open_trips"], summary["late"]) == (300, 1, 0)
     assert summary["duplicates"] == 500
 
 
-def test_some_rows_of_2009_among_the_others_come_through_whole(embedded: Pipeline, tmp_path: Path) -> None:
+def test_rows_of_2009_among_others_become_complete_trips(embedded: Pipeline, tmp_path: Path) -> None:
     embedded.run("generate", "--trips", 2_000, "--out", tmp_path / "t.parquet")
-    wrong = pl.int_range(pl.len()).is_in([0, 700, 1_900])  # as TLC's own files have some
+    wrong = pl.int_range(pl.len()).is_in([0, 700, 1_900])  # TLC's files have such rows
     times = pl.col("^tpep_.*_datetime$")
     trips = pl.read_parquet(tmp_path / "t.parquet")
     trips.with_columns(pl.when(wrong).then(times.dt.offset_by("-15y")).otherwise(times)).write_parquet(tmp_path / "o")

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.integration import windows
-from tests.integration.cli import Pipeline
+from tests.pipelines.pipeline import Pipeline
 
 PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text()
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.cli import COMMAND, Pipeline
 from tests.missing import missing
+from tests.pipelines.command import COMMAND
+from tests.pipelines.pipeline import Pipeline
 
 GROUPS = {
     "Start here": ["demo"],

@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from chillflow import __version__
-from tests.integration.cli import Pipeline, Running
+from tests.pipelines.command import Running
+from tests.pipelines.pipeline import Pipeline
 from tests.servers._process import free_port
 
 PAGE = (Path(__file__).parents[2] / "docs" / "kubernetes.md").read_text()

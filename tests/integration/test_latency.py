@@ -10,8 +10,8 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from chillflow.synthetic.trip_generator import generate
-from tests.integration.cli import Pipeline
 from tests.integration.test_assembling import send, values
+from tests.pipelines.pipeline import Pipeline
 from tests.servers.kafka_topics import KafkaTopics
 
 

@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 from chillflow.telemetry.metrics import Metrics
-from tests.integration.cli import Pipeline, Running
 from tests.integration.monitoring import Seen, get, is_ready, problems, url_of
+from tests.pipelines.command import Running
+from tests.pipelines.pipeline import Pipeline
 from tests.servers._process import free_port
 from tests.servers.kafka import KafkaServer
 from tests.servers.postgres import PostgresServer

@@ -1,4 +1,4 @@
-"""The wheel and the sdist: what is in them, and that another project can use the wheel."""
+"""Contents of wheel and sdist, and the wheel in another project."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def files_of(*folders: str) -> set[str]:
-    """What a checkout has in these folders."""
+    """Files of the checkout in these folders, relative to its root."""
     return {
         str(path.relative_to(ROOT))
         for folder in folders
@@ -38,7 +38,7 @@ def test_the_wheel_holds_the_packages_and_nothing_else(archives: dict[str, Path]
     assert all(name.endswith((".py", ".sql", ".csv", "py.typed")) for name in expected)
 
 
-def test_the_sdist_holds_what_makes_and_tests_it(archives: dict[str, Path]) -> None:
+def test_the_sdist_holds_sources_docs_and_tests(archives: dict[str, Path]) -> None:
     with tarfile.open(archives["sdist"]) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
 

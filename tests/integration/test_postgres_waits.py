@@ -1,4 +1,4 @@
-"""Nothing waits for Postgres, or for another of its clients, for ever."""
+"""No wait for Postgres or one of its clients is unlimited."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import socket
 import threading
 import time
 from datetime import timedelta
-from typing import Any
 
 import psycopg
 import pytest
@@ -17,8 +16,9 @@ from chillflow.connectors.postgres import PostgresDatabase
 from chillflow.errors import DatabaseError, DatabaseUnavailableError
 from chillflow.model.codec import CompleteTripStruct
 from chillflow.model.table_rows import COMPLETE_TRIP, TABLES, ZONE_WINDOW, Row, Table, to_table_row, window_row
-from tests.integration.cli import Pipeline, elapsed
 from tests.integration.test_window_tables import window
+from tests.pipelines.command import elapsed
+from tests.pipelines.pipeline import Changes, Pipeline
 from tests.unit.vocabulary import trip
 
 WAIT = timedelta(seconds=10)
@@ -26,7 +26,7 @@ ROUNDS = 40
 
 
 def rows(revision: int) -> dict[Table, list[Row]]:
-    """The same trips and windows each time, newer ones."""
+    """Rows of the same trips and windows, at this revision."""
     keys = [f"{number:04d}" for number in range(500)]
     return {
         COMPLETE_TRIP: [
@@ -38,7 +38,7 @@ def rows(revision: int) -> dict[Table, list[Row]]:
 
 
 @pytest.mark.postgres
-def test_two_writers_of_the_same_rows_never_wait_in_a_circle(database_url: str) -> None:
+def test_two_writers_of_the_same_rows_never_deadlock(database_url: str) -> None:
     database = PostgresDatabase(database_url, WAIT)
     database.migrate()
     database.close()
@@ -74,7 +74,7 @@ def test_two_writers_of_the_same_rows_never_wait_in_a_circle(database_url: str) 
 
 
 @pytest.mark.postgres
-def test_a_statement_has_a_limit(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_statement_has_a_timeout(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert timedelta(seconds=30) < postgres._STATEMENT_TIMEOUT < timedelta(minutes=5)
     monkeypatch.setattr(postgres, "_STATEMENT_TIMEOUT", timedelta(seconds=1))
     database = PostgresDatabase(database_url, WAIT)
@@ -88,30 +88,30 @@ def test_a_statement_has_a_limit(database_url: str, monkeypatch: pytest.MonkeyPa
                 database.upsert(rows(2))
 
         assert 0.9 < elapsed(write) < 10
-    database.upsert(rows(2))  # the connection is of use again
+    database.upsert(rows(2))  # the connection is still usable
     database.close()
 
 
 @pytest.mark.postgres
-def test_a_writer_that_sleeps_is_let_go_of(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert timedelta(seconds=5) < postgres._SLEEP_TIMEOUT < postgres._STATEMENT_TIMEOUT / 2
-    monkeypatch.setattr(postgres, "_SLEEP_TIMEOUT", timedelta(seconds=1))
-    sleeping, other = PostgresDatabase(database_url, WAIT), PostgresDatabase(database_url, WAIT)
-    sleeping.migrate()
-    sleeping.upsert(rows(1))
-    sleeping._connected().execute("update stg.complete_trip set revision = 1")
+def test_a_suspended_writer_blocks_no_other(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert timedelta(seconds=5) < postgres._IDLE_TIMEOUT < postgres._STATEMENT_TIMEOUT / 2
+    monkeypatch.setattr(postgres, "_IDLE_TIMEOUT", timedelta(seconds=1))
+    suspended, other = PostgresDatabase(database_url, WAIT), PostgresDatabase(database_url, WAIT)
+    suspended.migrate()
+    suspended.upsert(rows(1))
+    suspended._connected().execute("update stg.complete_trip set revision = 1")
 
     assert 0.5 < elapsed(lambda: other.upsert(rows(2))) < 10
-    sleeping.upsert(rows(3))  # awake again: it makes a new connection
+    suspended.upsert(rows(3))  # resumed: it opens a new connection
     with psycopg.connect(database_url) as connection:
         assert connection.execute("select distinct revision from stg.complete_trip").fetchall() == [(3,)]
     other.close()
-    sleeping.close()
+    suspended.close()
 
 
 @pytest.mark.postgres
-def test_a_replay_may_be_slow(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgres, "_SLEEP_TIMEOUT", timedelta(seconds=1))
+def test_a_slow_replay_keeps_its_connection(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres, "_IDLE_TIMEOUT", timedelta(seconds=1))
     monkeypatch.setattr(postgres, "READ_ROWS", 100)
     database = PostgresDatabase(database_url, WAIT)
     database.migrate()
@@ -125,14 +125,14 @@ def test_a_replay_may_be_slow(database_url: str, monkeypatch: pytest.MonkeyPatch
     database.close()
 
 
-def test_a_server_that_does_not_answer_is_not_waited_for(embedded: Pipeline) -> None:
+def test_a_server_that_does_not_answer_is_a_timeout(embedded: Pipeline) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"postgresql://me:secret@127.0.0.1:{silent.getsockname()[1]}/trips"
         with pytest.raises(DatabaseUnavailableError, match="timeout"):
             PostgresDatabase(url, timedelta(seconds=2)).check()
-        changes: dict[str, Any] = {"DATABASE_URL": url, "CHILLFLOW_KAFKA_TIMEOUT": "2"}
-        said: list[str] = []
-        assert elapsed(lambda: said.append(embedded.fail("init-db", **changes))) < 12
+        changes: Changes = {"DATABASE_URL": url, "CHILLFLOW_KAFKA_TIMEOUT": "2"}
+        errors: list[str] = []
+        assert elapsed(lambda: errors.append(embedded.fail("init-db", **changes))) < 12
 
-    assert said[0].startswith("no Postgres answers: ")
-    assert "secret" not in said[0]
+    assert errors[0].startswith("no Postgres answers: ")
+    assert "secret" not in errors[0]

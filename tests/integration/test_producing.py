@@ -11,14 +11,15 @@ import polars as pl
 import pytest
 
 from chillflow.synthetic.trip_generator import generate
-from tests.integration.cli import COMMAND, PRODUCED, Pipeline, elapsed
+from tests.pipelines.command import COMMAND, PRODUCED, elapsed
+from tests.pipelines.pipeline import Pipeline
 from tests.real_trips import YELLOW, real_file
 
 PICKUP, DROPOFF = "tpep_pickup_datetime", "tpep_dropoff_datetime"
 
 
 def few(trips_file: Path, folder: Path, count: int = 10) -> pl.DataFrame:
-    """The first generated trips, without those whose drop-off is before their pickup."""
+    """The first generated trips, without those whose drop-off is not after their pickup."""
     trips = pl.read_parquet(trips_file)
     return trips.filter(pl.col(DROPOFF) > pl.col(PICKUP)).sort(PICKUP).head(count)
 
@@ -32,7 +33,7 @@ def set_in_row(trips: pl.DataFrame, number: int, column: str, value: object) -> 
 # Topics and tables
 
 
-def test_a_topic_is_made_once(pipeline: Pipeline) -> None:
+def test_a_topic_is_created_once(pipeline: Pipeline) -> None:
     first = pipeline.run("create-topic", "--topic", pipeline.topic, "--partitions", "3")
     second = pipeline.run("create-topic", "--topic", pipeline.topic, "--partitions", "4")
 
@@ -40,7 +41,7 @@ def test_a_topic_is_made_once(pipeline: Pipeline) -> None:
     assert second.stderr == f"topic {pipeline.topic} exists, with 3 partitions\n"
 
 
-def test_tables_are_made_once(pipeline: Pipeline) -> None:
+def test_tables_are_created_once(pipeline: Pipeline) -> None:
     first = pipeline.run("init-db")
     second = pipeline.run("init-db")
 
@@ -51,7 +52,7 @@ def test_tables_are_made_once(pipeline: Pipeline) -> None:
     ]
 
 
-def test_topics_are_not_created_when_that_is_off(pipeline: Pipeline, trips_file: Path) -> None:
+def test_no_create_topics_creates_no_topic(pipeline: Pipeline, trips_file: Path) -> None:
     line = pipeline.fail("produce-from-file", "--file", trips_file, "--no-create-topics")
 
     assert f"no topic '{pipeline.topic}'" in line
@@ -62,7 +63,7 @@ def test_topics_are_not_created_when_that_is_off(pipeline: Pipeline, trips_file:
 # Dry runs, pipes and pace
 
 
-def test_a_dry_run_prints_what_would_be_sent(embedded: Pipeline, trips_file: Path) -> None:
+def test_a_dry_run_prints_the_events(embedded: Pipeline, trips_file: Path) -> None:
     dry = embedded.run("produce-from-file", "--file", trips_file, "--dry-run")
 
     assert not (embedded.folder / "topics").exists()
@@ -80,7 +81,7 @@ def test_a_dry_run_ends_with_its_summary(embedded: Pipeline, trips_file: Path) -
 
 
 @pytest.mark.parametrize("command", ["produce-from-file --dry-run", "consume-events --exit-at-end"])
-def test_a_pipe_that_is_closed_is_no_error(embedded: Pipeline, command: str) -> None:
+def test_a_closed_pipe_is_no_error(embedded: Pipeline, command: str) -> None:
     file = real_file(YELLOW)
     name, option = command.split()
     if name == "consume-events":
@@ -103,7 +104,7 @@ def test_a_pipe_that_is_closed_is_no_error(embedded: Pipeline, command: str) -> 
     assert code == 0
 
 
-def test_there_is_no_progress_bar_in_a_pipe(embedded: Pipeline, trips_file: Path) -> None:
+def test_a_pipe_gets_no_progress_bar(embedded: Pipeline, trips_file: Path) -> None:
     done = embedded.run("produce-from-file", "--file", trips_file)
 
     assert done.stdout == ""
@@ -127,7 +128,7 @@ def test_a_speed_is_kept(embedded: Pipeline, trips_file: Path, tmp_path: Path) -
     assert 1.9 < seconds < 15
 
 
-def test_pace_and_speed_exclude_each_other(embedded: Pipeline, trips_file: Path) -> None:
+def test_rate_and_speed_exclude_each_other(embedded: Pipeline, trips_file: Path) -> None:
     line = embedded.fail("produce-from-file", "--file", trips_file, "--speed", 1, "--rate", 1, code=2)
 
     assert line == "--speed and --rate exclude each other"
@@ -142,11 +143,11 @@ def test_a_replay_stops_on_request(pipeline: Pipeline, trips_file: Path) -> None
     assert 0 < done.json["delivered"] == done.json["events"] == len(pipeline.events()) < 1500
 
 
-def test_a_replay_at_full_speed_stops_on_request_and_leaves_nothing_behind(embedded: Pipeline, tmp_path: Path) -> None:
+def test_a_stopped_replay_at_full_speed_leaves_no_temporary_files(embedded: Pipeline, tmp_path: Path) -> None:
     file, temporary = tmp_path / "trips.parquet", tmp_path / "temporary"
     temporary.mkdir()
     generate(file, 200_000)
-    with embedded.start("produce-from-file", "--file", file, "--json", TMPDIR=temporary) as replay:
+    with embedded.start("produce-from-file", "--file", file, "--json", TMPDIR=str(temporary)) as replay:
         replay.wait_for(lambda: any(path.stat().st_size for path in embedded.folder.rglob("*.jsonl")))
         done = replay.stop(within=10)
 
@@ -156,10 +157,12 @@ def test_a_replay_at_full_speed_stops_on_request_and_leaves_nothing_behind(embed
     assert [*temporary.iterdir()] == []
 
 
-# What is rejected
+# Rejected rows
 
 
-def test_bad_rows_are_dead_letters_and_the_rest_arrives(pipeline: Pipeline, trips_file: Path, tmp_path: Path) -> None:
+def test_bad_rows_are_dead_letters_and_others_are_produced(
+    pipeline: Pipeline, trips_file: Path, tmp_path: Path
+) -> None:
     trips = few(trips_file, tmp_path)
     trips = set_in_row(trips, 1, "passenger_count", 1.5)
     trips = set_in_row(trips, 3, "DOLocationID", None)
@@ -195,7 +198,7 @@ def test_bad_rows_are_dead_letters_and_the_rest_arrives(pipeline: Pipeline, trip
     assert by_reason["passenger_count"].json["PULocationID"] == trips["PULocationID"][1]
 
 
-def test_rejected_rows_are_named_on_a_dry_run(embedded: Pipeline, trips_file: Path, tmp_path: Path) -> None:
+def test_a_dry_run_reports_rejected_rows(embedded: Pipeline, trips_file: Path, tmp_path: Path) -> None:
     file = tmp_path / "bad.parquet"
     set_in_row(few(trips_file, tmp_path, 3), 1, "passenger_count", 1.5).write_parquet(file)
 
@@ -213,7 +216,7 @@ def test_a_file_without_rows_is_no_error(embedded: Pipeline, trips_file: Path, t
     assert account["events"] == account["complete_trips"] == 0
 
 
-def test_an_unknown_column_comes_through(pipeline: Pipeline, trips_file: Path, tmp_path: Path) -> None:
+def test_unknown_columns_reach_topic_and_table(pipeline: Pipeline, trips_file: Path, tmp_path: Path) -> None:
     file = tmp_path / "wider.parquet"
     few(trips_file, tmp_path).with_columns(Zusatz=pl.lit("naïve ☕"), fee_2031=pl.lit(1.25)).write_parquet(file)
     pipeline.run("init-db")
@@ -230,7 +233,7 @@ def test_an_unknown_column_comes_through(pipeline: Pipeline, trips_file: Path, t
 # From the database
 
 
-def test_the_table_gives_the_events_of_its_file(pipeline: Pipeline, trips_file: Path) -> None:
+def test_a_loaded_table_gives_the_events_of_its_file(pipeline: Pipeline, trips_file: Path) -> None:
     pipeline.run("init-db")
     loaded = pipeline.run("load-trips", "--file", trips_file, "--json").json
     from_file = pipeline.run("produce-from-file", "--file", trips_file, "--dry-run").lines
@@ -243,7 +246,7 @@ def test_the_table_gives_the_events_of_its_file(pipeline: Pipeline, trips_file: 
     assert sorted((event.value or b"").decode() for event in pipeline.events()) == sorted(from_file)
 
 
-def test_a_file_is_loaded_once_and_assembly_writes_over_it(pipeline: Pipeline, trips_file: Path) -> None:
+def test_a_file_is_loaded_once_and_assembled_trips_replace_its_rows(pipeline: Pipeline, trips_file: Path) -> None:
     pipeline.run("init-db")
     pipeline.run("load-trips", "--file", trips_file)
     pipeline.run("load-trips", "--file", trips_file)
@@ -264,7 +267,7 @@ def test_a_file_is_loaded_once_and_assembly_writes_over_it(pipeline: Pipeline, t
     assert pipeline.query("select distinct source, revision from stg.complete_trip") == [("stream", 1)]
 
 
-def test_trips_of_the_table_can_be_chosen(pipeline: Pipeline, trips_file: Path) -> None:
+def test_trips_of_the_table_are_selected_by_options(pipeline: Pipeline, trips_file: Path) -> None:
     pipeline.run("init-db")
     pipeline.run("load-trips", "--file", trips_file)
     rows = pipeline.query("select trip_key, pickup_ts from stg.complete_trip order by pickup_ts, trip_key")
@@ -292,7 +295,7 @@ def test_trips_of_the_table_can_be_chosen(pipeline: Pipeline, trips_file: Path) 
     assert pipeline.fail("produce-events", "--trip-key", "nobody") == "no trip 'nobody' in stg.complete_trip"
 
 
-def test_rows_that_the_table_cannot_hold_are_not_loaded(pipeline: Pipeline, trips_file: Path, tmp_path: Path) -> None:
+def test_rows_that_the_table_cannot_hold_are_dead_letters(pipeline: Pipeline, trips_file: Path, tmp_path: Path) -> None:
     trips = few(trips_file, tmp_path)
     trips = set_in_row(trips, 2, "fare_amount", 1e9)
     trips = set_in_row(trips, 4, "store_and_fwd_flag", "N\0")
@@ -311,7 +314,7 @@ def test_rows_that_the_table_cannot_hold_are_not_loaded(pipeline: Pipeline, trip
     ]
 
 
-def test_an_export_of_the_table_is_read_too(pipeline: Pipeline, trips_file: Path, tmp_path: Path) -> None:
+def test_an_export_of_the_table_can_be_produced(pipeline: Pipeline, trips_file: Path, tmp_path: Path) -> None:
     pipeline.run("init-db")
     pipeline.run("load-trips", "--file", trips_file)
     names = "trip_key, service, pickup_ts, dropoff_ts, pu_zone_id, do_zone_id, total_amount, revision, source"

@@ -9,10 +9,11 @@ import pytest
 
 from chillflow.errors import KafkaUnavailableError, UnknownTopicError
 from chillflow.production.parquet import ParquetTrips
-from chillflow.production.replay import RejectedRow
+from chillflow.production.rejected import RejectedRow
 from chillflow.settings import load
 from stream import CompleteTrip, SendStats, TripAssembler, TripEventProducer, TripStartedEvent
-from tests.integration.cli import Pipeline, elapsed
+from tests.pipelines.command import elapsed
+from tests.pipelines.pipeline import Pipeline
 from tests.trip_rows import rows_of, trip_of
 
 

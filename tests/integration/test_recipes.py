@@ -17,7 +17,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.integration.cli import Done, Pipeline, Running
+from tests.pipelines.command import Done, Running
+from tests.pipelines.pipeline import Pipeline
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "extending.md").read_text()

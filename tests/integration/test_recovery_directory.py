@@ -11,7 +11,8 @@ from pathlib import Path
 
 from chillflow.synthetic.trip_generator import generate
 from tests.chaos.processes import family
-from tests.integration.cli import Pipeline, Running
+from tests.pipelines.command import Running
+from tests.pipelines.pipeline import Pipeline
 from tests.servers._process import command_line, free_port, wait_until
 
 

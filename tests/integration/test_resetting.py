@@ -10,7 +10,8 @@ import polars as pl
 
 from chillflow.synthetic.trip_generator import generate
 from tests.integration import windows
-from tests.integration.cli import COMMAND, Pipeline, Running
+from tests.pipelines.command import COMMAND, Running
+from tests.pipelines.pipeline import Pipeline
 
 BAD = ("--trip-timeout", "1min", "--incomplete-horizon", "1min", "--correction-horizon", "1min")
 """Too short for events in disorder: the results are wrong."""

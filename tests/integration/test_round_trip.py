@@ -1,17 +1,18 @@
-"""Production and assembly together: every trip of a real file comes out unchanged, once."""
+"""Production and assembly together: every trip of a real file is reassembled unchanged, once."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
 from chillflow.synthetic.trip_generator import generate
-from tests.integration.cli import ACCOUNT, PRODUCED, Pipeline
+from tests.pipelines.command import ACCOUNT, PRODUCED
+from tests.pipelines.pipeline import Pipeline
+from tests.pipelines.topics import JsonObject
 from tests.real_trips import GREEN, YELLOW, scaled_file
 
 ZONE = "America/New_York"
@@ -40,13 +41,13 @@ WHOLE = ["vendor_id", "pu_zone_id", "do_zone_id", "passenger_count", "rate_code"
 
 
 def source(file: Path) -> pl.DataFrame:
-    """TLC's rows under our names: the times as New York's clocks showed them, missing numbers as nulls."""
+    """TLC's rows with our column names, local times of New York, and nulls for missing numbers."""
     rows = pl.read_parquet(file)
     rows = rows.rename({name: NAMES[name] for name in rows.columns if name in NAMES})
-    return in_form(rows)
+    return normalized(rows)
 
 
-def in_form(rows: pl.DataFrame) -> pl.DataFrame:
+def normalized(rows: pl.DataFrame) -> pl.DataFrame:
     columns = sorted(name for name in rows.columns if name != "trip_key")
     floats = [name for name in columns if rows.schema[name].is_float() or name in MONEY]
     return rows.select(
@@ -61,12 +62,12 @@ def in_form(rows: pl.DataFrame) -> pl.DataFrame:
     ).sort(pl.all(), nulls_last=False)
 
 
-def assembled(trips: list[dict[str, Any]], names: list[str]) -> pl.DataFrame:
-    """The complete trips of the topic, in the same form."""
+def assembled(trips: list[JsonObject], names: list[str]) -> pl.DataFrame:
+    """Complete trips in the same format."""
     types = {name: pl.Int64 if name in WHOLE else pl.Float64 for name in names}
     types |= dict.fromkeys(("store_and_fwd_flag", "pickup_ts", "dropoff_ts"), pl.String)  # type: ignore[arg-type]
     frame = pl.DataFrame([{name: trip[name] for name in names} for trip in trips], schema=types)
-    return in_form(
+    return normalized(
         frame.with_columns(
             pl.col(name)
             .str.to_datetime("%+", time_unit="us", time_zone="UTC")
@@ -78,7 +79,7 @@ def assembled(trips: list[dict[str, Any]], names: list[str]) -> pl.DataFrame:
 
 
 def stored(pipeline: Pipeline, names: list[str]) -> pl.DataFrame:
-    """The rows of the table, in the same form."""
+    """The rows of the table in the same format."""
     rows = pipeline.query(f"select {', '.join(names)} from stg.complete_trip")
     records = [
         {
@@ -102,7 +103,7 @@ def to_cents(rows: pl.DataFrame) -> pl.DataFrame:
 
 @pytest.mark.scaled
 @pytest.mark.parametrize(("name", "workers"), [(GREEN, 1), (YELLOW, 2)])
-def test_every_trip_of_a_file_comes_out_as_it_went_in(pipeline: Pipeline, name: str, workers: int) -> None:
+def test_every_trip_of_a_file_is_reassembled_unchanged_once(pipeline: Pipeline, name: str, workers: int) -> None:
     file = scaled_file(name)
     expected = source(file)
 
@@ -140,7 +141,7 @@ def test_every_trip_of_a_file_comes_out_as_it_went_in(pipeline: Pipeline, name: 
     assert pipeline.dead_letters() == []
 
 
-def assert_derived(trips: list[dict[str, Any]]) -> None:
+def assert_derived(trips: list[JsonObject]) -> None:
     """Check the derived fields against an independent computation."""
     frame = pl.DataFrame(
         [
@@ -163,7 +164,7 @@ def assert_derived(trips: list[dict[str, Any]]) -> None:
     assert_frame_equal(frame.select(wanted.columns), wanted, check_exact=False)
 
 
-def test_what_is_produced_again_changes_nothing(pipeline: Pipeline, trips_file: Path, workers: int) -> None:
+def test_trips_produced_again_change_nothing(pipeline: Pipeline, trips_file: Path, workers: int) -> None:
     pipeline.run("init-db")
     first = pipeline.produce(trips_file)
     account = pipeline.assemble("--workers", workers)
@@ -178,7 +179,7 @@ def test_what_is_produced_again_changes_nothing(pipeline: Pipeline, trips_file: 
     assert pipeline.query("select * from stg.complete_trip order by trip_key") == rows
 
 
-def test_many_days_produced_again_are_no_second_ones(embedded: Pipeline, tmp_path: Path) -> None:
+def test_many_days_produced_again_change_nothing(embedded: Pipeline, tmp_path: Path) -> None:
     file, trips = tmp_path / "days.parquet", 1000
     generate(file, trips, days=5)
     embedded.run("init-db")

@@ -1,11 +1,10 @@
-"""The whole pipeline with exactly the permissions of docs/security.md, and again without each one of them."""
+"""The pipeline with exactly the permissions of docs/security.md, and without each one of them."""
 
 from __future__ import annotations
 
 import re
 import signal
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
@@ -13,24 +12,16 @@ from confluent_kafka import ConsumerGroupTopicPartitions
 from confluent_kafka.admin import AclBinding, AclOperation  # type: ignore[attr-defined]
 
 from tests.integration import security_page as page
-from tests.integration.cli import Pipeline, elapsed
-from tests.integration.conftest import trips_file  # noqa: F401
-from tests.integration.secured import (  # noqa: F401
-    ASSEMBLER,
-    OWNER,
-    PRODUCER,
-    READER,
-    World,
-    days_file,
-    world,
-)
+from tests.integration.secured import ASSEMBLER, OWNER, PRODUCER, READER, World
+from tests.pipelines.command import elapsed
+from tests.pipelines.pipeline import Changes, Pipeline
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
 WRITER = "chillflow-writer"
 NOT_ALLOWED = r"[Aa]uthorization failed.* \(see docs/security.md\)$"
 
 
-def test_it_runs_with_the_rights_of_the_page(world: World, days_file: Path) -> None:  # noqa: F811
+def test_the_pipeline_runs_with_the_permissions_of_the_page(world: World, days_file: Path) -> None:
     pipeline = world.pipeline
     sent = _send_some_of_each(world, days_file)
     with pipeline.start("assemble", **world.by(ASSEMBLER, WRITER), CHILLFLOW_WINDOW_RETENTION="20d") as assembling:
@@ -55,15 +46,15 @@ def test_it_runs_with_the_rights_of_the_page(world: World, days_file: Path) -> N
     assert len(read.lines) == summary["complete_trips"]
     again = pipeline.run("produce-events", "--limit", 3, "--json", **world.by(PRODUCER, READER))
     assert again.json["trips"] == 3
-    looked = pipeline.run("doctor", **world.by(OWNER, OWNER), code=None)
-    assert "wrong" not in looked.stdout, looked.stdout
-    assert looked.code == 0
+    diagnosed = pipeline.run("doctor", **world.by(OWNER, OWNER), code=None)
+    assert "wrong" not in diagnosed.stdout, diagnosed.stdout
+    assert diagnosed.code == 0
     pipeline.run("reset", "--yes", **world.by(OWNER, OWNER))
     assert pipeline.rows() == 0
 
 
-def _send_some_of_each(world: World, file: Path) -> int:  # noqa: F811
-    """Send events that lead to results of every kind; returns how many were sent."""
+def _send_some_of_each(world: World, file: Path) -> int:
+    """Send events that lead to results of every kind; return how many were sent."""
     produced = [
         world.pipeline.produce(file, *more, **world.by(PRODUCER))
         for more in (["--duplicates", "0.05", "--drop", "0.02"], ["--limit", "50"])  # these are late
@@ -77,7 +68,7 @@ def _end(pipeline: Pipeline, partition: int) -> int:
     return max(each.offset for each in pipeline.events() if each.partition == partition) + 1
 
 
-def test_database_roles_have_no_further_permissions(world: World) -> None:  # noqa: F811
+def test_database_roles_have_no_further_permissions(world: World) -> None:
     forbidden = {
         WRITER: ["delete from stg.complete_trip", "create table stg.mine ()", "select * from dim.zone"],
         READER: [
@@ -99,7 +90,7 @@ def test_database_roles_have_no_further_permissions(world: World) -> None:  # no
 
 
 @pytest.mark.timeout(600)
-def test_nothing_works_without_a_right_of_the_page(world: World, days_file: Path) -> None:  # noqa: F811
+def test_a_missing_permission_is_reported(world: World, days_file: Path) -> None:
     pipeline = world.pipeline
     _send_some_of_each(world, days_file)
     assemble = ["assemble", "--exit-at-end"]
@@ -108,9 +99,9 @@ def test_nothing_works_without_a_right_of_the_page(world: World, days_file: Path
     for number, right in enumerate(sorted(world.rights, key=_writes_last)):
         who = right.principal.removeprefix("User:")
         if who == OWNER:
-            continue  # runs several commands, each with other permissions
+            continue  # several commands with different permissions
         world.kafka.forbid(right)
-        store: dict[str, Any] = {"CHILLFLOW_RECOVERY_DIR": str(pipeline.folder / f"without-{number}")}
+        store: Changes = {"CHILLFLOW_RECOVERY_DIR": str(pipeline.folder / f"without-{number}")}
         if who == ASSEMBLER and right.operation == AclOperation.WRITE:
             world.empty_results()
         topic = right.name if right.name in world.results else pipeline.complete
@@ -143,7 +134,7 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("who", COMMANDS)
-def test_authentication_errors_are_reported_at_once(world: World, trips_file: Path, who: str) -> None:  # noqa: F811
+def test_authentication_errors_are_reported_at_once(world: World, trips_file: Path, who: str) -> None:
     pipeline = world.pipeline
     (pipeline.folder / "trips.parquet").write_bytes(trips_file.read_bytes())
     by = world.by(who)
@@ -155,7 +146,7 @@ def test_authentication_errors_are_reported_at_once(world: World, trips_file: Pa
                 pipeline.fail(*COMMANDS[who].split(), **{**by, "CHILLFLOW_KAFKA_TIMEOUT": "60s", **changes})
             )
         )
-        assert seconds < 30  # it did not wait for the timeout
+        assert seconds < 30  # without waiting for the timeout
         return lines[0]
 
     (pipeline.folder / "wrong").write_text("not that")
@@ -170,7 +161,7 @@ def test_authentication_errors_are_reported_at_once(world: World, trips_file: Pa
 
 
 @pytest.mark.parametrize("command", ["init-db", "produce-events", "assemble --exit-at-end"])
-def test_a_wrong_database_password_is_reported(world: World, command: str) -> None:  # noqa: F811
+def test_a_wrong_database_password_is_reported(world: World, command: str) -> None:
     url = world.url(OWNER).replace("Xyzzy", "Plugh")
 
     line = world.pipeline.fail(*command.split(), **{**world.by(OWNER), "DATABASE_URL": url})
@@ -179,7 +170,7 @@ def test_a_wrong_database_password_is_reported(world: World, command: str) -> No
     assert f'password authentication failed for user "{world.role(OWNER)}"' in line
 
 
-def test_a_certificate_replaces_the_password(world: World, trips_file: Path) -> None:  # noqa: F811
+def test_a_certificate_replaces_the_password(world: World, trips_file: Path) -> None:
     pipeline, certificates = world.pipeline, world.kafka.certificates
     world.kafka.certify("chillflow-producer")
     _, by_certificate = page.exports()
@@ -189,7 +180,7 @@ def test_a_certificate_replaces_the_password(world: World, trips_file: Path) -> 
         "CHILLFLOW_KAFKA_SSL_CERTIFICATE_LOCATION": str(certificates / "chillflow-producer.pem"),
         "CHILLFLOW_KAFKA_SSL_KEY_LOCATION": str(certificates / "chillflow-producer.key"),
     }
-    changes: dict[str, Any] = {**by_certificate, **places}
+    changes: Changes = {**by_certificate, **places}
     assert changes.keys() - by_certificate.keys() == {"KAFKA_BOOTSTRAP_SERVERS"}
     produce = ["produce-from-file", "--file", trips_file]
 
@@ -212,9 +203,9 @@ def _for(right: AclBinding, principal: str) -> AclBinding:
 
 
 @pytest.mark.parametrize("operation", [AclOperation.WRITE, AclOperation.READ], ids=lambda each: each.name)
-def test_a_right_is_taken_away_while_it_runs(
-    world: World,  # noqa: F811
-    trips_file: Path,  # noqa: F811
+def test_a_permission_revoked_during_a_run_ends_the_run(
+    world: World,
+    trips_file: Path,
     operation: AclOperation,
 ) -> None:
     pipeline = world.pipeline
@@ -233,7 +224,7 @@ def test_a_right_is_taken_away_while_it_runs(
 
     assert ended.code == 1
     *before, line = ended.stderr.splitlines()
-    assert all("offsets not committed" in each for each in before)  # commits may need the permission, too
+    assert all("offsets not committed" in each for each in before)  # commits need the permission, too
     assert line.startswith("error: ")
     assert re.search(NOT_ALLOWED, line)
     world.kafka.allow(right)

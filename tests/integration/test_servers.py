@@ -1,4 +1,4 @@
-"""The servers that other tests stand on are real, apart from each other, and survive a crash."""
+"""The servers of the tests are real and isolated from each other, and survive a crash."""
 
 import signal
 import socket
@@ -31,7 +31,7 @@ def values(kafka: KafkaTopics, topic: str) -> set[bytes | None]:
     return set(read)
 
 
-def test_a_message_is_read_back(kafka: KafkaTopics) -> None:
+def test_messages_are_read_back_by_partition_and_offset(kafka: KafkaTopics) -> None:
     topic = kafka.topic(partitions=2)
     producer = Producer({"bootstrap.servers": kafka.bootstrap_servers})
     for partition, value in enumerate([b"on 0", b"on 1"]):
@@ -50,7 +50,7 @@ def test_an_empty_topic_is_read_to_its_end(kafka: KafkaTopics) -> None:
     assert kafka.read_all(kafka.topic()) == []
 
 
-def test_topics_of_one_prefix_are_apart(kafka: KafkaTopics) -> None:
+def test_topics_of_one_prefix_have_different_names(kafka: KafkaTopics) -> None:
     assert kafka.topic("trips") != kafka.topic("trips")
 
 
@@ -66,12 +66,12 @@ def test_only_committed_transactions_are_read(kafka: KafkaTopics) -> None:
     producer.begin_transaction()
     producer.produce(topic, b"aborted")
     producer.flush(30)
-    assert values(kafka, topic) == {b"committed"}, "the open transaction is hidden"
+    assert values(kafka, topic) == {b"committed"}, "an open transaction is not read"
     producer.abort_transaction(30)
-    assert values(kafka, topic) == {b"committed"}, "the aborted one too"
+    assert values(kafka, topic) == {b"committed"}, "nor an aborted one"
 
 
-def test_postgres_answers(database_url: str) -> None:
+def test_postgres_runs_sql(database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         assert connection.execute("SELECT 6 * 7").fetchone() == (42,)
         assert connection.info.server_version >= 140000
@@ -91,7 +91,7 @@ def test_two_databases_are_separate(own_postgres: PostgresServer) -> None:
         assert connection.execute("SELECT to_regclass('only_here')").fetchone() == (None,)
 
 
-def test_kafka_keeps_its_data_and_port_through_a_crash(own_kafka: KafkaServer) -> None:
+def test_kafka_keeps_its_data_and_its_port_after_a_crash(own_kafka: KafkaServer) -> None:
     kafka = KafkaTopics(own_kafka.bootstrap_servers)
     topic = kafka.topic()
     produce(kafka.bootstrap_servers, topic, b"before", b"also before")
@@ -106,7 +106,7 @@ def test_kafka_keeps_its_data_and_port_through_a_crash(own_kafka: KafkaServer) -
 
 
 @pytest.mark.parametrize("how", [PostgresServer.kill, PostgresServer.stop])
-def test_postgres_keeps_what_was_committed(own_postgres: PostgresServer, how: object) -> None:
+def test_postgres_keeps_committed_data(own_postgres: PostgresServer, how: object) -> None:
     with psycopg.connect(own_postgres.url) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 1 AS x")
         connection.commit()
@@ -135,39 +135,39 @@ time.sleep(600)
 
 
 @pytest.fixture(params=[KafkaServer, PostgresServer])
-def left_alone(request: pytest.FixtureRequest, servers_folder: Path) -> Iterator[Server]:
-    """A server whose starter was killed and could not stop it."""
+def orphan(request: pytest.FixtureRequest, servers_folder: Path) -> Iterator[Server]:
+    """A server whose parent was killed and could not stop it."""
     kind: type[Server] = request.param
-    folder = servers_folder / f"left-{kind.name}"
+    folder = servers_folder / f"orphan-{kind.name}"
     script = SESSION.format(module=kind.__module__.rpartition(".")[2], kind=kind.__name__)
-    starter = subprocess.Popen([sys.executable, "-c", script, str(folder)], stdout=subprocess.PIPE)
+    parent = subprocess.Popen([sys.executable, "-c", script, str(folder)], stdout=subprocess.PIPE)
     server = kind(folder)
     try:
-        assert starter.stdout is not None
-        assert int(starter.stdout.readline()) == server.pid
-        starter.send_signal(signal.SIGKILL)
-        starter.wait()
+        assert parent.stdout is not None
+        assert int(parent.stdout.readline()) == server.pid
+        parent.send_signal(signal.SIGKILL)
+        parent.wait()
         yield server
     finally:
-        starter.kill()
+        parent.kill()
         server.kill()
         server.discard()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
-def test_a_server_dies_with_a_killed_session(left_alone: Server) -> None:
-    assert wait_until(lambda: not left_alone.running, timeout=20)
+def test_a_server_dies_when_its_parent_is_killed(orphan: Server) -> None:
+    assert wait_until(lambda: not orphan.running, timeout=20)
 
 
 @pytest.mark.parametrize("kind", [KafkaServer, PostgresServer])
-def test_another_server_on_the_port_is_not_taken_for_ours(kind: type[Server], tmp_path: Path) -> None:
+def test_a_port_in_use_is_an_error(kind: type[Server], tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(ServerError, match=f"port {port} is taken"):
             kind(tmp_path, port=port).start()
 
 
-def test_a_server_that_cannot_start_shows_its_log(own_postgres: PostgresServer) -> None:
+def test_the_error_of_a_failed_start_contains_the_log(own_postgres: PostgresServer) -> None:
     own_postgres.stop()
     own_postgres.log.write_text("")
     (own_postgres.folder / "home" / "data" / "postgresql.conf").write_text("no_such_setting = 1")
@@ -178,7 +178,7 @@ def test_a_server_that_cannot_start_shows_its_log(own_postgres: PostgresServer) 
     assert not own_postgres.running
 
 
-def test_kafka_without_jars_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_kafka_jars_are_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CHILLFLOW_TEST_KAFKA_LIBS", str(tmp_path))
     with pytest.raises(ServerError, match="CHILLFLOW_TEST_KAFKA_LIBS: no Kafka jars in"):
         KafkaServer(tmp_path).start()

@@ -7,7 +7,8 @@ import pty
 import subprocess
 from pathlib import Path
 
-from tests.integration.cli import COMMAND, Pipeline
+from tests.pipelines.command import COMMAND
+from tests.pipelines.pipeline import Pipeline
 
 
 def on_terminal(pipeline: Pipeline, *arguments: object) -> str:

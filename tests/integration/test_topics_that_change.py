@@ -1,9 +1,11 @@
-"""What is done to topics behind the assembly's back: it goes on rightly or stops with an error, and skips nothing."""
+"""Topics that are recreated, truncated or repartitioned: the assembly stops with an error and skips nothing."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import pytest
 from confluent_kafka import TopicPartition
@@ -16,10 +18,13 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
-from tests.integration.cli import Pipeline
+from tests.pipelines.pipeline import Pipeline
 from tests.servers._process import wait_until
 
 pytestmark = pytest.mark.kafka
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 @pytest.fixture
@@ -27,26 +32,27 @@ def admin(on_kafka: Pipeline) -> AdminClient:
     return AdminClient({"bootstrap.servers": on_kafka.address})
 
 
-def done(futures: dict[Any, Any]) -> None:
+def wait_for(futures: Mapping[K, Future[V]]) -> None:
+    """Wait for all results of an admin call."""
     for future in futures.values():
         future.result(timeout=30)
 
 
 def remove(admin: AdminClient, topic: str) -> None:
-    done(admin.delete_topics([topic]))
+    wait_for(admin.delete_topics([topic]))
     assert wait_until(lambda: topic not in admin.list_topics(timeout=10).topics, timeout=30)
 
 
 def set_config(admin: AdminClient, topic: str, name: str, value: str) -> None:
     entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
-    done(admin.incremental_alter_configs([ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])]))
+    wait_for(admin.incremental_alter_configs([ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])]))
 
 
-def test_a_topic_made_anew_is_not_gone_on_with(on_kafka: Pipeline, admin: AdminClient, trips_file: Path) -> None:
+def test_a_recreated_topic_is_an_error(on_kafka: Pipeline, admin: AdminClient, trips_file: Path) -> None:
     on_kafka.produce(trips_file, "--limit", 50)
     on_kafka.assemble()
     remove(admin, on_kafka.topic)
-    on_kafka.produce(trips_file)  # more than before: each position of the store is one of the new topic, too
+    on_kafka.produce(trips_file)  # more than before: all stored offsets exist in the new topic, too
 
     line = on_kafka.fail("assemble", "--exit-at-end")
 
@@ -54,10 +60,10 @@ def test_a_topic_made_anew_is_not_gone_on_with(on_kafka: Pipeline, admin: AdminC
     assert len(on_kafka.trips()) == 50
 
 
-def test_added_partitions_are_refused(on_kafka: Pipeline, admin: AdminClient, trips_file: Path) -> None:
+def test_added_partitions_are_an_error(on_kafka: Pipeline, admin: AdminClient, trips_file: Path) -> None:
     on_kafka.produce(trips_file, "--limit", 50)
     on_kafka.assemble()
-    done(admin.create_partitions([NewPartitions(on_kafka.topic, 6)]))
+    wait_for(admin.create_partitions([NewPartitions(on_kafka.topic, 6)]))
     on_kafka.produce(trips_file)
 
     line = on_kafka.fail("assemble", "--exit-at-end")
@@ -66,12 +72,12 @@ def test_added_partitions_are_refused(on_kafka: Pipeline, admin: AdminClient, tr
     assert len(on_kafka.trips()) == 50
 
 
-def test_what_retention_has_deleted_is_not_skipped(on_kafka: Pipeline, admin: AdminClient, trips_file: Path) -> None:
+def test_messages_deleted_by_retention_are_an_error(on_kafka: Pipeline, admin: AdminClient, trips_file: Path) -> None:
     on_kafka.produce(trips_file, "--limit", 50)
     on_kafka.assemble()
     on_kafka.produce(trips_file)
     ends = {event.partition: event.offset for event in on_kafka.events()}
-    done(admin.delete_records([TopicPartition(on_kafka.topic, number, end) for number, end in ends.items()]))
+    wait_for(admin.delete_records([TopicPartition(on_kafka.topic, number, end) for number, end in ends.items()]))
 
     line = on_kafka.fail("assemble", "--exit-at-end")
 
@@ -79,7 +85,7 @@ def test_what_retention_has_deleted_is_not_skipped(on_kafka: Pipeline, admin: Ad
     assert len(on_kafka.trips()) == 50
 
 
-def test_a_trip_too_large_for_its_topic_stops_all(on_kafka: Pipeline, admin: AdminClient, trips_file: Path) -> None:
+def test_a_trip_too_large_for_its_topic_stops_the_run(on_kafka: Pipeline, admin: AdminClient, trips_file: Path) -> None:
     on_kafka.produce(trips_file, "--limit", 50)
     on_kafka.assemble()
     set_config(admin, on_kafka.complete, "max.message.bytes", "300")
@@ -95,15 +101,15 @@ def test_a_trip_too_large_for_its_topic_stops_all(on_kafka: Pipeline, admin: Adm
     assert len({trip["trip_key"] for trip in on_kafka.trips()}) == len(on_kafka.trips()) == 300
 
 
-@pytest.mark.parametrize("made_anew", [False, True])
-def test_the_events_go_while_they_are_read(
-    on_kafka: Pipeline, admin: AdminClient, trips_file: Path, made_anew: bool
+@pytest.mark.parametrize("recreated", [False, True])
+def test_a_topic_deleted_during_a_run_is_an_error(
+    on_kafka: Pipeline, admin: AdminClient, trips_file: Path, recreated: bool
 ) -> None:
     on_kafka.produce(trips_file, "--limit", 50)
     with on_kafka.start("assemble") as assembling:
         assembling.wait_for(lambda: len(on_kafka.trips()) == 50)
         remove(admin, on_kafka.topic)
-        if made_anew:
+        if recreated:
             on_kafka.produce(trips_file)
         ended = assembling.result(within=60)
 
@@ -113,11 +119,11 @@ def test_the_events_go_while_they_are_read(
     assert on_kafka.topic in line
 
 
-def test_partitions_are_added_while_it_is_read(on_kafka: Pipeline, admin: AdminClient, trips_file: Path) -> None:
+def test_partitions_added_during_a_run_are_an_error(on_kafka: Pipeline, admin: AdminClient, trips_file: Path) -> None:
     on_kafka.produce(trips_file, "--limit", 50)
     with on_kafka.start("assemble") as assembling:
         assembling.wait_for(lambda: len(on_kafka.trips()) == 50)
-        done(admin.create_partitions([NewPartitions(on_kafka.topic, 6)]))
+        wait_for(admin.create_partitions([NewPartitions(on_kafka.topic, 6)]))
         ended = assembling.result(within=60)
 
     assert ended.code == 1

@@ -1,4 +1,4 @@
-"""Windows in their table and what the views make of them: the same on SQLite and on Postgres."""
+"""The table of windows and its views, alike on SQLite and on Postgres."""
 
 import re
 import sqlite3
@@ -19,7 +19,7 @@ from chillflow.connectors.postgres import PostgresDatabase
 from chillflow.connectors.sqlite import SqliteDatabase
 from chillflow.errors import MissingTableError
 from chillflow.model.codec import CompleteTripStruct
-from chillflow.model.measures import ZoneWindowStruct
+from chillflow.model.measures import WindowValues, ZoneWindowStruct
 from chillflow.model.table_rows import COMPLETE_TRIP, ZONE_WINDOW, Row, to_table_row, window_row
 from tests.servers._process import wait_until
 from tests.unit.vocabulary import BEGINNING, trip
@@ -32,16 +32,16 @@ NEW_YORK = timezone(timedelta(hours=-5))
 
 @dataclass
 class Tables:
-    """A database with its tables, and the SQL that a dashboard runs on it."""
+    """A migrated database, and SQL run on it."""
 
     database: Database
     address: str
 
-    def write(self, *windows: Any) -> None:
+    def write(self, *windows: WindowValues) -> None:
         self.database.upsert({ZONE_WINDOW: [window_row(window) for window in windows]})
 
     def query(self, statement: str) -> list[Row]:
-        """Rows with times as times and sums as numbers of Python, on both."""
+        """Rows as Python values, alike on both: times as datetimes, sums as floats."""
         if isinstance(self.database, SqliteDatabase):
             with closing(sqlite3.connect(self.address, isolation_level=None)) as connection:
                 return _plain(connection.execute(re.sub(r"\b(stg|mart|dim)\.", r"\1_", statement)).fetchall())
@@ -54,7 +54,7 @@ class Tables:
 
 
 def _plain(rows: list[Row]) -> list[Row]:
-    def value(found: Any) -> Any:
+    def value(found: object) -> object:
         if isinstance(found, str) and re.fullmatch(r"\d{4}-\d\d-\d\dT.{21}", found):
             return datetime.fromisoformat(found)
         return float(found) if isinstance(found, Decimal) else found
@@ -64,7 +64,7 @@ def _plain(rows: list[Row]) -> list[Row]:
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def tables(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Tables]:
-    """The same test on either database."""
+    """SQLite, then Postgres."""
     if request.param == "sqlite":
         path = tmp_path / "windows.sqlite"
         made = Tables(SqliteDatabase(path, WAIT), str(path))
@@ -76,9 +76,9 @@ def tables(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Tables]:
     made.database.close()
 
 
-def window(zone: int = 132, start: datetime = BEGINNING, minutes: int = 60, **fields: Any) -> Any:
-    """An open window in which nothing has changed but what is given."""
-    figures = dict.fromkeys(("trips", "timed_trips", "card_trips", "cash_trips", "distance_m", "duration_s"), 0)
+def window(zone: int = 132, start: datetime = BEGINNING, minutes: int = 60, **fields: Any) -> WindowValues:
+    """A provisional window whose measures are zero, except for these fields."""
+    counts = dict.fromkeys(("trips", "timed_trips", "card_trips", "cash_trips", "distance_m", "duration_s"), 0)
     amounts = dict.fromkeys(("total_amount", "fare_amount", "tip_amount"), 0.0)
     return ZoneWindowStruct(
         **{
@@ -88,7 +88,7 @@ def window(zone: int = 132, start: datetime = BEGINNING, minutes: int = 60, **fi
             "window_start": start,
             "window_end": start + timedelta(minutes=minutes),
             "window_minutes": minutes,
-            **figures,
+            **counts,
             **amounts,
             "final": False,
             "changes": 1,
@@ -108,7 +108,7 @@ def window(zone: int = 132, start: datetime = BEGINNING, minutes: int = 60, **fi
         ([(1, False), (2, True), (10, True)], (10, True)),
     ],
 )
-def test_a_window_gives_way_only_to_a_newer_one(
+def test_only_a_newer_window_replaces_a_row(
     tables: Tables, written: list[tuple[int, bool]], kept: tuple[int, bool]
 ) -> None:
     for changes, final in written:
@@ -116,20 +116,20 @@ def test_a_window_gives_way_only_to_a_newer_one(
     assert tables.query("select changes, final, trips from mart.zone_window") == [(*kept, kept[0] * 10 + kept[1])]
 
 
-def test_the_same_window_again_changes_nothing(tables: Tables) -> None:
+def test_a_window_of_the_same_version_changes_nothing(tables: Tables) -> None:
     tables.write(window(changes=2, trips=2))
     tables.write(window(changes=2, trips=9))
     assert tables.query("select trips from mart.zone_window") == [(2,)]
 
 
-def test_zone_start_and_length_tell_windows_apart(tables: Tables) -> None:
+def test_zone_start_and_length_identify_a_window(tables: Tables) -> None:
     tables.write(window(7), window(8), window(7, minutes=15), window(7, BEGINNING + HOUR, changes=2))
     tables.write(window(8, changes=3))
     assert tables.changes() == [(7, 15, 1, 0), (7, 60, 1, 0), (7, 60, 2, 0), (8, 60, 3, 0)]
 
 
-def test_what_is_written_is_read(tables: Tables) -> None:
-    figures: dict[str, Any] = {
+def test_windows_are_read_back_as_written(tables: Tables) -> None:
+    counts: dict[str, Any] = {
         "trips": 9,
         "timed_trips": 8,
         "card_trips": 5,
@@ -137,13 +137,13 @@ def test_what_is_written_is_read(tables: Tables) -> None:
         "distance_m": 2**40,
         "duration_s": 2**33,
     }
-    tables.write(window(1, total_amount=10**11 + 0.29, fare_amount=-0.07, tip_amount=0.1, **figures))
+    tables.write(window(1, total_amount=10**11 + 0.29, fare_amount=-0.07, tip_amount=0.1, **counts))
     assert tables.query(f"select {', '.join(ZONE_WINDOW.columns)} from mart.zone_window") == [
         (1, BEGINNING, 60, BEGINNING + HOUR, 9, 8, 5, 3, 10**11 + 0.29, -0.07, 0.1, 2**40, 2**33, False, 1)
     ]
 
 
-def test_windows_that_ended_are_retired(tables: Tables) -> None:
+def test_windows_are_retired_by_their_end(tables: Tables) -> None:
     tables.write(window(1), window(2), window(1, minutes=15), window(1, BEGINNING + HOUR))
     end = BEGINNING + HOUR
     assert tables.database.retire_windows(end - timedelta(microseconds=1)) == 1
@@ -152,7 +152,7 @@ def test_windows_that_ended_are_retired(tables: Tables) -> None:
     assert tables.query("select pu_zone_id, window_start from mart.zone_window") == [(1, end)]
 
 
-def test_without_the_table_of_windows_it_says_what_to_do(tables: Tables) -> None:
+def test_a_missing_table_of_windows_is_an_error_that_names_init_db(tables: Tables) -> None:
     tables.database.check()
     for view in ("zone_hourly", "city_now", "city_window", "top_zones"):
         tables.query(f"drop view mart.{view}")
@@ -163,7 +163,7 @@ def test_without_the_table_of_windows_it_says_what_to_do(tables: Tables) -> None
 
 
 @pytest.mark.postgres
-def test_a_connection_that_was_lost_is_made_again(database_url: str) -> None:
+def test_a_lost_connection_is_reopened(database_url: str) -> None:
     database = PostgresDatabase(database_url, WAIT)
     database.migrate()
     tables = Tables(database, database_url)
@@ -174,11 +174,11 @@ def test_a_connection_that_was_lost_is_made_again(database_url: str) -> None:
 
 
 @pytest.mark.postgres
-def test_retiring_and_writing_never_wait_for_each_other_in_a_circle(database_url: str) -> None:
+def test_retiring_and_writing_never_deadlock(database_url: str) -> None:
     database = PostgresDatabase(database_url, WAIT)
     database.migrate()
     tables = Tables(database, database_url)
-    tables.write(window(2))  # the first in the table and in the index of ends, the second by its key
+    tables.write(window(2))  # first in the table and in the index of ends, second by key
     tables.write(window(1, BEGINNING + HOUR))
     change = "update mart.zone_window set changes = changes + 1 where pu_zone_id = "
     retired: list[int] = []
@@ -196,7 +196,7 @@ def test_retiring_and_writing_never_wait_for_each_other_in_a_circle(database_url
     assert retired == [2]
 
 
-def test_zone_hourly_has_names_and_means(tables: Tables) -> None:
+def test_zone_hourly_has_zone_names_and_means(tables: Tables) -> None:
     amounts: dict[str, Any] = {"total_amount": 50.0, "fare_amount": 40.0, "tip_amount": 6.0}
     tables.write(
         window(
@@ -220,14 +220,14 @@ def test_zone_hourly_has_names_and_means(tables: Tables) -> None:
         " mean_tip_amount, mean_distance_km, mean_duration_min, avg_speed_kmh, final, changes"
     )
     times = (BEGINNING, BEGINNING + HOUR)
-    figures = (4, 3, 2, 1, 50.0, 40.0, 6.0, 9000, 2700)
+    measures = (4, 3, 2, 1, 50.0, 40.0, 6.0, 9000, 2700)
     assert tables.query(f"select {columns} from mart.zone_hourly order by pu_zone_id") == [
         (1, "Newark Airport", "EWR", *times, 0, 0, 0, 0, 0, 0, 0, 0, 0, None, None, None, None, None, None, False, 3),
-        (132, "JFK Airport", "Queens", *times, *figures, 12.5, 10.0, 1.5, 3.0, 15.0, 12.0, True, 1),
+        (132, "JFK Airport", "Queens", *times, *measures, 12.5, 10.0, 1.5, 3.0, 15.0, 12.0, True, 1),
         (999, None, None, *times, 1, 0, 0, 0, 7.5, 0, 0, 0, 0, 7.5, 0.0, 0.0, None, None, None, False, 2),
     ]
-    ((seen,),) = tables.query("select count(updated_at) from mart.zone_hourly")
-    assert seen == 3
+    ((dated,),) = tables.query("select count(updated_at) from mart.zone_hourly")
+    assert dated == 3
 
 
 CITY = (
@@ -236,7 +236,7 @@ CITY = (
 )
 
 
-def test_city_window_adds_up_the_zones(tables: Tables) -> None:
+def test_city_window_sums_the_zones(tables: Tables) -> None:
     timed: dict[str, Any] = {"timed_trips": 2, "card_trips": 1, "cash_trips": 1, "fare_amount": 0.7, "tip_amount": 0.1}
     tables.write(
         window(1, trips=2, total_amount=0.1, distance_m=5000, duration_s=600, final=True, **timed),
@@ -253,12 +253,12 @@ def test_city_window_adds_up_the_zones(tables: Tables) -> None:
         (60, BEGINNING, BEGINNING + HOUR, *sums, 2, pytest.approx(0.05), pytest.approx(30.0), False),
         (60, BEGINNING + HOUR, BEGINNING + 2 * HOUR, *nothing, 0, None, None, True),
     ]
-    ((seen, newest),) = tables.query("select count(updated_at), max(updated_at) is not null from mart.city_window")
-    assert (seen, newest) == (3, True)
+    ((dated, newest),) = tables.query("select count(updated_at), max(updated_at) is not null from mart.city_window")
+    assert (dated, newest) == (3, True)
 
 
-def test_city_now_is_where_the_city_is(tables: Tables) -> None:
-    """Few trips of wrong rows lie ahead of the city: 20 trips from a window on make it the current one."""
+def test_city_now_is_the_latest_window_with_twenty_trips_from_it_on(tables: Tables) -> None:
+    """A few trips with wrong dates must not move it."""
 
     def now() -> list[Row]:
         return tables.query("select window_minutes, window_start, trips, zones from mart.city_now order by 1")
@@ -321,13 +321,13 @@ def test_top_zones_are_ranked_by_trips(tables: Tables) -> None:
     ]
 
 
-def test_zone_flow_is_of_the_hour_of_the_drop_off(tables: Tables) -> None:
+def test_zone_flow_groups_trips_by_the_hour_of_their_drop_off(tables: Tables) -> None:
     trips = [
         (132, 1, timedelta(minutes=10), 10.1),
         (132, 1, timedelta(minutes=59, seconds=59, microseconds=999_999), 10.2),
         (132, 1, timedelta(hours=1), 5.0),
         (132, 999, timedelta(minutes=20), None),
-        (1, 132, timedelta(minutes=-5), 8.0),  # back in time: it has no duration
+        (1, 132, timedelta(minutes=-5), 8.0),  # drop-off before pickup: no duration
     ]
     rows = []
     for number, (pickup, dropoff, after, amount) in enumerate(trips):
@@ -390,7 +390,7 @@ QUERIES = {
 
 
 @pytest.mark.postgres
-def test_half_a_million_windows_are_read_by_their_indexes(database_url: str) -> None:
+def test_queries_on_half_a_million_windows_use_the_indexes(database_url: str) -> None:
     database = PostgresDatabase(database_url, WAIT)
     database.migrate()
     database.close()
@@ -403,7 +403,7 @@ def test_half_a_million_windows_are_read_by_their_indexes(database_url: str) -> 
             scans = {node["Node Type"] for node in _nodes(plan) if node.get("Relation Name") == "zone_window"}
             assert "Seq Scan" not in scans, name
             assert any("Index" in scan or "Bitmap" in scan for scan in scans), name
-            # what is estimated dearer is compiled first (JIT), which takes longer than the query
+            # from this cost on Postgres compiles the query (JIT), which takes longer than running it
             assert plan["Total Cost"] < 100_000, name
 
 

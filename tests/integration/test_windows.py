@@ -1,4 +1,4 @@
-"""Windows are exact: equal, cell by cell, to polars over the complete trips, whatever the log and whoever reads it."""
+"""Windows are exact: each value is what polars computes from the complete trips."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from tests.integration import windows
-from tests.integration.cli import Pipeline
+from tests.pipelines.pipeline import Pipeline
 from tests.real_trips import GREEN, YELLOW, rows_of, scaled_file
 
 DISORDER = ["--shuffle-seconds", "3600", "--duplicates", "0.05", "--drop", "0.01", "--late", "0.01", "--seed", "3"]
 
 
-def assert_exact(pipeline: Pipeline, *, table: bool = True) -> pl.DataFrame:
+def assert_exact(pipeline: Pipeline) -> pl.DataFrame:
+    """Compare topic and table with the windows expected from the complete trips; returns these."""
     expected = windows.expected(pipeline.trips())
     assert_frame_equal(windows.in_topic(pipeline), expected)
-    if table:
-        assert_frame_equal(windows.in_table(pipeline), expected)
+    assert_frame_equal(windows.in_table(pipeline), expected)
     return expected
 
 
 @pytest.mark.scaled
 @pytest.mark.parametrize(("name", "disorder"), [(GREEN, DISORDER), (YELLOW, [])], ids=["disorder", "in order"])
-def test_real_files(pipeline: Pipeline, name: str, disorder: list[str]) -> None:
+def test_windows_of_real_files_are_exact(pipeline: Pipeline, name: str, disorder: list[str]) -> None:
     file = scaled_file(name)
     pipeline.run("init-db")
     pipeline.produce(file, *disorder)
@@ -50,8 +50,10 @@ def test_real_files(pipeline: Pipeline, name: str, disorder: list[str]) -> None:
         ),
     ],
 )
-def test_a_partition_that_is_a_month_ahead(embedded: Pipeline, tmp_path: Path, partitions: int, workers: int) -> None:
-    """Reading a backlog brings the partitions in big chunks; here one holds nothing but trips of a month later."""
+def test_a_partition_a_month_ahead_excludes_no_trip(
+    embedded: Pipeline, tmp_path: Path, partitions: int, workers: int
+) -> None:
+    """A backlog is read in large chunks per partition; here one partition holds only trips of a month later."""
     now, ahead = tmp_path / "now.parquet", tmp_path / "ahead.parquet"
     embedded.run("generate", "--trips", 4000, "--days", 3, "--out", now)
     pl.read_parquet(now).with_columns(pl.col("^.pep_.*_datetime$").dt.offset_by("31d")).write_parquet(ahead)
@@ -73,7 +75,7 @@ def test_a_partition_that_is_a_month_ahead(embedded: Pipeline, tmp_path: Path, p
     assert starts.max() - starts.min() > timedelta(days=30)  # type: ignore[operator]
 
 
-def test_what_is_late_or_corrected_changes_windows_that_are_final(embedded: Pipeline, trips_file: Path) -> None:
+def test_a_correction_updates_final_windows(embedded: Pipeline, trips_file: Path) -> None:
     embedded.run("init-db")
     embedded.produce(trips_file)
     embedded.assemble("--close-all")
@@ -100,15 +102,15 @@ def test_what_is_late_or_corrected_changes_windows_that_are_final(embedded: Pipe
 
 
 def test_windows_become_final_while_the_stream_runs(embedded: Pipeline, tmp_path: Path) -> None:
-    """By stream time, all but the last; those too when the partitions have been silent for a while."""
+    """By the watermark, all but the last; those need an idle timeout, which is long here."""
     embedded.run("init-db")
     embedded.run("generate", "--trips", 3000, "--out", tmp_path / "t.parquet")
     embedded.produce(tmp_path / "t.parquet")
     with embedded.start("assemble", CHILLFLOW_IDLE_TIMEOUT="600s") as running:
 
         def finals() -> tuple[int, int]:
-            ((some, of),) = embedded.query("select coalesce(sum(final), 0), count(*) from mart.zone_window")
-            return int(some), int(of)
+            ((final, total),) = embedded.query("select coalesce(sum(final), 0), count(*) from mart.zone_window")
+            return int(final), int(total)
 
         running.wait_for(lambda: finals()[0] > 0.9 * finals()[1] > 1000)
         assert finals()[0] < finals()[1]
@@ -116,7 +118,7 @@ def test_windows_become_final_while_the_stream_runs(embedded: Pipeline, tmp_path
     assert_exact(embedded)
 
 
-def test_a_stream_is_seen_within_seconds(embedded: Pipeline, trips_file: Path) -> None:
+def test_windows_of_a_live_stream_are_in_the_table_within_seconds(embedded: Pipeline, trips_file: Path) -> None:
     embedded.run("init-db")
     embedded.run("create-topic")
     with embedded.start("assemble") as running:
@@ -125,21 +127,21 @@ def test_a_stream_is_seen_within_seconds(embedded: Pipeline, trips_file: Path) -
         running.stop()
 
 
-def test_other_lengths(embedded: Pipeline, trips_file: Path) -> None:
+def test_window_lengths_are_configurable_and_fixed_by_the_recovery_store(embedded: Pipeline, trips_file: Path) -> None:
     embedded.run("init-db")
     embedded.produce(trips_file)
     embedded.assemble(CHILLFLOW_WINDOWS="5min,1d")
     assert_frame_equal(windows.in_table(embedded), windows.expected(embedded.trips(), (5, 1440)))
     line = embedded.fail("assemble", CHILLFLOW_WINDOWS="1h")
     assert "windows=[5, 1440], not [60]" in line
-    assert "divides a day" in embedded.fail("assemble", CHILLFLOW_WINDOWS="7min", code=2)
+    assert "divide a day" in embedded.fail("assemble", CHILLFLOW_WINDOWS="7min", code=2)
 
 
-def test_rows_of_old_windows_are_deleted_where_that_is_asked_for(embedded: Pipeline, tmp_path: Path) -> None:
+def test_window_retention_deletes_rows_of_old_windows(embedded: Pipeline, tmp_path: Path) -> None:
     embedded.run("init-db")
     embedded.run("generate", "--trips", 4000, "--days", 40, "--out", tmp_path / "t.parquet")
     embedded.produce(tmp_path / "t.parquet")
-    for _ in range(2):  # what is still to be written at the end of a bounded run is old by the next one
+    for _ in range(2):  # the last windows written by a bounded run expire only in the next run
         embedded.assemble(CHILLFLOW_WINDOW_RETENTION="12d")
     starts = windows.in_table(embedded)["window_start"]
     assert timedelta(days=11) < starts.max() - starts.min() < timedelta(days=13)  # type: ignore[operator]

@@ -1,22 +1,21 @@
-"""Windows as polars computes them from the complete trips, and as they stand in their topic and their table."""
+"""Windows computed from the complete trips with polars, and those in the topic and in the table."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import polars as pl
 
-from tests.integration.cli import Pipeline
+from tests.pipelines.pipeline import Pipeline
+from tests.pipelines.topics import JsonObject
 
 KEY = ["pu_zone_id", "window_minutes", "window_start"]
 MONEY = ["total_amount", "fare_amount", "tip_amount"]
 MEASURES = ["trips", "timed_trips", "card_trips", "cash_trips", *MONEY, "distance_m", "duration_s"]
 
 
-def expected(trips: list[dict[str, Any]], lengths: tuple[int, ...] = (15, 60)) -> pl.DataFrame:
-    """The last revision of each trip, grouped by zone and by windows of so many minutes; money in cents."""
+def expected(trips: list[JsonObject], lengths: tuple[int, ...] = (15, 60)) -> pl.DataFrame:
+    """The last revision of each trip, aggregated by zone and window of each length in minutes; money in cents."""
     names = ["trip_key", "revision", "pu_zone_id", "pickup_ts", "dropoff_ts", "payment_type", "distance_km", *MONEY]
-    types: dict[str, Any] = dict.fromkeys(names, pl.Float64) | dict.fromkeys(names[3:5], pl.String)
+    types: dict[str, type[pl.DataType]] = dict.fromkeys(names, pl.Float64) | dict.fromkeys(names[3:5], pl.String)
     types |= dict.fromkeys(["revision", "pu_zone_id", "payment_type"], pl.Int64) | {"trip_key": pl.String}
     frame = pl.DataFrame([{name: trip[name] for name in names} for trip in trips], schema=types)
     frame = frame.sort("revision").unique("trip_key", keep="last")
@@ -24,7 +23,7 @@ def expected(trips: list[dict[str, Any]], lengths: tuple[int, ...] = (15, 60)) -
         pl.col(name).str.to_datetime("%+", time_unit="us", time_zone="UTC") for name in ("pickup_ts", "dropoff_ts")
     )
     timed = pl.col("dropoff_ts") > pl.col("pickup_ts")
-    figures = [
+    measures = [
         pl.len().cast(pl.Int64).alias("trips"),
         timed.cast(pl.Int64).sum().alias("timed_trips"),
         (pl.col("payment_type") == 1).cast(pl.Int64).sum().alias("card_trips"),
@@ -38,26 +37,26 @@ def expected(trips: list[dict[str, Any]], lengths: tuple[int, ...] = (15, 60)) -
             "pu_zone_id",
             pl.lit(minutes, pl.Int64).alias("window_minutes"),
             pl.col("dropoff_ts").dt.truncate(f"{minutes}m").alias("window_start"),
-        ).agg(figures)
+        ).agg(measures)
         for minutes in lengths
     ).sort(KEY)
 
 
 def in_topic(pipeline: Pipeline) -> pl.DataFrame:
-    """The last message of each key."""
+    """The windows in their topic: the last message of each key."""
     last = {message.key: message.json for message in pipeline.topics.read(pipeline.windows)}
-    return _in_form([last[key] for key in last])
+    return _normalized([last[key] for key in last])
 
 
 def in_table(pipeline: Pipeline) -> pl.DataFrame:
-    """The rows."""
+    """The windows in their table."""
     columns = [*KEY, *MEASURES, "final", "changes"]
     rows = pipeline.query(f"select {', '.join(columns)} from mart.zone_window")
-    return _in_form([dict(zip(columns, row, strict=True)) for row in rows])
+    return _normalized([dict(zip(columns, row, strict=True)) for row in rows])
 
 
-def _in_form(windows: list[dict[str, Any]]) -> pl.DataFrame:
-    """As `expected` has them; windows whose trips have all moved on to others are left out."""
+def _normalized(windows: list[JsonObject]) -> pl.DataFrame:
+    """Windows in the format of `expected`, without those whose trips have all moved to other windows."""
     frame = pl.DataFrame(
         [
             {name: str(window[name]) for name in KEY}

@@ -1,1 +1,1 @@
-"""What must hold but need not run each time: `make test-long`, and CI."""
+"""Tests that run only in `make test-long` and CI."""

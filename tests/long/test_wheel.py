@@ -1,4 +1,4 @@
-"""The wheel passes the tests under each Python it is for, with the newest and with the oldest of what it depends on."""
+"""The built wheel passes the tests on each supported Python, with the newest and the oldest dependencies."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ REQUIREMENTS: list[str] = [*PROJECT["dependencies"], *PROJECT["optional-dependen
 TOOLS = ("hypothesis", "pytest", "pytest-timeout", "pytest-xdist")
 TESTS = ("tests/unit", "tests/dataflows")
 OF_THE_CHECKOUT = ("test_checks.py", "test_compose.py", "test_deploy.py", "test_docs.py")
-"""Tests of files that are in no wheel."""
+"""Tests of files that are not in the wheel."""
 
 
 def find(version: str) -> str | None:
-    """An interpreter of this version that starts: pyenv's shims are there for each that is installed, and refuse."""
+    """An interpreter of this version that starts; pyenv's shims exist for all versions and may refuse."""
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
     places = [shutil.which(f"python{version}"), *map(str, sorted(pyenv.glob(f"{version}.*/bin/python")))]
     for place in places:
@@ -57,7 +57,7 @@ def test_the_wheel_passes_the_tests(archives: dict[str, Path], version: str, res
     python, program = tmp_path / "venv/bin/python", tmp_path / "venv/bin/chillflow-stream"
     uv("venv", "--python", interpreter, tmp_path / "venv", cwd=tmp_path)
     install = ("pip", "install", "--python", python)
-    # Named here and not by the wheel alone: uv takes the lowest only of what it is asked for itself.
+    # Requirements are named again because uv resolves only direct ones to the lowest version.
     uv(*install, "--resolution", resolution, *REQUIREMENTS, archives["wheel"], cwd=tmp_path)
     uv(*install, *TOOLS, cwd=tmp_path)
 
@@ -65,7 +65,9 @@ def test_the_wheel_passes_the_tests(archives: dict[str, Path], version: str, res
         listed = json.loads(uv("pip", "list", "--format", "json", "--python", python, cwd=tmp_path))
         installed = {one["name"]: Version(one["version"]) for one in listed}
         bounds = {one.name: lower_bound(one) for one in map(Requirement, REQUIREMENTS)}
-        assert {name: installed[name] for name in bounds} == bounds, "no such version, or another bound is higher"
+        assert {name: installed[name] for name in bounds} == bounds, (
+            "no such version, or another requirement needs more"
+        )
 
     tree = tmp_path / "tree"
     tree.mkdir()
@@ -77,7 +79,7 @@ def test_the_wheel_passes_the_tests(archives: dict[str, Path], version: str, res
     assert " ok" in run(program, "demo", "--trips", 500, cwd=tree)
     ignored = [f"--ignore=tests/unit/{name}" for name in OF_THE_CHECKOUT]
     run(python, "-m", "pytest", "--quiet", *TESTS, *ignored, cwd=tree, timeout=2000)
-    shutil.rmtree(tmp_path / "venv")  # pytest would keep it
+    shutil.rmtree(tmp_path / "venv")  # pytest keeps temporary folders
 
 
 def test_another_project_adds_the_sdist(archives: dict[str, Path], tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""A real Kafka and a real Postgres, without Docker: for tests, and for development (`make servers`)."""
+"""Real servers without Docker: Kafka, Postgres and Chromium for tests, Kafka and Postgres for `make servers`."""

@@ -1,4 +1,4 @@
-"""`python -m tests.servers start|stop|status`: Kafka and Postgres for development, until stopped."""
+"""`python -m tests.servers start|stop|status`: Kafka and Postgres for development."""
 
 import argparse
 import shutil
@@ -15,7 +15,7 @@ RUN = CHECKOUT / ".servers" / "run"
 
 
 class Servers:
-    """Both servers, on their usual ports where these are free."""
+    """Both servers, on their usual ports if these are free."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -1,4 +1,4 @@
-"""What starting a server takes from the operating system: ports, a child that dies with us, process ids."""
+"""Processes and ports: free ports, children that die with their parent, command lines, lock files."""
 
 import ctypes
 import fcntl
@@ -17,7 +17,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def port_is_free(port: int) -> bool:
-    """Whether a server could listen on 127.0.0.1 at this port now."""
+    """Whether a server could listen on 127.0.0.1 at this port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -28,19 +28,19 @@ def port_is_free(port: int) -> bool:
 
 
 def free_port(other_than: int | None = None) -> int:
-    """A port nobody listens on, below those the system lends to outgoing connections.
+    """A free port below the range for outgoing connections.
 
-    From the lent range, a client that keeps reconnecting while the server is down can be given the server's
-    own port, connect to itself, and keep the server from coming back.
+    A client that reconnects while its server is down could be given a port of that range which is the server's: it
+    would connect to itself, and the server could not start again.
     """
-    ports = random.SystemRandom()  # not the shared generator: Hypothesis gives that one the same seed each time
+    ports = random.SystemRandom()  # Hypothesis seeds the shared generator, always alike
     while (port := ports.randint(20_000, 32_000)) == other_than or not port_is_free(port):
         pass
     return port
 
 
 def wait_until(condition: Callable[[], bool], timeout: float) -> bool:
-    """Poll until the condition holds; False when it still does not after `timeout` seconds."""
+    """Poll until the condition holds; False if it does not within `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:
@@ -51,16 +51,16 @@ def wait_until(condition: Callable[[], bool], timeout: float) -> bool:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file against other processes while the body runs."""
+    """Hold an exclusive lock on a file while the body runs."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def die_with_parent(death_signal: signal.Signals) -> Callable[[], None] | None:
-    """A `preexec_fn`: the kernel sends the child `death_signal` when the thread that started it ends.
+    """A `preexec_fn` that has the kernel send the child `death_signal` when the thread that started it ends.
 
-    So a test session killed with SIGKILL leaves no server behind. Only Linux has such a call.
+    So even a test run killed with SIGKILL leaves no server behind. None where the system is not Linux.
     """
     if sys.platform != "linux":
         return None
@@ -74,7 +74,7 @@ def die_with_parent(death_signal: signal.Signals) -> Callable[[], None] | None:
 
 
 def command_line(pid: int) -> str:
-    """The command a process was started with; empty when it is gone, or a zombie nobody has reaped."""
+    """The command line of a process; empty if the process is gone or a zombie."""
     if Path("/proc/self/cmdline").exists():
         try:
             return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
@@ -85,5 +85,5 @@ def command_line(pid: int) -> str:
 
 
 def tail(log: Path, lines: int = 40) -> str:
-    """The last lines of a log, empty when there is none."""
+    """The last lines of a log; empty if there is no log."""
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.exists() else ""

@@ -1,4 +1,4 @@
-"""Chromium without a window, to which tests connect by its debugging port."""
+"""Headless Chromium, which tests control through its debugging port."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ OPTIONS = [
 
 
 class ChromiumServer(Server):
-    """Debian's browser; each test opens a context of its own in it."""
+    """Debian's Chromium; each test opens a browser context in it."""
 
     name = "Chromium"
     stop_signal = signal.SIGTERM
@@ -29,7 +29,7 @@ class ChromiumServer(Server):
 
     @property
     def url(self) -> str:
-        """Where Playwright's `connect_over_cdp` finds it."""
+        """The argument of Playwright's `connect_over_cdp`."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
@@ -37,7 +37,7 @@ class ChromiumServer(Server):
         return f"--user-data-dir={self.folder / 'profile'}"
 
     def _prepare(self) -> None:
-        """Chromium makes its profile by itself."""
+        """Chromium creates its profile itself."""
 
     def _spawn(self) -> "subprocess.Popen[bytes]":
         path = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -1,4 +1,4 @@
-"""One Kafka broker that is its own controller (KRaft), in one JVM."""
+"""A Kafka broker and its controller (KRaft) in one JVM."""
 
 import os
 import shutil
@@ -13,8 +13,8 @@ from confluent_kafka.admin import AdminClient
 from tests.servers.kafka_jars import kafka_jars
 from tests.servers.server import Server, ServerError
 
-# Few partitions, one replica and no wait for further group members make a single broker start quickly. After
-# a crash the controller does not let the broker back in before the session of its former life has timed out.
+# Few partitions, one replica and no rebalance delay let a single broker start quickly. After a crash the controller
+# admits the broker only when its previous session has timed out, so that timeout is short.
 PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -41,7 +41,7 @@ share.coordinator.state.topic.min.isr=1
 JVM_OPTIONS = [
     "-Xmx512m",
     "-XX:+UseSerialGC",
-    "-XX:TieredStopAtLevel=1",  # compile fast rather than well: the broker lives for minutes
+    "-XX:TieredStopAtLevel=1",  # fast compilation: the broker lives for minutes
     "-XX:+ExitOnOutOfMemoryError",
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
@@ -51,7 +51,7 @@ CLUSTER_ID = "Y2hpbGxmbG93LXRlc3RzMQ"  # any 16 bytes in base64
 
 
 class Listener(NamedTuple):
-    """One way to the broker. Clients that come by it are told to go on to the advertised port."""
+    """A listener of the broker, and the port it advertises to its clients."""
 
     name: str
     protocol: str
@@ -60,9 +60,9 @@ class Listener(NamedTuple):
 
 
 class KafkaServer(Server):
-    """A broker on 127.0.0.1. `kill` is SIGKILL; `start` after it recovers the log and keeps the port.
+    """A broker on 127.0.0.1. After `kill` (SIGKILL), `start` recovers its log on the same port.
 
-    It has a second way in, at `far_port`, for clients behind a proxy that listens on `proxy_port`.
+    A second listener, at `far_port`, is for clients behind a proxy that listens on `proxy_port`.
     """
 
     name = "Kafka"
@@ -75,12 +75,12 @@ class KafkaServer(Server):
 
     @property
     def far_port(self) -> int:
-        """Where a proxy finds the broker."""
+        """The port of the listener behind the proxy."""
         return self._kept_port("far-port", other_than=self.port)
 
     @property
     def proxy_port(self) -> int:
-        """Where the broker tells clients that come by the proxy to find it."""
+        """The port of the proxy, which that listener advertises."""
         return self._kept_port("proxy-port", other_than=self.far_port)
 
     @property
@@ -127,13 +127,13 @@ class KafkaServer(Server):
         with self.log.open("ab") as log:
             done = subprocess.run(self._java(*tool), stdout=log, stderr=log, check=False)
         if done.returncode != 0:
-            raise self._error(f"storage could not be made (status {done.returncode})")
+            raise self._error(f"storage could not be formatted (status {done.returncode})")
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         return self._popen(self._java("kafka.Kafka", str(self._properties)))
 
     def _answers(self) -> bool:
-        """The broker is listed only once the controller lets it lead partitions: topics can be made then."""
+        """Whether topics can be created: the broker is listed once the controller lets it lead partitions."""
         admin = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
         try:
             return bool(admin.list_topics(timeout=0.5).brokers)

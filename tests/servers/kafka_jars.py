@@ -1,4 +1,4 @@
-"""Where the broker's jars come from: a folder that was named, the cache, or Maven."""
+"""The broker's jars: from a given folder, from the cache, or from Maven."""
 
 import os
 import shutil
@@ -15,20 +15,20 @@ CACHE = POM.parents[2] / ".servers" / "kafka-4.1.0" / "libs"
 
 
 def kafka_jars() -> Path:
-    """The folder with the jars, filled by Maven the first time."""
+    """The folder with the jars, which Maven fills the first time."""
     if named := os.environ.get(VARIABLE):
         if not any(Path(named).glob("kafka_*.jar")):
             raise ServerError(f"{VARIABLE}: no Kafka jars in {named}")
         return Path(named).resolve()
     CACHE.parent.mkdir(parents=True, exist_ok=True)
-    with locked(CACHE.parent / "lock"):  # two Mavens that fill one local repository get in each other's way
+    with locked(CACHE.parent / "lock"):  # two Mavens must not fill one local repository at once
         if not CACHE.exists():
             _copy_with_maven()
     return CACHE
 
 
 def _copy_with_maven() -> None:
-    """Into a folder beside the cache first, then renamed: a copy that broke off is never taken for whole."""
+    """Copy the jars to a temporary folder, then rename it: an interrupted copy is never used."""
     if shutil.which("mvn") is None:
         raise ServerError(f"no `mvn` to get Kafka with: install Maven, or name a folder of jars in {VARIABLE}")
     with tempfile.TemporaryDirectory(dir=CACHE.parent) as unfinished:

@@ -1,4 +1,4 @@
-"""A broker that lets nobody in without a password or a certificate, and nobody do what no ACL allows."""
+"""A broker that requires authentication (SASL/SCRAM or a client certificate) and authorization by ACL."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ from tests.servers.server import ServerError
 
 
 class SecuredKafkaServer(KafkaServer):
-    """BackgroundWriter the ways in of its parent, by which the test comes as a super user, it has two that are guarded:
-    SASL_SSL with SCRAM, and SSL with a certificate of the client.
+    """A broker with two more listeners: SASL_SSL with SCRAM, and SSL with client certificates.
+
+    On the listeners it inherits, the test itself is a super user.
     """
 
     @property
@@ -41,15 +42,15 @@ class SecuredKafkaServer(KafkaServer):
 
     @property
     def certificates(self) -> Path:
-        """Of the authority (`ca.pem`), of another one (`other-ca.pem`), and each holder's as `NAME.pem`, `NAME.key`."""
+        """The folder with the CA (`ca.pem`), another CA (`other-ca.pem`), and `NAME.pem` and `NAME.key` per holder."""
         return self.folder / "certificates"
 
     @property
     def _listeners(self) -> list[Listener]:
-        guarded = (("SECURED", "SASL_SSL", self.sasl_address), ("MUTUAL", "SSL", self.mutual_address))
+        secured = (("SECURED", "SASL_SSL", self.sasl_address), ("MUTUAL", "SSL", self.mutual_address))
         return [
             *super()._listeners,
-            *(Listener(name, kind, *[int(address.rpartition(":")[2])] * 2) for name, kind, address in guarded),
+            *(Listener(name, kind, *[int(address.rpartition(":")[2])] * 2) for name, kind, address in secured),
         ]
 
     @property
@@ -79,34 +80,35 @@ class SecuredKafkaServer(KafkaServer):
         super()._prepare()
 
     def certify(self, name: str) -> None:
-        """Make a certificate by which a client is `User:CN=NAME`."""
+        """Create the certificate of the principal `User:CN=NAME`."""
         self._certify(name, issuer="ca")
 
     def _certify(self, name: str, *more: str, issuer: str | None = None) -> None:
-        """Needs OpenSSL 3."""
+        """Create key and certificate, self-signed unless there is an issuer. Needs OpenSSL 3."""
         command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
         signed = ["-CA", f"{issuer}.pem", "-CAkey", f"{issuer}.key"] if issuer else []
         command += [*signed, *more, "-keyout", f"{name}.key", "-out", f"{name}.pem"]
         done = subprocess.run(command, cwd=self.certificates, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            raise ServerError(f"no certificate could be made: {done.stderr}")
+            raise ServerError(f"cannot create a certificate: {done.stderr}")
 
     @cached_property
     def _admin(self) -> AdminClient:
         return AdminClient({"bootstrap.servers": self.bootstrap_servers})
 
     def add_user(self, name: str, password: str) -> None:
-        """One who comes with SCRAM."""
+        """Create a user for SCRAM."""
         credentials = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
         change = UserScramCredentialUpsertion(name, credentials, password.encode())
         self._admin.alter_user_scram_credentials([change])[name].result(timeout=30)
 
     def allow(self, *bindings: AclBinding) -> None:
+        """Create these ACLs."""
         for future in self._admin.create_acls([*bindings]).values():
             future.result(timeout=30)
 
     def forbid(self, *bindings: AclBinding) -> None:
-        """Take away what was allowed."""
+        """Delete these ACLs, which must exist."""
         filters = [
             AclBindingFilter(
                 each.restype,
@@ -123,7 +125,7 @@ class SecuredKafkaServer(KafkaServer):
             assert len(future.result(timeout=30)) == 1
 
     def forget_all(self) -> None:
-        """Take away all that was allowed."""
+        """Delete all ACLs."""
         anything: Any = None
         everything = AclBindingFilter(
             ResourceType.ANY,
@@ -138,7 +140,7 @@ class SecuredKafkaServer(KafkaServer):
 
 
 def bindings(command: str) -> list[AclBinding]:
-    """What a command `kafka-acls.sh … --add …` allows: each combination of its operations and resources."""
+    """The ACLs that a command `kafka-acls.sh … --add …` creates: one per operation and resource."""
     parser = ArgumentParser(exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--bootstrap-server", required=True)
     parser.add_argument("--command-config", required=True)

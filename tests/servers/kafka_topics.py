@@ -1,4 +1,4 @@
-"""Topics for tests: made with settings that fit any event time, read to their end."""
+"""Topics on a broker: created for any event time, read to their end."""
 
 import uuid
 from functools import cached_property
@@ -9,13 +9,13 @@ from confluent_kafka.cimpl import NewTopic
 
 from tests.servers._process import wait_until
 
-# Trips of years ago are neither deleted as too old nor, with a clock set back, refused as too new.
+# Events of any year are neither deleted by retention nor, with a clock set back, refused as too new.
 ANY_EVENT_TIME = {"retention.ms": "-1", "message.timestamp.after.max.ms": str(2**63 - 1)}
 READ_TIMEOUT = 60.0
 
 
 class KafkaTopics:
-    """What a test needs of a broker beside the code it tests."""
+    """Access to a broker without the code under test."""
 
     def __init__(self, bootstrap_servers: str) -> None:
         self.bootstrap_servers = bootstrap_servers
@@ -28,11 +28,11 @@ class KafkaTopics:
         return sorted(self._admin.list_topics(topic, timeout=10).topics[topic].partitions)
 
     def exists(self, topic: str) -> bool:
-        """Whether the broker knows a topic."""
+        """Whether the topic exists."""
         return topic in self._admin.list_topics(timeout=10).topics
 
     def topic(self, prefix: str = "t", partitions: int = 4) -> str:
-        """Make a topic with a name of its own and wait until the broker knows it."""
+        """Create a topic with a unique name, and wait until the broker lists it."""
         name = f"{prefix}-{uuid.uuid4().hex[:12]}"
         new = NewTopic(name, num_partitions=partitions, replication_factor=1, config=ANY_EVENT_TIME)
         self._admin.create_topics([new])[name].result(timeout=30)

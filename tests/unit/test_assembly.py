@@ -13,7 +13,7 @@ from chillflow.assembly.tallies import ACCOUNT
 from chillflow.assembly.trip_state import Result
 from chillflow.keyed.batches import Record
 from chillflow.keyed.group import KeyGroup
-from chillflow.keyed.outcomes import Decided
+from chillflow.keyed.outcomes import BatchOutcome
 from chillflow.keyed.watermark import NO_WATERMARK
 from chillflow.model.codec import encode
 from chillflow.model.events import EVENT_TYPES, TripEvent
@@ -55,7 +55,7 @@ class Stream:
         self.late: list[Record] = []
         self.dead: list[str] = []
 
-    def take(self, decided: Decided[Result]) -> list[Result]:
+    def take(self, decided: BatchOutcome[Result]) -> list[Result]:
         self.account.update(decided.tally)
         self.results += decided.results
         self.late += decided.late

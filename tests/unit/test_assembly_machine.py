@@ -23,7 +23,7 @@ from chillflow.assembly.account import difference
 from chillflow.assembly.tallies import ACCOUNT
 from chillflow.assembly.trip_state import Result
 from chillflow.keyed.batches import Record
-from chillflow.keyed.outcomes import Decided
+from chillflow.keyed.outcomes import BatchOutcome
 from chillflow.keyed.watermark import NO_WATERMARK
 from chillflow.model.codec import encode
 from chillflow.model.events import EVENT_TYPES, TripEvent
@@ -299,7 +299,7 @@ class AssemblyMachine(RuleBasedStateMachine):
             self.log.append(Entry(watermark))
             self._take(self.group.process([watermark]))
 
-    def _take(self, decided: Decided[Any]) -> None:
+    def _take(self, decided: BatchOutcome[Any]) -> None:
         self.account.update(decided.tally)
         for result in decided.results:
             self.results.setdefault(result.trip.trip_key, []).append(known(result))

@@ -1,4 +1,4 @@
-"""What runs before a commit and in CI is what the Makefile says."""
+"""The pre-commit hook and CI run targets of the Makefile."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 TARGETS = dict(re.findall(r"^([a-z-]+):([^#\n]*)", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
-def test_the_hook_before_a_commit_is_make_lint() -> None:
+def test_the_pre_commit_hook_is_make_lint() -> None:
     (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     (hook,) = repository["hooks"]
     assert repository["repo"] == "local"

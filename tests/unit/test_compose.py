@@ -1,4 +1,4 @@
-"""docker-compose.yml and the Dockerfile are consistent, as far as can be checked without Docker."""
+"""docker-compose.yml and the Dockerfile are consistent, as far as tests without Docker can tell."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
-import typer
+import typer.core
+import typer.main
 import yaml
 
 from chillflow import __version__
@@ -22,7 +23,7 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 MONITORING = {name: service for name, service in SERVICES.items() if service.get("profiles") == ["monitoring"]}
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
-COMMANDS: Any = typer.main.get_command(app)
+COMMANDS = cast(typer.core.TyperGroup, typer.main.get_command(app))
 VARIABLES = {
     str(field.validation_alias or f"CHILLFLOW_{name.upper()}")
     for name, field in (Settings.model_fields | RunArguments.model_fields).items()
@@ -34,7 +35,7 @@ def conditions(service: str) -> dict[str, str]:
     return {name: need["condition"] for name, need in needs.items()}
 
 
-def test_the_services() -> None:
+def test_the_services_by_profile() -> None:
     assert set(SERVICES) - set(MONITORING) == {"kafka", "postgres", *OURS}
     assert set(MONITORING) == {"prometheus", "grafana"}
     assert set(OURS) == {"init", "trip-event-producer", "trip-assembler", "dashboard"}
@@ -136,7 +137,7 @@ def test_grafana_finds_the_board() -> None:
     assert (ROOT / home.replace(provider["options"]["path"], "deploy/grafana/dashboards")).exists()
 
 
-def test_the_image() -> None:
+def test_the_image_is_slim_pinned_and_not_root() -> None:
     assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) == ["python:3.12-slim"] * 2
     assert "--constraint constraints.txt" in DOCKERFILE
     last_stage = DOCKERFILE.rpartition("FROM ")[2]

@@ -1,4 +1,4 @@
-"""deploy/: alert rules fire as described, and queries use only metrics and labels that exist."""
+"""deploy/: alert rules fire, and queries use only metrics and labels that exist."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import pytest
 import yaml
@@ -14,13 +14,24 @@ import yaml
 from chillflow.telemetry.metrics import Metrics
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-RULES: list[dict[str, Any]] = [
+
+
+class Rule(TypedDict):
+    """An alert rule of Prometheus."""
+
+    alert: str
+    expr: str
+    labels: dict[str, str]
+    annotations: dict[str, str]
+
+
+RULES: list[Rule] = [
     rule
     for group in yaml.safe_load((DEPLOY / "prometheus/alerts.yml").read_text())["groups"]
     for rule in group["rules"]
 ]
 RULE_TESTS = yaml.safe_load((DEPLOY / "prometheus/alerts_test.yml").read_text())["tests"]
-BOARD: dict[str, Any] = json.loads((DEPLOY / "grafana/dashboards/chillflow.json").read_text())
+BOARD = json.loads((DEPLOY / "grafana/dashboards/chillflow.json").read_text())
 QUERIES = [(panel["title"], target["expr"]) for panel in BOARD["panels"] for target in panel["targets"]]
 LABELS = {metric.name: {*metric.labels, "job", "instance"} for metric in Metrics().described}
 SERIES = {
@@ -52,7 +63,7 @@ def test_board_queries_use_existing_metrics(title: str, query: str) -> None:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
-def test_alert_rules_use_existing_metrics_and_labels(rule: dict[str, Any]) -> None:
+def test_alert_rules_use_existing_metrics_and_labels(rule: Rule) -> None:
     check(rule["expr"])
     assert rule["labels"]["severity"] in ("warning", "critical")
     known = {label for labels in LABELS.values() for label in labels}
@@ -60,7 +71,7 @@ def test_alert_rules_use_existing_metrics_and_labels(rule: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
-def test_every_alert_rule_has_a_test_in_which_it_fires(rule: dict[str, Any]) -> None:
+def test_every_alert_rule_has_a_test_in_which_it_fires(rule: Rule) -> None:
     expected = {
         case["alertname"] for test in RULE_TESTS for case in test.get("alert_rule_test", ()) if case["exp_alerts"]
     }

@@ -1,4 +1,4 @@
-"""Disorder is as strong as asked for, and the same for the same seed."""
+"""Disorder has the configured strength, and is the same for the same seed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TRIPS = 3000
 
 @pytest.fixture(scope="module")
 def placed() -> list[PlacedEvent]:
-    """A trip of ten minutes each minute: two days."""
+    """Two days of trips of ten minutes, one starting each minute."""
     first = microseconds(BEGINNING)
     times = [
         (first + number * MINUTE + 10 * MINUTE * (kind >= PICKUP_EVENTS), number, kind)
@@ -31,7 +31,7 @@ def placed() -> list[PlacedEvent]:
 
 
 def sent(placed: list[PlacedEvent], disorder: Disorder) -> list[tuple[int, int, bytes, int]]:
-    """(place in the stream, event time, trip, kind) of each event."""
+    """Place in the stream, event time, trip and kind of each event."""
     return [(event.at, event.time, event.key, event.kind) for event in disorder.apply(placed)]
 
 
@@ -49,7 +49,7 @@ def test_the_same_seed_makes_the_same_stream(placed: list[PlacedEvent]) -> None:
     assert make(1) != make(2)
 
 
-def test_delays_keep_to_their_limit_and_places_to_their_order(placed: list[PlacedEvent]) -> None:
+def test_delays_are_limited_and_places_ordered(placed: list[PlacedEvent]) -> None:
     disorder = Disorder(shuffle=timedelta(hours=1))
     events = sent(placed, disorder)
     assert [at for at, *_ in events] == sorted(at for at, *_ in events)
@@ -58,7 +58,7 @@ def test_delays_keep_to_their_limit_and_places_to_their_order(placed: list[Place
     assert disorder.stats.delayed > 0.99 * len(events)
 
 
-def test_shares_are_as_given(placed: list[PlacedEvent]) -> None:
+def test_shares_are_as_configured(placed: list[PlacedEvent]) -> None:
     disorder = Disorder(duplicates=0.1, drop=0.2)
     events = Counter(event[2:] for event in sent(placed, disorder))
     stats = disorder.stats
@@ -69,7 +69,7 @@ def test_shares_are_as_given(placed: list[PlacedEvent]) -> None:
     assert 0.09 < stats.duplicated / len(events) < 0.11
 
 
-def test_late_events_come_when_the_stream_is_past_the_timeout(placed: list[PlacedEvent]) -> None:
+def test_late_events_arrive_more_than_the_trip_timeout_behind(placed: list[PlacedEvent]) -> None:
     disorder = Disorder(shuffle=timedelta(minutes=30), late=0.05)
     latest, late = 0, 0
     for _, time, *_ in sent(placed, disorder):

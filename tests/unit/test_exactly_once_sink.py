@@ -14,13 +14,13 @@ from chillflow.connectors.sink import ExactlyOnceSink, SinkSnapshot, _CommitPace
 from chillflow.errors import RecoveryError
 from chillflow.keyed.timed import Timed
 from chillflow.model.messages import Message, dead_letter
-from chillflow.model.topics import TopicNames, registry
+from chillflow.model.topics import TopicNames, result_topics
 from chillflow.settings import load
 from chillflow.telemetry.clocks import Clocks
 from tests.unit.fake_clock import FakeClock
 
 SETTINGS = load()
-RESULTS = {name: spec for name, spec in registry(SETTINGS).items() if name != SETTINGS.topic}
+RESULTS = result_topics(SETTINGS)
 
 
 def result(number: int) -> Message:
@@ -59,7 +59,7 @@ def fresh(folder: Path) -> tuple[FileLog, ExactlyOnceSink]:
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6), st.booleans()), max_size=8))
 @settings(max_examples=60, deadline=None)
-def test_results_are_written_once_whatever_the_crashes_and_epochs(
+def test_results_are_written_once_across_any_crashes_and_epochs(
     tmp_path_factory: pytest.TempPathFactory, runs: list[tuple[int, int, bool]]
 ) -> None:
     """Each run computes the results after the last durable snapshot: one durable epoch, part of another, a kill."""

@@ -62,12 +62,26 @@ def test_topics_are_created_once(tmp_path: Path) -> None:
     assert (log.partitions("events"), log.partitions("dlq")) == (3, 4)
 
 
+def test_a_topic_without_files_is_created_again(tmp_path: Path) -> None:
+    """The process that created it was killed between the folder and its files."""
+    (tmp_path / "events").mkdir()
+    log = FileLog(tmp_path)
+    with pytest.raises(UnknownTopicError):
+        log.partitions("events")
+    assert log.ensure_topics([TOPIC], 3, 1) == ["events"]
+    assert log.partitions("events") == 3
+
+
 def test_unknown_topics_are_errors(tmp_path: Path) -> None:
     log = FileLog(tmp_path)
     with pytest.raises(UnknownTopicError):
         log.partitions("none")
     with pytest.raises(UnknownTopicError):
         log.reader("none", 0, None, group=None)
+    with pytest.raises(UnknownTopicError):
+        log.end_offset("none", 0)
+    with pytest.raises(UnknownTopicError):
+        log.newest("none", 0, 1)
     with pytest.raises(UnknownTopicError):
         log.writer("test").send(Message("none", b"k", b"v"))
     with pytest.raises(UnknownTopicError):

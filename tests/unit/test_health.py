@@ -67,9 +67,9 @@ def lag_of(telemetry: Telemetry, partition: int) -> tuple[float | None, float | 
 # Probe
 
 
-def test_a_probe_reuses_an_answer_until_its_rest_is_over(clock: FakeClock) -> None:
+def test_a_probe_reuses_an_answer_within_its_interval(clock: FakeClock) -> None:
     asked: list[float] = []
-    probe = Probe(lambda: asked.append(0), rest=5, clock=clock.clocks.monotonic)
+    probe = Probe(lambda: asked.append(0), interval=5, clock=clock.clocks.monotonic)
     for _ in range(3):
         probe.answer()
         clock.now += 2
@@ -90,21 +90,21 @@ def test_a_hanging_server_is_waited_for_once(clock: FakeClock) -> None:
         clock.now += seconds
         return future.done()
 
-    probe = Probe(hang, rest=60, patience=0.5, clock=clock.clocks.monotonic, wait=wait)
+    probe = Probe(hang, interval=60, timeout=0.5, clock=clock.clocks.monotonic, wait=wait)
     for _ in range(10):
         with pytest.raises(ChillFlowError, match=r"no answer within 0\.5 s"):
             probe.answer()
     assert probe.problem() == "no answer within 0.5 s"
-    assert waited == [0.5, *[0] * 10], "all wait for one answer, until the patience of the first is over"
+    assert waited == [0.5, *[0] * 10], "all wait for one answer, until the timeout of the first is over"
     assert len(asked) == 1
     resume.set()
     assert wait_until(lambda: probe._future is not None and probe._future.done(), 10)
     assert probe.answer() is True
 
 
-def test_a_probe_does_not_wait_beyond_its_patience() -> None:
+def test_a_probe_does_not_wait_beyond_its_timeout() -> None:
     resume = threading.Event()
-    assert Probe(resume.wait, patience=0.01).problem() == "no answer within 0.01 s"
+    assert Probe(resume.wait, timeout=0.01).problem() == "no answer within 0.01 s"
     resume.set()
 
 

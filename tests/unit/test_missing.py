@@ -1,4 +1,4 @@
-"""What is skipped for want of something is counted at the end, with how to get it; in CI it may be a failure."""
+"""Skips of tests with missing requirements: counted at the end with how to get them; in CI some are failures."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ def server():
 @pytest.mark.parametrize("number", range(3))
 def test_on_a_server(server, number): ...
 
-def test_of_a_tool():
+def test_with_a_tool():
     missing("promtool", "apt-get install prometheus")
 
 @pytest.mark.skip(reason="not today")
-def test_of_something_else(): ...
+def test_skipped(): ...
 
-def test_that_runs(): ...
+def test_run(): ...
 """
 
 
 def run(folder: Path, *arguments: str, ci: str = "") -> str:
-    """The output of pytest for tests of which most lack something."""
-    (folder / "conftest.py").write_text("from tests.missing import pytest_terminal_summary\n")
+    """The output of pytest for tests that mostly lack something."""
+    (folder / "conftest.py").write_text('pytest_plugins = ["tests.missing"]\n')
     (folder / "test_some.py").write_text(TESTS)
     command = [sys.executable, "-m", "pytest", "-ra", "-p", "no:cacheprovider", "--rootdir", str(folder), *arguments]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
@@ -45,7 +45,7 @@ def run(folder: Path, *arguments: str, ci: str = "") -> str:
 
 
 @pytest.mark.parametrize("processes", ["0", "2"])
-def test_the_end_counts_what_is_missing(tmp_path: Path, processes: str) -> None:
+def test_the_report_counts_skips_by_requirement(tmp_path: Path, processes: str) -> None:
     shown = run(tmp_path, "--numprocesses", processes)
 
     assert re.findall(r"^.* skipped for want of .*: .*$", shown, re.MULTILINE) == [
@@ -57,7 +57,7 @@ def test_the_end_counts_what_is_missing(tmp_path: Path, processes: str) -> None:
     assert "1 passed, 5 skipped" in shown
 
 
-def test_in_ci_what_it_has_must_be_there(tmp_path: Path) -> None:
+def test_in_ci_a_requirement_that_ci_has_is_a_failure(tmp_path: Path) -> None:
     shown = run(tmp_path, ci="true")
 
     assert "needs Kafka: install Java\nKafka ended: no memory\nand a log\n" in shown

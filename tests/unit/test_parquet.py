@@ -1,10 +1,10 @@
-"""Files of trips: sorted alike in memory and on disk, identical rows told apart, real files complete."""
+"""Parquet files of trips: sorted alike in memory and on disk, identical rows distinguished, real files complete."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TypeAlias
 
 import polars as pl
 import pyarrow as pa
@@ -20,9 +20,10 @@ from chillflow.keyed.watermark import NO_WATERMARK
 from chillflow.model.codec import decode
 from chillflow.model.structs import as_dict
 from chillflow.production import parquet
-from chillflow.production.bulk import event_frames, replay_columns
+from chillflow.production.event_frames import event_frames
 from chillflow.production.parquet import ParquetTrips
-from chillflow.production.replay import RejectedRow
+from chillflow.production.rejected import RejectedRow
+from chillflow.production.replay import replay_columns
 from chillflow.production.screening import Screen
 from chillflow.production.splitting import Events, encode_events
 from chillflow.production.trip_frames import TripRow
@@ -31,18 +32,19 @@ from tests.trip_rows import rows_of as rows_in
 from tests.unit.vocabulary import assembly
 
 NEW_YORK = "America/New_York"
+Row: TypeAlias = dict[str, datetime | int | float | None]
 
 
-def write(path: Path, rows: list[dict[str, Any]], **options: Any) -> Path:
-    pq.write_table(pa.Table.from_pylist(rows), path, **options)
+def write(path: Path, rows: list[Row], row_group_size: int | None = None) -> Path:
+    pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=row_group_size, compression="snappy")
     return path
 
 
-def some_rows(count: int, seed: int = 1) -> list[dict[str, Any]]:
-    """Rows in no order, some at one time, some identical, some that end before they begin, some that are no trips."""
+def some_rows(count: int, seed: int = 1) -> list[Row]:
+    """Unsorted rows: some at one time, some identical, some dropped off before their pickup, some that are no trips."""
     random = Random(seed)
     begin = datetime(2024, 1, 1)  # noqa: DTZ001
-    rows = []
+    rows: list[Row] = []
     for number in range(count):
         pickup = begin + timedelta(minutes=random.randrange(40))
         rows.append(
@@ -64,7 +66,9 @@ def trip_rows(path: Path) -> list[TripRow]:
 
 @pytest.mark.parametrize("bucket", [1, 7, 50, 124, 125])
 @pytest.mark.parametrize("read", [3, 64])
-def test_sorted_on_disk_as_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bucket: int, read: int) -> None:
+def test_sorting_on_disk_equals_sorting_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bucket: int, read: int
+) -> None:
     path = write(tmp_path / "trips.parquet", some_rows(100), row_group_size=20)
     in_memory = [*rows_in(ParquetTrips(path, NEW_YORK))]
     monkeypatch.setattr(parquet, "_BUCKET_ROWS", bucket)
@@ -75,7 +79,7 @@ def test_sorted_on_disk_as_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert sum(isinstance(row, RejectedRow) for row in on_disk) == 3
 
 
-def test_in_the_order_of_the_earlier_time(tmp_path: Path) -> None:
+def test_trips_are_in_the_order_of_their_earlier_time(tmp_path: Path) -> None:
     rows = trip_rows(write(tmp_path / "trips.parquet", some_rows(100)))
     firsts = [min(row[:2]) for row in rows]
     assert firsts == sorted(firsts)
@@ -95,12 +99,12 @@ def test_the_folder_for_sorting_is_removed(tmp_path: Path, monkeypatch: pytest.M
     assert not [*(tmp_path / "scratch").iterdir()]
 
 
-def test_identical_rows_are_trips_of_their_own(tmp_path: Path) -> None:
+def test_identical_rows_are_different_trips(tmp_path: Path) -> None:
     (row, *_) = some_rows(1)
     other = {**row, "PULocationID": 99}
     keys = [row[2] for row in trip_rows(write(tmp_path / "a.parquet", [row, other, row, row]))]
     assert len(set(keys)) == 4
-    # a key does not depend on what else is in the file, nor on where
+    # a key depends neither on other rows nor on its position
     assert {row[2] for row in trip_rows(write(tmp_path / "b.parquet", [row, row, row]))} < set(keys)
     assert [row[2] for row in trip_rows(write(tmp_path / "c.parquet", [row]))] == keys[:1]
 
@@ -113,27 +117,27 @@ def test_shuffled_rows_have_the_same_keys(tmp_path: Path) -> None:
     assert len(keys) == 122
 
 
-def test_an_empty_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_file_has_no_trips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "empty.parquet"
     pq.write_table(pa.Table.from_pylist(some_rows(4)).slice(0, 0), path)
     assert [*rows_in(ParquetTrips(path, NEW_YORK))] == []
 
 
 @pytest.mark.parametrize("bucket", [1, 250_000])
-def test_a_file_of_rejected_rows_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bucket: int) -> None:
+def test_a_file_of_rejected_rows_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bucket: int) -> None:
     monkeypatch.setattr(parquet, "_BUCKET_ROWS", bucket)
     rows = [{**row, "passenger_count": 1.5} for row in some_rows(4)]
     read = [*rows_in(ParquetTrips(write(tmp_path / "trips.parquet", rows), NEW_YORK))]
     assert [row.row for row in read if isinstance(row, RejectedRow)] == [0, 1, 2, 3, 4]
 
 
-def test_no_such_file(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         ParquetTrips(tmp_path / "none.parquet", NEW_YORK)
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"VendorID,pickup\n1,2\n"])
-def test_no_parquet_file(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_parquet_is_an_error_of_one_line(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "trips.parquet"
     path.write_bytes(content)
     with pytest.raises(InputError, match="not a readable parquet file") as caught:
@@ -141,13 +145,13 @@ def test_no_parquet_file(tmp_path: Path, content: bytes) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_is_no_file(tmp_path: Path) -> None:
+def test_a_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError):
         ParquetTrips(tmp_path, NEW_YORK)
 
 
-def test_a_damaged_file_is_one_line(tmp_path: Path) -> None:
-    path = write(tmp_path / "trips.parquet", some_rows(1000), compression="snappy")
+def test_a_damaged_file_is_an_error_of_one_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "trips.parquet", some_rows(1000))
     content = bytearray(path.read_bytes())
     content[4 : len(content) // 3] = bytes(len(content) // 3 - 4)
     path.write_bytes(content)
@@ -156,7 +160,7 @@ def test_a_damaged_file_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_no_trips_names_the_file(tmp_path: Path) -> None:
+def test_the_error_of_missing_columns_names_the_file(tmp_path: Path) -> None:
     path = write(tmp_path / "other.parquet", [{"a": 1}])
     with pytest.raises(InputError, match=r"other\.parquet: .*no column tpep_pickup_datetime"):
         ParquetTrips(path, NEW_YORK)
@@ -187,7 +191,7 @@ def assembled(path: Path) -> pl.DataFrame:
     return pl.DataFrame([as_dict(result.trip) for result in decided.results], infer_schema_length=None)
 
 
-def test_every_value_of_a_real_file_comes_through(real: tuple[Path, str, int]) -> None:
+def test_every_value_of_a_real_file_is_reassembled(real: tuple[Path, str, int]) -> None:
     path, prefix, rows = real
     trips = assembled(path)
     assert trips.height == trips["trip_key"].n_unique() == rows
@@ -212,7 +216,9 @@ def test_every_value_of_a_real_file_comes_through(real: tuple[Path, str, int]) -
     assert all(trips[name].null_count() == rows for name in others)
 
 
-def test_a_real_file_sorted_on_disk(real: tuple[Path, str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_real_file_is_sorted_on_disk_as_in_memory(
+    real: tuple[Path, str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, _, rows = real
     in_memory = [*rows_in(ParquetTrips(path, NEW_YORK))]
     assert len(in_memory) == rows
@@ -220,9 +226,9 @@ def test_a_real_file_sorted_on_disk(real: tuple[Path, str, int], monkeypatch: py
     assert [*rows_in(ParquetTrips(path, NEW_YORK))] == in_memory
 
 
-def test_decimals_of_any_width_mean_the_same(tmp_path: Path) -> None:
+def test_decimals_of_any_width_are_equal_to_floats(tmp_path: Path) -> None:
     rows: list[TripRow] = []
-    kinds: list[Any] = [pa.decimal128(10, 2), pa.decimal256(60, 2), pa.float64()]
+    kinds: list[pa.DataType] = [pa.decimal128(10, 2), pa.decimal256(60, 2), pa.float64()]
     for number, kind in enumerate(kinds):
         table = pa.table(
             {

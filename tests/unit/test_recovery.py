@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from chillflow.errors import RecoveryError
-from chillflow.running.recovery import VERSION, PipelineIdentity, bind, check_identity, last_hold, remove_store
+from chillflow.running.recovery import VERSION, PipelineIdentity, bind, check_identity, locked_for_removal, remove_store
 
 IDENTITY = PipelineIdentity(
     topic="trip-events", partitions=4, key_groups=1, stream_time_rank=20, windows=[15, 60], topic_id="first"
@@ -59,7 +59,7 @@ def test_an_unreadable_identity_is_refused(tmp_path: Path, content: str, message
 
 def test_a_removed_store_leaves_no_directory(tmp_path: Path) -> None:
     folder = tmp_path / "recovery"
-    with last_hold(folder):
+    with locked_for_removal(folder):
         bind(folder, IDENTITY)
         (folder / "pipeline.7.tmp").touch()
         remove_store(folder)

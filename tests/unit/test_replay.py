@@ -6,8 +6,9 @@ from datetime import timedelta
 import pytest
 
 from chillflow.model.messages import Message, dead_letter
-from chillflow.production.bulk import event_frames, replay_singly
-from chillflow.production.replay import RejectedRow, Replayed
+from chillflow.production.event_frames import event_frames
+from chillflow.production.rejected import RejectedRow
+from chillflow.production.replay import Replayed, replay_singly
 from chillflow.production.screening import Screen
 from chillflow.production.trip_frames import TripRow
 from tests.trip_rows import frame, to_row

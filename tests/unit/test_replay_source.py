@@ -6,8 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from chillflow.production.bulk import event_frames, replay_singly
-from chillflow.production.replay import RejectedRow, Replayed, ReplayStats
+from chillflow.production.event_frames import event_frames
+from chillflow.production.rejected import RejectedRow
+from chillflow.production.replay import Replayed, ReplayStats, replay_singly
 from chillflow.production.replay_source import Batch, Pace, ReplaySource
 from chillflow.production.screening import Screen
 from chillflow.production.splitting import Events, PlacedEvent, encode_events

@@ -1,4 +1,4 @@
-"""The samples of real files in tests/data: small, of their files' rows, and as odd as these are."""
+"""The samples in tests/data: small, reproducible, and with the oddities of their files."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ ONLY_GREEN = {
     "negative amount",
     "negative extra",
     "nothing to pay",
-    "charged and taken back",
+    "charged and reversed",
 }
-LACKING = {GREEN: IN_NEITHER, YELLOW: IN_NEITHER | ONLY_GREEN}
+ABSENT = {GREEN: IN_NEITHER, YELLOW: IN_NEITHER | ONLY_GREEN}
 
 
 def oddities(table: pa.Table) -> set[str]:
-    """The names of the oddities of which there are rows."""
+    """The names of the oddities that the rows have."""
     trips = trips_of(table)
     return {name for name, oddity in ODDITIES.items() if trips.select(oddity.any()).item()}
 
@@ -34,7 +34,7 @@ def oddities(table: pa.Table) -> set[str]:
 def test_a_sample_has_the_oddities_of_its_file(name: str) -> None:
     sample = pq.read_table(SAMPLES / name)
     assert sample.num_rows == ROWS
-    assert oddities(sample) == ODDITIES.keys() - LACKING[name]
+    assert oddities(sample) == ODDITIES.keys() - ABSENT[name]
     assert oddities(pq.read_table(real_file(name))) == oddities(sample)
 
 
@@ -43,7 +43,7 @@ def test_the_samples_are_small() -> None:
 
 
 @pytest.mark.parametrize("name", [GREEN, YELLOW])
-def test_a_sample_is_what_the_script_makes_of_the_whole_file(name: str) -> None:
+def test_a_sample_is_reproduced_from_the_whole_file(name: str) -> None:
     path = whole_file(name) or missing("the whole trip files", "name the folder that has them in CHILLFLOW_TEST_DATA")
     whole = pq.read_table(path)
     sample = pq.read_table(SAMPLES / name)

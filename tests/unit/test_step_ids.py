@@ -1,36 +1,34 @@
-"""The steps under whose names the recovery store keeps state: renaming one would lose it without a word."""
+"""The ids of stateful steps: the recovery store keys state by them, so renaming one would silently lose it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
-from bytewax.dataflow import Dataflow
+from bytewax.dataflow import Dataflow, Operator
 from bytewax.testing import TestingSink, TestingSource
 
 from chillflow.settings import load
 from dataflows import assemble, produce
 
 CORE = ("input", "output", "stateful_batch")
-"""Bytewax's operators that keep something between epochs."""
+"""Bytewax operators that keep state in the recovery store."""
 
 
-def keeping(step: Any) -> Iterator[str]:
-    """The ids of the steps below this one that keep something."""
+def stateful(step: Dataflow | Operator) -> Iterator[str]:
+    """Ids of the stateful steps below this one."""
     for below in step.substeps:
         if type(below).__name__ in CORE:
             yield below.step_id
         else:
-            yield from keeping(below)
+            yield from stateful(below)
 
 
 def ids(flow: Dataflow) -> list[str]:
-    return sorted(keeping(flow))
+    return sorted(stateful(flow))
 
 
-def test_steps_of_the_assembly() -> None:
-    topics, table, accounts = (TestingSink[Any]([]) for _ in range(3))
-    assert ids(assemble.build(TestingSource([]), topics, table, accounts, load(), 4)) == [
+def test_stateful_steps_of_the_assembly() -> None:
+    assert ids(assemble.build(TestingSource([]), TestingSink([]), TestingSink([]), TestingSink([]), load(), 4)) == [
         "trip-assembler.assemble_trips.groups",
         "trip-assembler.keep_account.stateful_flat_map.stateful.stateful_batch",
         "trip-assembler.keep_windows.clock",
@@ -42,7 +40,7 @@ def test_steps_of_the_assembly() -> None:
     ]
 
 
-def test_steps_of_the_production() -> None:
+def test_stateful_steps_of_the_production() -> None:
     assert ids(produce.build(TestingSource([]), TestingSink([]), load())) == [
         "trip-event-producer.read_trips",
         "trip-event-producer.write_topics",

@@ -1,4 +1,4 @@
-"""Generated trips and the table of zones: repeatable, in TLC's schema, with the oddities of real files."""
+"""Generated trips: repeatable, in TLC's schema, with the oddities of real files. And the table of zones."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[Service, Path]:
 
 @pytest.fixture(params=SERVICES)
 def trips(request: pytest.FixtureRequest, files: dict[Service, Path]) -> pl.DataFrame:
-    """The trips of a service, their times named without the service's prefix."""
+    """The trips of a service, without the service's prefix in column names."""
     return _read(files[request.param])
 
 
@@ -72,7 +72,7 @@ def test_zones_are_in_the_order_of_their_ids() -> None:
 
 
 def test_zones_equal_the_reference_table() -> None:
-    # The digest is that of TLC's table of zones, with the centres of the zones' shapes.
+    # The digest of TLC's table of zones, with the centres of the zones' shapes.
     rows = [tuple(zone) for zone in zones()]
     assert sha256(repr(rows).encode()).hexdigest().startswith("c03cc0e12e45d3bf")
 
@@ -102,7 +102,7 @@ def test_draws_are_spread_evenly_and_within_bounds() -> None:
     assert drawn["chance"].sum() == pytest.approx(25_000, rel=0.03)
 
 
-def test_a_loaded_die_has_every_value_by_its_weight() -> None:
+def test_a_loaded_die_has_values_in_proportion_to_their_weights() -> None:
     faces = loaded_die({1: 3.0, 2: 1.0, 3: 0.0})
     assert len(faces) == SLOTS
     assert [faces.count(value) for value in (1, 2, 3)] == [SLOTS * 3 // 4, SLOTS // 4, 0]
@@ -117,7 +117,7 @@ def test_the_same_seed_gives_the_same_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("service", "digest"), [("yellow", "0d1f59f8e4154f93"), ("green", "630ddd5a7666ef0b")])
 def test_the_trips_are_the_same_on_every_machine(tmp_path: Path, service: Service, digest: str) -> None:
-    # The digests change with the generator only, not with the versions of Python, Polars and pyarrow.
+    # The digests depend on the generator only, not on the versions of Python, Polars and pyarrow.
     generate(tmp_path / "trips.parquet", 2_000, service=service)
     rows = pl.read_parquet(tmp_path / "trips.parquet").rows()
     assert sha256(repr(rows).encode()).hexdigest().startswith(digest)
@@ -138,7 +138,7 @@ def test_a_file_holds_exactly_as_many_rows_as_asked_for(tmp_path: Path, trips: i
 
 
 def test_a_chunk_is_a_row_group(files: dict[Service, Path]) -> None:
-    # Memory depends on the chunk alone.
+    # Memory depends only on the chunk.
     metadata = pq.read_metadata(files["yellow"])
     sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
     assert sizes == [30_000, 30_000, 30_000, 10_000]
@@ -175,7 +175,7 @@ def test_amounts_are_the_floats_nearest_to_their_hundredths(trips: pl.DataFrame,
     assert all(round(amount, 2) == amount for amount in trips[column])
 
 
-def test_times_keep_to_what_a_reader_accepts(trips: pl.DataFrame) -> None:
+def test_times_are_within_the_limits_of_a_reader(trips: pl.DataFrame) -> None:
     end = datetime(2024, 1, 3)  # noqa: DTZ001 — TLC's times have no zone
     assert trips.filter(_elapsed() < timedelta(0)).is_empty()
     assert trips.filter(_elapsed() > timedelta(days=1)).is_empty()
@@ -198,7 +198,7 @@ def test_rows_are_shuffled_within_slices_of_time(trips: pl.DataFrame) -> None:
     assert slices == sorted(slices, key=str)
 
 
-def test_zones_are_busy_as_the_services_have_them(files: dict[Service, Path]) -> None:
+def test_most_yellow_and_many_green_pickups_are_in_manhattan(files: dict[Service, Path]) -> None:
     borough = {zone.zone_id: zone.borough for zone in zones()}
     in_manhattan = {
         service: _read(path)["PULocationID"].replace_strict(borough).eq("Manhattan").mean()
@@ -208,7 +208,7 @@ def test_zones_are_busy_as_the_services_have_them(files: dict[Service, Path]) ->
     assert in_manhattan["green"] == pytest.approx(0.6, abs=0.1)
 
 
-def test_tips_are_paid_by_card_and_never_seen_in_cash(trips: pl.DataFrame) -> None:
+def test_only_card_payments_have_tips(trips: pl.DataFrame) -> None:
     tipped = trips.filter(pl.col("total_amount") > 0).group_by("payment_type").agg(pl.col("tip_amount").mean())
     mean = dict(tipped.iter_rows())
     assert mean[1] > 2
@@ -222,7 +222,7 @@ def test_jfk_to_manhattan_is_a_flat_fare(yellow: pl.DataFrame) -> None:
     assert flat["trip_distance"].median() == pytest.approx(17, abs=4)
 
 
-def test_the_congestion_toll_is_due_from_2025_on(tmp_path: Path) -> None:
+def test_the_congestion_toll_starts_on_5_january_2025(tmp_path: Path) -> None:
     generate(tmp_path / "trips.parquet", 10_000, start=date(2025, 1, 4), days=2)
     tolled = (
         _read(tmp_path / "trips.parquet")
@@ -258,14 +258,14 @@ def test_a_few_rows_are_identical(trips: pl.DataFrame) -> None:
     assert 0.0002 <= (TRIPS - trips.n_unique()) / TRIPS <= 0.001
 
 
-def test_every_refund_takes_back_a_charge_of_the_file(trips: pl.DataFrame) -> None:
+def test_every_refund_reverses_a_charge_of_the_file(trips: pl.DataFrame) -> None:
     refunds = trips.filter(pl.col("total_amount") < 0).with_columns(-pl.col("total_amount", "fare_amount"))
     charge = ["VendorID", "pickup_datetime", "dropoff_datetime", "PULocationID", "DOLocationID"]
     assert refunds.join(trips, on=[*charge, "fare_amount", "total_amount"], how="anti").is_empty()
 
 
 def test_incomplete_rows_have_the_same_columns_null(trips: pl.DataFrame) -> None:
-    left_out = [
+    optional = [
         name
         for name in (
             "passenger_count",
@@ -276,6 +276,6 @@ def test_incomplete_rows_have_the_same_columns_null(trips: pl.DataFrame) -> None
         )
         if name in trips.columns
     ]
-    incomplete = trips.filter(pl.any_horizontal(pl.col(left_out).is_null()))
-    assert incomplete.select(pl.all_horizontal(pl.col(left_out).is_null()).all()).item()
+    incomplete = trips.filter(pl.any_horizontal(pl.col(optional).is_null()))
+    assert incomplete.select(pl.all_horizontal(pl.col(optional).is_null()).all()).item()
     assert incomplete["payment_type"].unique().to_list() in ([0], [None])

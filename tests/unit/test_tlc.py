@@ -1,4 +1,4 @@
-"""A column means the same whatever its Parquet type; a value that does not fit rejects its row alone."""
+"""Columns of any Parquet type are read alike; a value that does not fit rejects only its row."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 from chillflow.errors import InputError
 from chillflow.model.trips import CompleteTrip
 from chillflow.production.parquet import ParquetTrips
-from chillflow.production.replay import RejectedRow
+from chillflow.production.rejected import RejectedRow
 from chillflow.production.tlc import layout_of
 from chillflow.production.trip_frames import ROW_FIELDS, TripRow
 from tests.trip_rows import rows_of
@@ -44,7 +44,7 @@ Row = dict[str, Any]
 
 
 def read(tmp_path: Path, table: pa.Table, time_zone: str = NEW_YORK) -> list[Row | RejectedRow]:
-    """The rows of a file with this table, each as a dict of what is known."""
+    """The rows of a file with this table, each as a dict of its non-null values."""
     path = tmp_path / "trips.parquet"
     pq.write_table(table, path)
     return [
@@ -55,8 +55,8 @@ def read(tmp_path: Path, table: pa.Table, time_zone: str = NEW_YORK) -> list[Row
     ]
 
 
-def table(columns: dict[str, Any], **others: Any) -> pa.Table:
-    """One row; columns as arrow arrays, or plain values."""
+def table(columns: dict[str, object], **others: object) -> pa.Table:
+    """A table of one row, from Arrow arrays or plain values."""
     return pa.table(
         {
             name: value if isinstance(value, pa.Array) else pa.array([value])
@@ -66,14 +66,14 @@ def table(columns: dict[str, Any], **others: Any) -> pa.Table:
     )
 
 
-def one(tmp_path: Path, **others: Any) -> Row:
-    """The row with some columns replaced (`...` leaves one out)."""
+def one(tmp_path: Path, **others: object) -> Row:
+    """The row with some columns replaced (`...` removes one)."""
     (row,) = read(tmp_path, table(ROW, **others))
     assert isinstance(row, dict), row
     return row
 
 
-def reason(tmp_path: Path, **others: Any) -> str:
+def reason(tmp_path: Path, **others: object) -> str:
     """Why the row with some columns replaced is rejected."""
     (row,) = read(tmp_path, table(ROW, **others))
     assert isinstance(row, RejectedRow), row
@@ -115,11 +115,11 @@ def test_a_model_of_the_same_content_has_the_same_key(plain: Row) -> None:
     assert CompleteTrip(**fields).trip_key == plain["trip_key"]
 
 
-_nulls: Any = pa.nulls
-
-
 def arrow(value: Any, kind: pa.DataType) -> pa.Array[Any]:
-    return pa.array([value]).cast(kind) if not pa.types.is_decimal(kind) else pa.array([Decimal(str(value))], kind)
+    if pa.types.is_decimal(kind) and value is not None:
+        return pa.array([Decimal(str(value))], kind)
+    array: pa.Array[Any] = pa.array([value]).cast(kind)
+    return array
 
 
 INTEGERS = [pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()]
@@ -128,30 +128,30 @@ NUMBERS = [pa.float32(), pa.float64(), pa.string(), pa.large_string(), pa.binary
 
 @pytest.mark.parametrize("kind", [*INTEGERS, *NUMBERS], ids=str)
 @pytest.mark.parametrize("name", ["VendorID", "RatecodeID", "PULocationID", "passenger_count", "payment_type"])
-def test_whole_numbers_of_any_type(tmp_path: Path, plain: Row, name: str, kind: pa.DataType) -> None:
+def test_integers_of_any_type_are_read_alike(tmp_path: Path, plain: Row, name: str, kind: pa.DataType) -> None:
     array = pa.array([str(ROW[name]).encode()]) if kind == pa.binary() else arrow(ROW[name], kind)
     assert one(tmp_path, **{name: array}) == plain
 
 
 @pytest.mark.parametrize("kind", NUMBERS, ids=str)
 @pytest.mark.parametrize("name", ["trip_distance", "fare_amount", "extra", "tip_amount", "total_amount"])
-def test_amounts_of_any_type(tmp_path: Path, plain: Row, name: str, kind: pa.DataType) -> None:
+def test_amounts_of_any_type_are_read_alike(tmp_path: Path, plain: Row, name: str, kind: pa.DataType) -> None:
     array = pa.array([str(ROW[name]).encode()]) if kind == pa.binary() else arrow(ROW[name], kind)
     assert one(tmp_path, **{name: array}) == plain
 
 
 @pytest.mark.parametrize("text", ["2", "2.0", " 2 ", "2e0", "+2"])
-def test_numbers_as_text(tmp_path: Path, plain: Row, text: str) -> None:
+def test_numbers_as_text_are_read(tmp_path: Path, plain: Row, text: str) -> None:
     assert one(tmp_path, VendorID=text) == plain
 
 
 @pytest.mark.parametrize("name", ["VendorID", "fare_amount", "store_and_fwd_flag"])
-def test_dictionary_columns(tmp_path: Path, plain: Row, name: str) -> None:
+def test_dictionary_columns_are_read(tmp_path: Path, plain: Row, name: str) -> None:
     assert one(tmp_path, **{name: pa.array([ROW[name]]).dictionary_encode()}) == plain
     assert one(tmp_path, **{name: pa.array([str(ROW[name])]).dictionary_encode()}) == plain
 
 
-def test_many_amounts_of_any_type_are_the_same(tmp_path: Path) -> None:
+def test_amounts_of_any_type_have_the_same_keys(tmp_path: Path) -> None:
     cents = [*range(-500, 3000), *range(99_000, 101_000), 9_999_999]
     decimals = [Decimal(cent) / 100 for cent in cents]
     columns = {name: pa.array([value] * len(cents)) for name, value in ROW.items()}
@@ -200,16 +200,16 @@ PICKUP = ROW["lpep_pickup_datetime"]
     ],
     ids=lambda array: f"{array.type} {array[0]}",
 )
-def test_times_of_any_type(tmp_path: Path, plain: Row, array: pa.Array[Any]) -> None:
+def test_times_of_any_type_are_read_alike(tmp_path: Path, plain: Row, array: pa.Array[Any]) -> None:
     assert one(tmp_path, lpep_pickup_datetime=array) == plain
 
 
-def test_dates(tmp_path: Path) -> None:
+def test_a_date_is_its_midnight(tmp_path: Path) -> None:
     row = one(tmp_path, lpep_pickup_datetime=date(2024, 1, 1))
     assert row["pickup_ts"] == "2024-01-01T05:00:00Z"
 
 
-def test_microseconds(tmp_path: Path) -> None:
+def test_microseconds_are_kept(tmp_path: Path) -> None:
     row = one(tmp_path, lpep_pickup_datetime=pa.array([PICKUP.replace(microsecond=120)]))
     assert row["pickup_ts"] == "2024-01-01T05:46:55.000120Z"
     assert row["pickup_us"] % 1_000_000 == 120
@@ -218,9 +218,11 @@ def test_microseconds(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["VendorID", "passenger_count", "fare_amount", "store_and_fwd_flag", "payment_type"])
 def test_null_missing_and_nan_give_the_same_key(tmp_path: Path, name: str) -> None:
     missing = one(tmp_path, **{name: ...})
-    kinds: list[Any] = [pa.null(), pa.int64(), pa.float64(), pa.string(), pa.decimal128(5, 2), pa.float32()]
-    for kind in kinds if name != "store_and_fwd_flag" else [pa.null(), pa.string()]:
-        assert one(tmp_path, **{name: _nulls(1, kind)}) == missing, kind
+    kinds: list[pa.DataType] = [pa.null(), pa.string()]
+    if name != "store_and_fwd_flag":
+        kinds += [pa.int64(), pa.float64(), pa.decimal128(5, 2), pa.float32()]
+    for kind in kinds:
+        assert one(tmp_path, **{name: arrow(None, kind)}) == missing, kind
     if name != "store_and_fwd_flag":
         assert one(tmp_path, **{name: pa.array([math.nan])}) == missing
         assert one(tmp_path, **{name: pa.array([math.nan], pa.float32())}) == missing
@@ -230,7 +232,7 @@ def test_minus_zero_is_zero(tmp_path: Path) -> None:
     assert one(tmp_path, extra=-0.0) == one(tmp_path, extra=0) == one(tmp_path, extra="-0")
 
 
-def test_other_capitals_and_another_order(tmp_path: Path, plain: Row) -> None:
+def test_case_and_order_of_columns_do_not_matter(tmp_path: Path, plain: Row) -> None:
     (row,) = read(tmp_path, table({name.upper(): value for name, value in reversed(ROW.items())}))
     assert row == plain
 
@@ -241,7 +243,7 @@ def test_airport_fee_has_two_spellings(tmp_path: Path) -> None:
     assert (both["airport_fee"], both["extra_columns"]) == (1.75, {"airport_fee": 0})
 
 
-def test_yellow(tmp_path: Path) -> None:
+def test_the_pickup_column_tells_the_service(tmp_path: Path) -> None:
     (row,) = read(tmp_path, table({name.replace("lpep", "tpep"): value for name, value in ROW.items()}))
     assert isinstance(row, dict)
     assert row["service"] == "yellow"
@@ -273,21 +275,24 @@ def test_yellow(tmp_path: Path) -> None:
     ids=str,
 )
 @pytest.mark.parametrize("name", ["surge", "row", "reason", "trip_key", "extra_columns", "Service", "distance_km"])
-def test_unknown_columns_are_carried(tmp_path: Path, plain: Row, name: str, value: Any, carried: Any) -> None:
+def test_unknown_columns_become_extra_columns(
+    tmp_path: Path, plain: Row, name: str, value: object, carried: object
+) -> None:
     row = one(tmp_path, **{name: value})
-    assert row.pop("extra_columns") == {name: carried}
-    assert type(carried) is not int or type(carried) is int
+    extra = row.pop("extra_columns")
+    assert extra == {name: carried}
+    assert type(extra[name]) is type(carried)
     key = row.pop("trip_key")
     assert row == {name: value for name, value in plain.items() if name != "trip_key"}
     assert key != plain["trip_key"]
 
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf, pa.array([math.nan], pa.float32()), pa.nulls(1)], ids=str)
-def test_unknown_columns_without_a_value_are_dropped(tmp_path: Path, plain: Row, value: Any) -> None:
+def test_unknown_columns_without_a_value_are_dropped(tmp_path: Path, plain: Row, value: object) -> None:
     assert one(tmp_path, surge=value) == plain
 
 
-def test_whole_unknown_numbers_have_one_key(tmp_path: Path) -> None:
+def test_unknown_integers_of_any_type_have_one_key(tmp_path: Path) -> None:
     keys = {one(tmp_path, surge=value)["trip_key"] for value in (3, 3.0, pa.array([3], pa.int8()), Decimal("3.00"))}
     assert len(keys) == 1
 
@@ -314,11 +319,11 @@ def test_whole_unknown_numbers_have_one_key(tmp_path: Path) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_a_value_that_does_not_fit_rejects_its_row(tmp_path: Path, columns: dict[str, Any], why: str) -> None:
+def test_a_value_that_does_not_fit_rejects_the_row(tmp_path: Path, columns: dict[str, object], why: str) -> None:
     assert reason(tmp_path, **columns) == why
 
 
-def test_a_time_before_1970_or_in_part_microseconds_rejects_its_row(tmp_path: Path) -> None:
+def test_a_time_before_1970_or_with_nanoseconds_rejects_the_row(tmp_path: Path) -> None:
     old = datetime(1969, 12, 31)  # noqa: DTZ001
     assert "not a time since 1970" in reason(tmp_path, lpep_dropoff_datetime=old)
     nanosecond = pa.array([1704088015000000001], pa.int64()).cast(pa.timestamp("ns"))
@@ -326,7 +331,7 @@ def test_a_time_before_1970_or_in_part_microseconds_rejects_its_row(tmp_path: Pa
 
 
 def test_only_the_row_that_does_not_fit_is_rejected(tmp_path: Path, plain: Row) -> None:
-    columns: dict[str, Sequence[Any]] = {name: [value] * 4 for name, value in ROW.items()}
+    columns: dict[str, Sequence[object]] = {name: [value] * 4 for name, value in ROW.items()}
     columns["passenger_count"] = [1.0, 1.5, math.nan, math.inf]
     columns["row"] = columns["reason"] = ["a", "b", "c", "d"]
     bad, worse, good, none = read(tmp_path, pa.table(columns))
@@ -357,13 +362,13 @@ def test_only_the_row_that_does_not_fit_is_rejected(tmp_path: Path, plain: Row) 
     ],
 )
 @pytest.mark.parametrize("as_text", [False, True])
-def test_hours_that_come_twice_or_not_at_all(
+def test_ambiguous_and_missing_hours_are_resolved_and_counted(
     tmp_path: Path, wall: str, utc: str, ambiguous: int, missing: int, as_text: bool
 ) -> None:
     path = tmp_path / "trips.parquet"
     pq.write_table(table(ROW, lpep_dropoff_datetime=wall if as_text else datetime.fromisoformat(wall)), path)
     file = ParquetTrips(path, NEW_YORK)
-    for _ in range(2):  # counted once each time it is read
+    for _ in range(2):  # counted anew by each read
         (row,) = rows_of(file)
         assert row[ROW_FIELDS.index("dropoff_ts")] == utc
         assert (file.ambiguous_times, file.missing_times) == (ambiguous, missing)
@@ -372,7 +377,7 @@ def test_hours_that_come_twice_or_not_at_all(
     assert model.trip_key == values["trip_key"]
 
 
-def test_other_zones_are_not_counted(tmp_path: Path) -> None:
+def test_times_are_read_in_the_given_zone(tmp_path: Path) -> None:
     (row,) = read(tmp_path, table(ROW), "Europe/Berlin")
     assert isinstance(row, dict)
     assert row["pickup_ts"] == "2023-12-31T23:46:55Z"
@@ -399,8 +404,8 @@ def test_missing_columns_are_named(columns: list[str], named: str) -> None:
     assert str(caught.value).endswith(f": no column {named}")
 
 
-def exported(rows: Sequence[TripRow], **others: Any) -> pa.Table:
-    """What an export of stg.complete_trip holds for these trips."""
+def exported(rows: Sequence[TripRow], **others: object) -> pa.Table:
+    """An export of stg.complete_trip with these trips."""
     frame = pl.DataFrame([dict(zip(ROW_FIELDS[2:], row[2:], strict=True)) for row in rows], infer_schema_length=None)
     more = {"source": "load", "revision": 0, "created_at": PICKUP, "updated_at": PICKUP, "distance_km": 3.2}
     derived = {"duration_min": 11.5, "avg_speed_kmh": 16.6}
@@ -411,17 +416,17 @@ def exported(rows: Sequence[TripRow], **others: Any) -> pa.Table:
     return frame.drop("extra_columns").with_columns(*literals).to_arrow()
 
 
-@pytest.mark.parametrize("held", ['{"surge":1.5,"a":{"b":[1,null]}}', None], ids=["extra", "none"])
-def test_an_export_of_ours_is_read_back_to_the_same_keys(tmp_path: Path, plain: Row, held: str | None) -> None:
+@pytest.mark.parametrize("extra", ['{"surge":1.5,"a":{"b":[1,null]}}', None], ids=["extra", "none"])
+def test_an_export_of_the_table_gives_the_same_keys(tmp_path: Path, plain: Row, extra: str | None) -> None:
     row = tuple(plain.get(name) for name in ROW_FIELDS)
-    given = exported([row], extra_columns=held)
+    given = exported([row], extra_columns=extra)
     (again,) = read(tmp_path, given)
     assert isinstance(again, dict)
-    assert again.pop("extra_columns", None) == ({"surge": 1.5, "a": {"b": [1, None]}} if held else None)
+    assert again.pop("extra_columns", None) == ({"surge": 1.5, "a": {"b": [1, None]}} if extra else None)
     assert again == plain
     (computed,) = read(tmp_path, given.drop_columns(["trip_key"]))
     assert isinstance(computed, dict)
-    assert (computed["trip_key"] == plain["trip_key"]) == (held is None)
+    assert (computed["trip_key"] == plain["trip_key"]) == (extra is None)
     (nulled,) = read(tmp_path, given.set_column(0, "trip_key", pa.nulls(1, pa.string())))
     assert nulled == computed
 
@@ -433,15 +438,15 @@ def test_an_unknown_column_of_an_export_joins_the_extra_columns(tmp_path: Path, 
     assert again["extra_columns"] == {"a": 1, "surge": 2}
 
 
-@pytest.mark.parametrize("held", ["{", "[1]", "5", '"text"', "[" * 5000, "\ufffd"])
-def test_extra_columns_that_are_no_object_reject_their_row(tmp_path: Path, plain: Row, held: str) -> None:
+@pytest.mark.parametrize("extra", ["{", "[1]", "5", '"text"', "[" * 5000, "\ufffd"])
+def test_extra_columns_that_are_not_an_object_reject_the_row(tmp_path: Path, plain: Row, extra: str) -> None:
     row = tuple(plain.get(name) for name in ROW_FIELDS)
-    (rejected,) = read(tmp_path, exported([row], extra_columns=held))
+    (rejected,) = read(tmp_path, exported([row], extra_columns=extra))
     assert isinstance(rejected, RejectedRow)
     assert rejected.reason == "extra_columns: not a JSON object"
 
 
-def test_a_service_that_is_neither_rejects_its_row(tmp_path: Path, plain: Row) -> None:
+def test_an_unknown_service_rejects_the_row(tmp_path: Path, plain: Row) -> None:
     row = tuple(plain.get(name) if name != "service" else "blue" for name in ROW_FIELDS)
     (rejected,) = read(tmp_path, exported([row]))
     assert isinstance(rejected, RejectedRow)

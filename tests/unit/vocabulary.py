@@ -26,7 +26,8 @@ from chillflow.model.events import (
 )
 from chillflow.model.messages import Message
 from chillflow.model.trips import CompleteTrip, milliseconds
-from chillflow.production.replay import RejectedRow, Replayed, dead_letters
+from chillflow.production.rejected import RejectedRow, dead_letters
+from chillflow.production.replay import Replayed
 from chillflow.production.splitting import Events, PlacedEvent, encode_events, split
 
 BEGINNING = datetime(2024, 1, 1, 12, tzinfo=UTC)

@@ -1,4 +1,4 @@
--- Written for Postgres and read by SQLite too: there `stg.complete_trip` becomes `stg_complete_trip`.
+-- Postgres SQL, translated for SQLite: `stg.complete_trip` becomes `stg_complete_trip` there.
 create schema if not exists stg;
 create schema if not exists mart;
 create schema if not exists dim;

@@ -1,4 +1,4 @@
--- Trips from zone to zone.
+-- Trips by pickup and drop-off zone.
 create view mart.zone_flow as
 select
     trip.pu_zone_id,

@@ -1,4 +1,4 @@
--- Trips that timed out. Rows are never deleted: one that was completed after all stays, marked so.
+-- Trips that timed out. Rows are never deleted: a trip that is completed later stays, marked `completed`.
 create table stg.incomplete_trip (
     trip_key text primary key,
     revision integer not null,

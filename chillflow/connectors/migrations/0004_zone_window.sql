@@ -1,5 +1,5 @@
--- The figures of each pickup zone in each window of drop-off times, and what is seen of them. The views take means
--- from sums, null where there is nothing to divide by. Money is added up to the cent: SQLite's sums are binary.
+-- Measures by pickup zone and window of drop-off times, and views on them. The views derive means from sums, null
+-- where the divisor is 0. Sums of money are rounded to the cent, because SQLite adds binary numbers.
 create table mart.zone_window (
     pu_zone_id integer not null,
     window_start timestamptz not null,
@@ -20,12 +20,12 @@ create table mart.zone_window (
     primary key (pu_zone_id, window_start, window_minutes)
 );
 
--- No index holds a figure: Postgres then updates open windows without touching an index (HOT; measured: 96 % of them).
+-- No index covers a measure, so Postgres updates open windows without touching an index (HOT; measured: 96 %).
 create index zone_window_of_city on mart.zone_window (window_minutes, window_start);
 create index zone_window_end on mart.zone_window (window_end);
 create index zone_window_open on mart.zone_window (window_end) where not final;
 
--- Tips are those that TLC knows, of cards.
+-- Windows of an hour, with means. TLC records card tips only.
 create view mart.zone_hourly as
 select
     hourly.pu_zone_id,
@@ -77,9 +77,9 @@ select
 from mart.zone_window
 group by window_minutes, window_start;
 
--- Of each length the window that the city is in: the newest from which on there are 20 trips, for single rows are
--- dated years ahead. The newest 20 rows hold 20 trips, so no more are looked at. A day can be divided into windows of
--- 36 lengths: the limit tells Postgres that they are few, so that it looks their windows up by the index.
+-- The current window of each length: the newest such that it and later ones hold 20 trips, because single rows are
+-- dated years ahead. The newest 20 rows hold at least 20 trips, so no more are read. There are at most 36 lengths, the
+-- divisors of a day: the limit tells Postgres that there are few, so that it finds their windows by the index.
 create view mart.city_now as
 with recursive
 length (window_minutes) as (
@@ -159,8 +159,8 @@ from (
 left join dim.zone as named on named.zone_id = ranked.pu_zone_id
 where ranked.rank <= 10;
 
--- Trips from zone to zone in each hour of their drop-off. The index is on the hour as the view writes it: one on the
--- time itself would not serve a filter on the hour. (Postgres 14 cannot index date_trunc with a third argument.)
+-- Trips by pickup zone, drop-off zone and hour of drop-off. The index is on the hour as the view writes it: an index on
+-- the time itself would not serve a filter on the hour. (Postgres 14 cannot index date_trunc with a third argument.)
 create index complete_trip_dropoff_hour
 on stg.complete_trip ((date_trunc('hour', dropoff_ts at time zone 'UTC') at time zone 'UTC'));
 

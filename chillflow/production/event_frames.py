@@ -1,28 +1,26 @@
-"""Frames of trips -> events in event-time order, whole columns at a time. Pure, on frames.
+"""Frames of trips -> frames of events in event-time order, whole columns at a time. Pure, on frames.
 
-The same bytes as `split` and `encode` give for one trip. Measured, in µs an event: events without their ids 0.7 (2.1 by
-msgspec), ordering 0.1 with 1,000 trips under way and 0.9 with 100,000 (0.5 with a heap).
+The bytes are those of `split` and `encode`. Measured in µs an event: 0.7 for the content (2.1 by msgspec); 0.1 for the
+order with 1,000 trips under way, 0.9 with 100,000 (0.5 with a heap).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import polars as pl
 
 from chillflow.model.codec import encode_value
 from chillflow.model.events import EVENT_TYPES, PICKUP_EVENTS, SCHEMA_VERSION
-from chillflow.production.replay import RejectedRow, Replayed, ReplayStats
+from chillflow.production.rejected import RejectedRow
 from chillflow.production.screening import Screen, screened
-from chillflow.production.splitting import CARRIED, Events, PlacedEvent
+from chillflow.production.splitting import CARRIED
 from chillflow.production.trip_frames import ROW_FIELDS, TIMES, column_texts
 
-__all__ = ["event_frames", "replay_columns", "replay_singly"]
+__all__ = ["event_frames"]
 
 _ROWS = 8_192
-"""Trips whose events are sorted at a time: 15 MB."""
-_EVENTS = 2_048
-"""Events turned into Python objects at a time."""
+"""Trips whose events are sorted at a time, 15 MB."""
 _KEY = "the trip_key as JSON"
 _ESCAPED = r"[^ !#-\[\]-~]"
 """Characters that JSON may escape: all but plain ASCII."""
@@ -34,8 +32,8 @@ def event_frames(
 ) -> Iterator[pl.DataFrame | list[RejectedRow]]:
     """Frames of events (columns of `Events`) in event-time order, and the rows rejected before them.
 
-    Events of one time are in the order of their rows. The first `limit` good trips are taken. Only events of trips
-    under way are kept in memory, so it follows the longest trips, not the source.
+    Events of one time keep the order of their rows. `limit` counts trips that are not rejected. Memory holds the events
+    of trips under way only, so it depends on the length of trips, not on the size of the source.
     """
     columns = [_columns_of(kind) for kind in range(len(EVENT_TYPES))]
     waiting: list[pl.DataFrame] = []
@@ -56,50 +54,13 @@ def event_frames(
     yield from waiting
 
 
-def replay_columns(events: Iterable[pl.DataFrame | list[RejectedRow]]) -> Iterator[Events | RejectedRow]:
-    """Event frames as columns of Python objects, 2,048 events at a time."""
-    for item in events:
-        if isinstance(item, list):
-            yield from item
-            continue
-        for part in item.iter_slices(_EVENTS):
-            yield Events(*(column.to_list() for column in part.select(Events._fields)))
-
-
-def replay_singly(
-    events: Iterable[pl.DataFrame | list[RejectedRow]],
-    disorder: Callable[[Iterable[PlacedEvent]], Iterable[PlacedEvent]] = iter,
-    stats: ReplayStats | None = None,
-) -> Iterator[Replayed]:
-    """Single events as `disorder` orders them, each rejected row as soon as it is met. Counts trips in `stats`."""
-    stats = stats or ReplayStats()
-    rejected: list[RejectedRow] = []
-
-    def placed() -> Iterator[PlacedEvent]:
-        for item in replay_columns(events):
-            if isinstance(item, RejectedRow):
-                rejected.append(item)
-                continue
-            for time, kind, key, content in zip(*item, strict=True):
-                if kind == 0:
-                    stats.trips += 1
-                yield PlacedEvent(time, time, kind, key, content)
-
-    for event in disorder(placed()):
-        if rejected:
-            yield from rejected
-            rejected.clear()
-        yield event
-    yield from rejected
-
-
 def _copied(events: pl.DataFrame) -> pl.DataFrame:
-    """A copy, because a slice (and all that is sorted from it) keeps the texts of every event it was cut from."""
+    """A copy: a slice, even once sorted, keeps the texts of all events it was cut from in memory."""
     return pl.DataFrame(pl.from_arrow(events.to_arrow(compat_level=pl.CompatLevel.oldest())))
 
 
 def _members(trips: pl.DataFrame) -> Iterator[pl.Series]:
-    """The fields but for the times as JSON members, each but the trip_key after a comma."""
+    """The fields except times as JSON members; a comma precedes each but the trip_key."""
     key = trips.get_column("trip_key")
     if key.str.contains(_ESCAPED).any():
         quoted = pl.Series([_json(each) for each in key], dtype=pl.String)

@@ -15,12 +15,13 @@ from chillflow.errors import InputError
 from chillflow.model.codec import decode
 from chillflow.model.messages import Message
 from chillflow.model.trips import TRIP_FIELDS, CompleteTrip, microseconds
-from chillflow.production import bulk, keying, screening, trip_frames
-from chillflow.production.bulk import event_frames, replay_columns, replay_singly
+from chillflow.production import keying, screening, trip_frames
 from chillflow.production.disorder import Disorder
+from chillflow.production.event_frames import event_frames
 from chillflow.production.keying import with_trip_keys
 from chillflow.production.read_ahead import ahead
-from chillflow.production.replay import RejectedRow, Replayed, ReplayStats
+from chillflow.production.rejected import RejectedRow
+from chillflow.production.replay import Replayed, ReplayStats, replay_columns, replay_singly
 from chillflow.production.screening import Screen
 from chillflow.production.splitting import Events, PlacedEvent, encode_events
 from chillflow.production.trip_frames import TripRow, rows
@@ -65,8 +66,8 @@ def _few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(screening, "_MANY_ROWS", 3)
     monkeypatch.setattr(screening, "_REJECTED", 2)
     monkeypatch.setattr(trip_frames, "_ROWS", 2)
-    monkeypatch.setattr(bulk, "_ROWS", 2)
-    monkeypatch.setattr(bulk, "_EVENTS", 2)
+    monkeypatch.setattr("chillflow.production.event_frames._ROWS", 2)
+    monkeypatch.setattr("chillflow.production.replay._EVENTS", 2)
 
 
 ANY_KEY = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
@@ -121,7 +122,7 @@ def test_microseconds_are_kept_and_the_timestamp_is_in_whole_milliseconds() -> N
 def test_a_slice_of_waiting_events_does_not_keep_the_texts_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of these frames has one long trip, whose events wait for days while all later frames pass."""
     monkeypatch.setattr(screening, "_MANY_ROWS", 10)
-    monkeypatch.setattr(bulk, "_ROWS", 10)
+    monkeypatch.setattr("chillflow.production.event_frames._ROWS", 10)
     frames = [frame([row(10 * n, 9_000), *(row(10 * n + m, 1) for m in range(1, 10))]) for n in range(60)]
     *_, waiting = event_frames(frames, SCREEN, origin="file")
     assert isinstance(waiting, pl.DataFrame)

@@ -1,7 +1,7 @@
-"""The command in this process: the same entry point, without the second that a new interpreter and its imports take.
+"""The command run in this process: the same entry point, without the second that an interpreter and its imports take.
 
-What a process has for itself is put back afterwards: environment, folder, standard streams (Python's and the system's,
-for Rust writes to those), logging and hooks.
+Restores afterwards what a process has for itself: environment, working directory, standard streams (Python's and the
+file descriptors, to which Rust writes), logging and hooks.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["run_in_process"]
 
 
 def run_in_process(arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) -> tuple[int, str, str]:
-    """The exit code of the command, and what it wrote to stdout and stderr."""
+    """Exit code, stdout and stderr of the command."""
     with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
         with ExitStack() as stack:
             stack.enter_context(chdir(folder))
@@ -54,7 +54,7 @@ def _exit_code(arguments: Sequence[str]) -> int:
 
 @contextmanager
 def _streams(stdout: IO[bytes], stderr: IO[bytes]) -> Iterator[None]:
-    """Standard streams that are these files, and a stdin at its end."""
+    """Redirect stdout and stderr to these files; stdin is empty."""
     with ExitStack() as stack:
         null = stack.enter_context(Path(os.devnull).open("rb"))
         for number, file in enumerate((null, stdout, stderr)):
@@ -70,7 +70,7 @@ def _streams(stdout: IO[bytes], stderr: IO[bytes]) -> Iterator[None]:
 
 @contextmanager
 def _logs() -> Iterator[None]:
-    """The logs of before are there again afterwards; the command's own end as with its process."""
+    """Restore the logging configuration; close the handlers that the command added."""
     root, kept = logging.getLogger(), structlog.get_config()
     handlers, level = [*root.handlers], root.level
     try:
