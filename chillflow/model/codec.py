@@ -101,7 +101,7 @@ def decode_keyed(key: bytes | None, value: bytes | None) -> DecodedEvent:
     """The event in a message. Raises DecodeError with the reason, also if the key is neither None nor the trip_key.
 
     The fast decoder reads what our own producers write; pydantic decides the rest: it names the error, or accepts a
-    message that leaves out a field with a default (a foreign producer does not know our `event_id`), or has other UTC
+    message that lacks a field with a default (a foreign producer does not know our `event_id`), or has other UTC
     offsets, extra columns or text that is not ASCII.
     """
     if value is None:

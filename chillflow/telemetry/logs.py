@@ -50,7 +50,7 @@ def report_repeats() -> None:
 
 
 class _Stderr:
-    """`sys.stderr` as it is when a line is written: `tuned_process` replaces it during a run."""
+    """`sys.stderr` at the time a line is written: `tuned_process` replaces it during a run."""
 
     def write(self, text: str) -> int:
         return sys.stderr.write(text)

@@ -20,7 +20,7 @@ _NUMBERS = ("partition", "offset")
 
 
 class Letter(Protocol):
-    """A dead letter as it is counted: the original's key, and headers with stage and reason."""
+    """A dead letter as counted: the original's key, and headers with stage and reason."""
 
     @property
     def key(self) -> bytes | None:
