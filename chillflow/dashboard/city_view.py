@@ -1,4 +1,4 @@
-"""What the city page shows at a time: one window, its day, and the selected zone."""
+"""Content of the city page: one window, its day, and the selected zone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FLOWS_MAX_AGE = 2.0
 
 
 class CityView(NamedTuple):
-    """One window of the city as read from the tables."""
+    """One window of the city, from the tables."""
 
     lengths: list[int]
     """Window lengths in the tables, minutes."""

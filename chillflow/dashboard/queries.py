@@ -1,4 +1,4 @@
-"""Queries of the city page: a statement and a function each. All use an index, however large the table.
+"""Queries of the city page: a statement and a function each. All use an index.
 
 Each function takes the reader and then hashable values, so viewers can share a result: see `shared_queries`.
 """
@@ -14,7 +14,7 @@ from chillflow.dashboard.window_sums import SummedWindow, Sums, ZoneSums
 __all__ = ["TOP_ZONES", "Flow", "Newest", "Scale", "city", "flows", "newest", "scale", "span", "zone", "zones"]
 
 TOP_ZONES = 8
-"""Zones in a list, at most."""
+"""Maximum number of zones in a list."""
 _WINDOW = "window_start, trips, total_amount, tip_amount, timed_trips, card_trips, distance_m, duration_s, final"
 _NEWEST: Statement = f"select window_minutes, {_WINDOW} from mart.city_now order by window_minutes"  # noqa: S608 - our own names
 _SPAN: Statement = """

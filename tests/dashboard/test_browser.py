@@ -125,7 +125,7 @@ def test_everything_works_by_keyboard(assembled: Pipeline, page: Page) -> None:
             page.keyboard.press("Tab")
             reached.add(page.evaluate("document.activeElement.closest('[data-test]')?.dataset.test"))
         assert {
-            "figure",
+            "measure",
             "extent",
             "form",
             "play",
