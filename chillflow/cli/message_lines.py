@@ -1,4 +1,4 @@
-"""A message of a topic as one line: aligned text for people, JSON for pipes."""
+"""A message as one line: aligned text for people, JSON for pipes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _COLOURS = {
 
 
 def as_text(message: Shown) -> str:
-    """An aligned line: place, time, type, trip, other fields, headers."""
+    """An aligned line of place, time, type, trip, other fields and headers."""
     record, value = message.record, message.value
     place = f"{message.partition}@{record.offset}"
     if value is None:

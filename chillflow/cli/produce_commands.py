@@ -214,6 +214,6 @@ def _progress(total: int | None) -> AbstractContextManager[Callable[[ReplayStats
     """A progress bar on a terminal, nothing elsewhere."""
     if not sys.stderr.isatty():
         return nullcontext(lambda stats: None)
-    from chillflow.cli.progress_bar import bar
+    from chillflow.cli.progress_bar import progress_bar
 
-    return bar(total)
+    return progress_bar(total)

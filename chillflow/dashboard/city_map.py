@@ -14,7 +14,7 @@ from chillflow.dashboard.window_sums import MEASURES, MapMeasure, Sums, ZoneSums
 from chillflow.model.zones import MANHATTAN, SURCHARGE_ZONES, Zone
 from chillflow.model.zones import zones as all_zones
 
-__all__ = ["EXTENTS", "Extent", "city_map", "zone_name"]
+__all__ = ["EXTENTS", "city_map", "zone_name"]
 
 _KM_PER_DEGREE = 111.2
 _LATITUDE = 40.73

@@ -60,11 +60,11 @@ async def read_city_view(
 
     Raises ChillFlowError.
     """
-    newest = {each.minutes: each.window for each in await tables.run(queries.newest)}
+    newest = await tables.run(queries.newest)
     if not newest:
         return None
     length = minutes if minutes in newest else min(newest)
-    start = at or newest[length].start
+    start = at or newest[length]
     day = LocalDay.of(start, time_zone)
     starts = day.starts(length)
     if start not in starts:  # `at` is of another length, or of a window that began the day before

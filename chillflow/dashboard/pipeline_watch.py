@@ -18,7 +18,7 @@ from chillflow.running.probe import Probe
 from chillflow.running.recovery import ACCOUNT_FILE
 from chillflow.telemetry.reasons import kind_of_reason
 
-__all__ = ["NEWEST_LETTERS", "RATE_MINUTES", "DeadLetterKind", "PipelineHealth", "PipelineWatch"]
+__all__ = ["NEWEST_LETTERS", "RATE_MINUTES", "PipelineHealth", "PipelineWatch"]
 
 RATE_MINUTES = 5
 """Length of the throughput curve."""
