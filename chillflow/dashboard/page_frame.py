@@ -34,7 +34,7 @@ class Sources:
     watch: PipelineWatch
     log: Log
     zone: ZoneInfo
-    """Of all times shown."""
+    """Time zone of all times shown."""
     grafana_url: str | None
 
     @property

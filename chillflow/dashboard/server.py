@@ -35,7 +35,7 @@ __all__ = ["serve", "trip_finder"]
 
 _TIMEOUT = timedelta(seconds=5)
 _RECONNECT_SECONDS = 30.0
-"""How long a page that lost its connection keeps its state."""
+"""Time for which a page that lost its connection keeps its state."""
 
 
 def serve(

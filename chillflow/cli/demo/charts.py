@@ -1,4 +1,4 @@
-"""Charts of block characters for a terminal. Pure."""
+"""Charts of block characters for a terminal."""
 
 from __future__ import annotations
 
