@@ -24,7 +24,7 @@ _PLAY_SECONDS = 0.5
 _ROWS = 15
 _ICONS = {"final": "check_circle", "provisional": "pending", "no trips": "remove"}
 _TOGGLE = 'dense no-caps unelevated toggle-color=primary padding="2px 10px" role=group'
-_TWO_DIGITS = {":format": "value => value?.toLocaleString('en-US', {minimumFractionDigits: 2})"}
+_FORMAT = "value => value?.toLocaleString('en-US', {{minimumFractionDigits: {}}})"
 
 
 class _CityPage:
@@ -146,8 +146,13 @@ class _CityPage:
         columns = [
             {"name": "zone", "label": "Zone", "field": "zone", "align": "left", "sortable": True},
             *(
-                {"name": name, "label": each.head, "field": name, "sortable": True}
-                | (_TWO_DIGITS if each.digits == 2 else {})
+                {
+                    "name": name,
+                    "label": each.head,
+                    "field": name,
+                    "sortable": True,
+                    ":format": _FORMAT.format(each.digits),
+                }
                 for name, each in MEASURES.items()
             ),
             {"name": "state", "label": "State", "field": "state", "align": "left", "sortable": True},

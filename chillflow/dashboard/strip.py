@@ -141,7 +141,7 @@ class _Strip:
         elif difference:
             self._account.show(f"{difference:,} off", "unaccounted for: a bug", icon="error", colour=_BAD)
         else:
-            self._account.show("Balances", "as of the last epoch", icon="check_circle", colour=_GOOD)
+            self._account.show("Balances", "at the last epoch", icon="check_circle", colour=_GOOD)
 
     def _show_lag(self, health: PipelineHealth) -> None:
         if health.lag_offsets is None:
