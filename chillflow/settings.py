@@ -28,6 +28,7 @@ __all__ = [
     "SECRETS",
     "RunArguments",
     "Settings",
+    "format_default",
     "load",
     "load_arguments",
     "parse_duration",
@@ -62,6 +63,21 @@ def parse_duration(value: object) -> object:
     if match and match[2] in _UNITS:
         return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
     return value
+
+
+def format_default(default: object) -> str:
+    """The default of a setting as a user would write it; a duration as the shortest text that parses as it.
+
+    >>> [format_default(each) for each in (timedelta(hours=25), timedelta(days=8), timedelta(seconds=10), True)]
+    ['25h', '8d', '10s', 'true']
+    """
+    if isinstance(default, timedelta):
+        seconds = default.total_seconds()
+        for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+            if seconds % length == 0 and (unit != "d" or seconds > length):
+                return f"{seconds / length:g}{unit}"
+        return f"{seconds:g}s"
+    return str(default).lower() if isinstance(default, bool) else str(default)
 
 
 def _known_zone(name: str) -> str:

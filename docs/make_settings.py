@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 from chillflow.cli import app
-from chillflow.settings import RunArguments, Settings
+from chillflow.settings import RunArguments, Settings, format_default
 
 PAGE = Path(__file__).with_name("settings.md")
 HEAD = """\
@@ -90,22 +89,8 @@ def _row(name: str, field: FieldInfo) -> str:
     flag = f"--{name.replace('_', '-')}"
     off = f"--no-{flag.removeprefix('--')}"
     option = next((f"`{each}`" for each in (off, flag) if each in options()), "")
-    default = field.default if not isinstance(field.default, timedelta) else duration(field.default)
-    shown = "" if default is None else f"`{str(default).lower() if isinstance(default, bool) else default}`"
-    return f"| `{variable}` | {option} | {shown} | {field.description} |"
-
-
-def duration(span: timedelta) -> str:
-    """The shortest text that a setting parses as this duration.
-
-    >>> duration(timedelta(hours=25)), duration(timedelta(days=8)), duration(timedelta(seconds=10))
-    ('25h', '8d', '10s')
-    """
-    seconds = span.total_seconds()
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds % length == 0 and (unit != "d" or seconds > length):
-            return f"{seconds / length:g}{unit}"
-    return f"{seconds:g}s"
+    default = "" if field.default is None else f"`{format_default(field.default)}`"
+    return f"| `{variable}` | {option} | {default} | {field.description} |"
 
 
 if __name__ == "__main__":

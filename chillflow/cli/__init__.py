@@ -47,7 +47,7 @@ def _root(
         raise typer.Exit
 
 
-for group in (
+for module in (
     demo_command,
     produce_commands,
     assemble_command,
@@ -61,12 +61,9 @@ for group in (
     database_commands,
     reset_command,
 ):
-    group.register(app)
+    module.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point of the console script; takes the arguments of the process unless some are given.
-
-    Raises SystemExit when the command ends.
-    """
+    """Run the command of these arguments, by default those of the process. Raises SystemExit when it ends."""
     app(arguments, prog_name="chillflow-stream")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from chillflow.cli.command import DATABASE, KAFKA, add_command
+from chillflow.cli.shared_options import AsJson
 from chillflow.settings import Settings
 
 __all__ = ["register"]
@@ -49,7 +50,7 @@ def _assemble(
     close_all: Annotated[
         bool, typer.Option("--close-all", help="with --exit-at-end: close the open trips as incomplete")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="end with one JSON object on stdout")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Reassemble the trips, until stopped by Ctrl-C or SIGTERM. State is kept for the next run.
 

@@ -1,18 +1,18 @@
-"""From a function to a command: its settings become options, an error becomes one line and an exit code."""
+"""Make a function a command: its settings become options, an error becomes one line and an exit code."""
 
 from __future__ import annotations
 
 import inspect
 import os
 import sys
-import types
 from collections.abc import Callable, Sequence
-from typing import Annotated, Union, cast, get_args, get_origin
+from datetime import timedelta
+from typing import Annotated, Literal, cast, get_args, get_origin
 
 import typer
 
 from chillflow.errors import ChillFlowError, SettingsError
-from chillflow.settings import KAFKA_PREFIX, Settings, load
+from chillflow.settings import KAFKA_PREFIX, Settings, format_default, load
 
 __all__ = ["DATABASE", "KAFKA", "add_command"]
 
@@ -24,7 +24,7 @@ _LOGS = ("log_level", "log_format")
 def add_command(
     app: typer.Typer, name: str, function: Callable[..., None], *, group: str, uses: tuple[str, ...] = ()
 ) -> None:
-    """Add `function(settings, …)` as a command. Its other parameters and each setting it uses are options.
+    """Add `function(settings, …)` as a command. Its other parameters and each setting in `uses` are options.
 
     A ChillFlowError is reported as one line on stderr, with exit code 2 for wrong settings and 1 for any other.
     `--debug` shows the traceback instead.
@@ -60,27 +60,35 @@ def add_command(
     parameters = [*own, *map(_option, names), *properties, _DEBUG]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {each.name: each.annotation for each in parameters}
-    run.__doc__ = function.__doc__
+    run.__doc__ = _one_line_per_paragraph(inspect.getdoc(function) or "")
     app.command(name, rich_help_panel=group)(run)
+
+
+def _one_line_per_paragraph(text: str) -> str:
+    """The text without line breaks inside paragraphs, which Typer would keep."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
 def _option(name: str) -> inspect.Parameter:
     field = Settings.model_fields[name]
     variable = field.validation_alias or f"CHILLFLOW_{name.upper()}"
-    kind = _option_type(field.annotation)
     flag = f"--{name.replace('_', '-')}"
-    flags = [f"{flag}/--no-{name.replace('_', '-')}"] if kind is bool else [flag]
-    default = "" if field.default is None else f", default {field.default}"
-    text = f"{field.description} [{variable}{default}]"
-    panel = "Logs" if name in _LOGS else "Settings"
-    return _parameter(name, Annotated[kind | None, typer.Option(*flags, help=text, rich_help_panel=panel)])
+    default = "" if field.default is None else f", default {format_default(field.default)}"
+    kind = field.annotation if field.annotation in (bool, int) else str  # `Settings` parses and checks the text
+    option = typer.Option(
+        f"{flag}/--no-{flag.removeprefix('--')}" if kind is bool else flag,
+        metavar=_metavar(field.annotation),
+        help=f"{field.description} [{variable}{default}]",
+        rich_help_panel="Logs" if name in _LOGS else "Settings",
+    )
+    return _parameter(name, Annotated[kind | None, option])
 
 
-def _option_type(annotation: object) -> type:
-    """The type of a setting's option: bool, int, or else text that `Settings` parses."""
-    if get_origin(annotation) in (Union, types.UnionType):
-        (annotation,) = (each for each in get_args(annotation) if each is not type(None))
-    return next((kind for kind in (bool, int) if annotation is kind), str)
+def _metavar(annotation: object) -> str | None:
+    """The form of an option's value where its type does not show it."""
+    if get_origin(annotation) is Literal:
+        return "|".join(get_args(annotation))
+    return "DURATION" if annotation is timedelta else None
 
 
 def _parameter(name: str, annotation: object, default: object = None) -> inspect.Parameter:

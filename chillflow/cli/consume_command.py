@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chillflow.cli.command import KAFKA, add_command
-from chillflow.cli.time_option import parse_time
+from chillflow.cli.shared_options import TripKey, parse_time
 from chillflow.errors import SettingsError
 from chillflow.model.events import EVENT_TYPES
 from chillflow.model.trips import milliseconds
@@ -32,14 +32,14 @@ def _consume_events(
     start: Annotated[
         str, typer.Option("--from", help="`beginning`, `end`, or an event time like 2024-01-31T12:00")
     ] = "beginning",
-    exit_at_end: Annotated[bool, typer.Option("--exit-at-end", help="stop at the end")] = False,
-    trip_key: Annotated[str | None, typer.Option(help="only this trip")] = None,
-    event_type: Annotated[str | None, typer.Option(help=f"only {', '.join(EVENT_TYPES)}")] = None,
+    exit_at_end: Annotated[bool, typer.Option("--exit-at-end", help="stop at the current end of the topic")] = False,
+    trip_key: TripKey = None,
+    event_type: Annotated[str | None, typer.Option(help=f"only this type: {', '.join(EVENT_TYPES)}")] = None,
     output: Annotated[
         str | None, typer.Option("--format", help="`text` (default on a terminal) or `json` (in a pipe)")
     ] = None,
 ) -> None:
-    """Show the messages of a topic, then new ones as they arrive. Commits no offsets.
+    """Print the messages of a topic, then new ones as they arrive. Commits no offsets.
 
     Example: chillflow-stream consume-events --topic trip-events -n 10 | jq .
     """

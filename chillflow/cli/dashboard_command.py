@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from chillflow.cli.command import DATABASE, KAFKA, add_command
+from chillflow.cli.shared_options import Url
 from chillflow.errors import SettingsError
 from chillflow.settings import Settings
 
@@ -27,7 +28,7 @@ def _dashboard(
     host: Annotated[str, typer.Option(help="address to listen on; any but a loopback address needs a token")] = (
         "127.0.0.1"
     ),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="port to listen on; 0 is any free one")] = PORT,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="port to listen on; 0 takes a free one")] = PORT,
     token: Annotated[
         str | None,
         typer.Option(
@@ -37,11 +38,11 @@ def _dashboard(
     ] = None,
     allow_host: Annotated[
         list[str] | None,
-        typer.Option(help="a host name that browsers may use for it, in addition to addresses; repeatable"),
+        typer.Option(help="host name that browsers may use besides localhost and IP addresses; repeatable"),
     ] = None,
-    url: Annotated[str | None, typer.Option(help="address of an `assemble` elsewhere, like http://host:9108")] = None,
+    url: Url = None,
 ) -> None:
-    """Show the city and the pipeline live, on a page at http://127.0.0.1:8050. Read-only.
+    """Serve a live page of the city and the pipeline, at http://127.0.0.1:8050. Read-only.
 
     Example: chillflow-stream dashboard --port 8050
     """

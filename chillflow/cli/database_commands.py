@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from chillflow.cli.command import DATABASE, KAFKA, add_command
+from chillflow.cli.shared_options import AsJson, TripsFile
 from chillflow.settings import Settings
 
 __all__ = ["register"]
 
-GROUP = "Set up"
+_GROUP = "Set up"
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    add_command(app, "init-db", _init_db, group=GROUP, uses=DATABASE)
-    add_command(app, "load-trips", _load_trips, group=GROUP, uses=(*DATABASE, *KAFKA, "topic", "source_time_zone"))
+    add_command(app, "init-db", _init_db, group=_GROUP, uses=DATABASE)
+    add_command(app, "load-trips", _load_trips, group=_GROUP, uses=(*DATABASE, *KAFKA, "topic", "source_time_zone"))
 
 
 def _init_db(settings: Settings) -> None:
@@ -35,8 +34,8 @@ def _init_db(settings: Settings) -> None:
 
 def _load_trips(
     settings: Settings,
-    file: Annotated[Path, typer.Option("--file", help="parquet file of TLC trips, or an export of stg.complete_trip")],
-    as_json: Annotated[bool, typer.Option("--json", help="end with one JSON object on stdout")] = False,
+    file: TripsFile,
+    as_json: AsJson = False,
 ) -> None:
     """Load the trips of a parquet file into stg.complete_trip, for produce-events to replay.
 

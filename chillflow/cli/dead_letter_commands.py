@@ -13,16 +13,16 @@ from chillflow.settings import Settings
 
 __all__ = ["register"]
 
-Reason = Annotated[str | None, typer.Option(help="only those whose reason contains this text")]
-Place = Annotated[
-    list[str] | None, typer.Option("--offset", help="only PARTITION@OFFSET, as shown by `list`; repeatable")
+Reason = Annotated[str | None, typer.Option(help="only dead letters whose reason contains this text")]
+Places = Annotated[
+    list[str] | None, typer.Option("--offset", help="only the one at PARTITION@OFFSET, as in `list`; repeatable")
 ]
-Again = Annotated[bool, typer.Option("--again", help="also those already replayed")]
+Again = Annotated[bool, typer.Option("--again", help="include dead letters that were already replayed")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    group = typer.Typer(help="List and replay what could not be read, decoded or written.")
+    group = typer.Typer(help="List or replay what could not be read, decoded or written.")
     app.add_typer(group, name="dead-letters", rich_help_panel="Inspect")
     add_command(group, "list", _list, group="Commands", uses=(*KAFKA, "topic"))
     add_command(group, "replay", _replay, group="Commands", uses=(*KAFKA, "topic", "correction_horizon"))
@@ -32,9 +32,9 @@ def _list(
     settings: Settings,
     reason: Reason = None,
     again: Again = False,
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object per letter")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object per dead letter")] = False,
 ) -> None:
-    """List the dead letters, and their number by stage and reason.
+    """List the dead letters and count them by stage and reason.
 
     Example: chillflow-stream dead-letters list
     """
@@ -57,12 +57,12 @@ def _list(
 def _replay(
     settings: Settings,
     reason: Reason = None,
-    offset: Place = None,
+    offset: Places = None,
     again: Again = False,
 ) -> None:
     """Send the messages that could not be decoded to their topic again, unchanged.
 
-    A message that fails again becomes a new dead letter, whose header `replayed-from` names the first one.
+    A message that fails again becomes a new dead letter, whose header `replayed-from` is the place of the first one.
 
     Example: chillflow-stream dead-letters replay --reason schema_version
     """

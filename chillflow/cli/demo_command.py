@@ -23,18 +23,18 @@ def register(app: typer.Typer) -> None:
 
 def _demo(
     settings: Settings,
-    trips: Annotated[int, typer.Option(min=1, help="how many trips to generate, or to take from a file")] = 20_000,
-    days: Annotated[int, typer.Option(min=1, help="how many days they are spread over")] = 3,
+    trips: Annotated[int, typer.Option(min=1, help="number of trips to generate, or to take from --file")] = 20_000,
+    days: Annotated[int, typer.Option(min=1, help="days that the generated trips cover; one with --live")] = 3,
     seed: Annotated[int, typer.Option(help="the same seed gives the same trips in the same disorder")] = 1,
-    file: Annotated[Path | None, typer.Option("--file", help="take the trips from this parquet file of TLC")] = None,
-    folder: Annotated[Path | None, typer.Option(help="where to put the files (default: a new folder)")] = None,
-    live: Annotated[bool, typer.Option("--live", help="show a day live on the dashboard, until stopped")] = False,
-    minutes: Annotated[float, typer.Option(min=0.1, help="with --live: how long the day takes")] = 3,
+    file: Annotated[Path | None, typer.Option("--file", help="parquet file to take the trips from")] = None,
+    folder: Annotated[Path | None, typer.Option(help="new folder (default: .chillflow/demo-TIME)")] = None,
+    live: Annotated[bool, typer.Option("--live", help="show one day on the dashboard, until stopped")] = False,
+    minutes: Annotated[float, typer.Option(min=0.1, help="with --live: minutes that the day takes")] = 3,
     port: Annotated[int, typer.Option(min=0, max=65535, help="with --live: port of the dashboard")] = PORT,
 ) -> None:
     """Run both dataflows on files and SQLite, without a server, and check the result.
 
-    The events are sent out of order, some of them twice, a few not at all. The output is then compared with the input.
+    Events are sent out of order, some twice, a few not at all. Then the output is compared with the input.
 
     Example: chillflow-stream demo --file data/trips.parquet
     """

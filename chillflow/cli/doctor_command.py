@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import textwrap
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from chillflow.cli.command import DATABASE, KAFKA, add_command
+from chillflow.cli.shared_options import AsJson
 from chillflow.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,9 +41,9 @@ def register(app: typer.Typer) -> None:
 
 def _doctor(
     settings: Settings,
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Check broker, topics, tables, recovery directory and clock: each line says ok or what to do.
+    """Check broker, topics, tables, recovery directory and clock. Each line says ok, or what to do.
 
     Changes nothing. Exit code 1 if something is wrong.
 

@@ -1,4 +1,4 @@
-"""A message of a topic as one line: aligned text for people, JSON for pipes."""
+"""A message as one line: aligned text for people, JSON for pipes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 
 from chillflow.connectors.log import LogRecord
 from chillflow.model.codec import encode_value
+from chillflow.model.events import TripEvent
 from chillflow.operation.following import Shown
 
 __all__ = ["as_json", "as_text"]
@@ -44,11 +45,10 @@ _COLOURS = {
     "payment_processed": "yellow",
     "trip_ended": "magenta",
 }
-_COMMON = ("event_id", "event_type", "trip_key", "event_time", "schema_version", "event_version")
 
 
 def as_text(message: Shown) -> str:
-    """An aligned line: place, time, type, trip, other fields, headers."""
+    """An aligned line of place, time, type, trip, other fields and headers."""
     record, value = message.record, message.value
     place = f"{message.partition}@{record.offset}"
     if value is None:
@@ -56,7 +56,9 @@ def as_text(message: Shown) -> str:
         line = typer.style(f"not a JSON object: {content}", fg="red")
     else:
         kind = str(value.get("event_type", message.topic))
-        details = {name: each for name, each in value.items() if name not in _COMMON and each is not None}
+        details = {
+            name: each for name, each in value.items() if name not in TripEvent.model_fields and each is not None
+        }
         line = (
             f"{_time(record, value):20}  {typer.style(f'{kind:17}', fg=_COLOURS.get(kind))}"
             f"  {str(value.get('trip_key', _text(record.key)))[:12]:12}"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chillflow.cli.command import DATABASE, KAFKA, add_command
-from chillflow.cli.time_option import parse_time
+from chillflow.cli.shared_options import AsJson, TripKey, TripsFile, parse_time
 from chillflow.errors import SettingsError
 from chillflow.settings import Settings
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-GROUP = "Produce"
-DISORDER = "Disorder"
+_GROUP = "Produce"
+_DISORDER = "Disorder"
 _USES = (
     *KAFKA,
     "topic",
@@ -45,37 +45,36 @@ Speed = Annotated[
     float | None,
     typer.Option(min=0.001, help="replay at this multiple of real time: 60 is an hour per minute"),
 ]
-Rate = Annotated[float | None, typer.Option(min=0.001, help="events per second")]
+Rate = Annotated[float | None, typer.Option(min=0.001, help="send this many events per second")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="print the events as JSON lines, send nothing")]
 Shuffle = Annotated[
     float,
-    typer.Option(min=0, help="delay each event by a random event time of up to this", rich_help_panel=DISORDER),
+    typer.Option(min=0, help="delay each event by a random event time, at most this", rich_help_panel=_DISORDER),
 ]
-Duplicates = Annotated[float, typer.Option(min=0, max=1, help="share of events sent twice", rich_help_panel=DISORDER)]
-Drop = Annotated[float, typer.Option(min=0, max=1, help="share of events dropped", rich_help_panel=DISORDER)]
+Duplicates = Annotated[float, typer.Option(min=0, max=1, help="share of events sent twice", rich_help_panel=_DISORDER)]
+Drop = Annotated[float, typer.Option(min=0, max=1, help="share of events dropped", rich_help_panel=_DISORDER)]
 Late = Annotated[
     float,
     typer.Option(
         min=0,
         max=1,
-        help="share of events sent only when their trip has timed out",
-        rich_help_panel=DISORDER,
+        help="share of events sent only after their trip has timed out",
+        rich_help_panel=_DISORDER,
     ),
 ]
-Seed = Annotated[int, typer.Option(help="the same seed gives the same disorder", rich_help_panel=DISORDER)]
-AsJson = Annotated[bool, typer.Option("--json", help="end with one JSON object on stdout")]
+Seed = Annotated[int, typer.Option(help="the same seed gives the same disorder", rich_help_panel=_DISORDER)]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    add_command(app, "produce-from-file", _produce_from_file, group=GROUP, uses=_USES)
-    add_command(app, "produce-events", _produce_events, group=GROUP, uses=(*_USES, *DATABASE))
-    add_command(app, "generate", _generate, group=GROUP)
+    add_command(app, "produce-from-file", _produce_from_file, group=_GROUP, uses=_USES)
+    add_command(app, "produce-events", _produce_events, group=_GROUP, uses=(*_USES, *DATABASE))
+    add_command(app, "generate", _generate, group=_GROUP)
 
 
 def _produce_from_file(
     settings: Settings,
-    file: Annotated[Path, typer.Option("--file", help="parquet file of TLC trips, or an export of stg.complete_trip")],
+    file: TripsFile,
     limit: Limit = None,
     speed: Speed = None,
     rate: Rate = None,
@@ -102,9 +101,9 @@ def _produce_from_file(
 def _produce_events(
     settings: Settings,
     limit: Limit = None,
-    trip_key: Annotated[str | None, typer.Option(help="only this trip")] = None,
-    since: Annotated[str | None, typer.Option(help="pickups from this time on")] = None,
-    until: Annotated[str | None, typer.Option(help="pickups before this time")] = None,
+    trip_key: TripKey = None,
+    since: Annotated[str | None, typer.Option(help="only pickups from this time on, like 2024-01-31T12:00")] = None,
+    until: Annotated[str | None, typer.Option(help="only pickups before this time")] = None,
     speed: Speed = None,
     rate: Rate = None,
     dry_run: DryRun = False,
@@ -136,14 +135,14 @@ def _produce_events(
 
 def _generate(
     settings: Settings,
-    trips: Annotated[int, typer.Option(min=1, help="how many trips")] = 10_000,
+    trips: Annotated[int, typer.Option(min=1, help="number of trips")] = 10_000,
     seed: Annotated[int, typer.Option(help="the same seed gives the same trips")] = 1,
     out: Annotated[Path, typer.Option(help="parquet file to write")] = Path("data/trips.parquet"),
-    start: Annotated[str, typer.Option(help="first day")] = "2024-01-01",
-    days: Annotated[int | None, typer.Option(min=1, help="how many days")] = None,
-    service: Annotated[str, typer.Option(help="yellow or green")] = "yellow",
+    start: Annotated[str, typer.Option(help="first day of pickups")] = "2024-01-01",
+    days: Annotated[int | None, typer.Option(min=1, help="number of days (default: one per 100,000 trips)")] = None,
+    service: Annotated[str, typer.Option(help="`yellow` or `green`")] = "yellow",
 ) -> None:
-    """Generate realistic taxi trips in the schema of TLC.
+    """Generate realistic taxi trips in TLC's schema.
 
     Example: chillflow-stream generate --trips 10000 --seed 1 --out data/trips.parquet
     """
@@ -161,7 +160,7 @@ def _generate(
 
 
 def _produce(settings: Settings, order: Order, *, dry_run: bool, as_json: bool) -> None:
-    """Run the job and print its result."""
+    """Produce the events and print the result."""
     from chillflow.operation.producing import produce
 
     produced = produce(settings, order, dry_run=dry_run, progress=_progress)
@@ -197,7 +196,7 @@ def _report(produced: Produced, topic: str, *, dry_run: bool) -> None:
         )
     if produced.is_behind:
         typer.echo(
-            f"warning: {topic} already held events further ahead than these: where its watermark is ahead by more than"
+            f"warning: {topic} already has later events: where its watermark is ahead by more than"
             " the correction horizon, events of dropped trips count as late",
             err=True,
         )
@@ -215,6 +214,6 @@ def _progress(total: int | None) -> AbstractContextManager[Callable[[ReplayStats
     """A progress bar on a terminal, nothing elsewhere."""
     if not sys.stderr.isatty():
         return nullcontext(lambda stats: None)
-    from chillflow.cli.progress_bar import bar
+    from chillflow.cli.progress_bar import progress_bar
 
-    return bar(total)
+    return progress_bar(total)

@@ -11,12 +11,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from chillflow.production.replay import ReplayStats
 
-__all__ = ["bar"]
+__all__ = ["progress_bar"]
 
 
 @contextmanager
-def bar(total: int | None) -> Iterator[Callable[[ReplayStats], None]]:
-    """A bar of trips on stderr, moved by the function that the context gives."""
+def progress_bar(total: int | None) -> Iterator[Callable[[ReplayStats], None]]:
+    """A bar of trips on stderr; the context is the function that moves it."""
     columns = (TextColumn("trips"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(file=sys.stderr), transient=True) as progress:
         task = progress.add_task("trips", total=total)

@@ -24,10 +24,10 @@ def _reset(
     settings: Settings,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask for confirmation")] = False,
 ) -> None:
-    """Remove the state and the results of `assemble`, to reprocess the events from scratch. The events stay.
+    """Remove the state and the results of `assemble`, to reprocess the events from scratch. Events stay.
 
-    Removes the recovery store, empties the tables (loaded trips stay) and recreates the topics of the results, with
-    the dead letters. Rows that could not be read become dead letters again when they are produced again.
+    Removes the recovery store, empties the tables (loaded trips stay) and recreates the topics of the results and
+    of the dead letters. Rows that could not be read become dead letters again when they are produced again.
 
     Example: chillflow-stream reset --yes && chillflow-stream assemble --exit-at-end
     """

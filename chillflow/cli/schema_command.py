@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _schema(settings: Settings) -> None:
-    """Print the JSON Schema of the messages: each event, CompleteTrip, IncompleteTrip, ZoneWindow.
+    """Print the JSON Schema of the messages: the events, CompleteTrip, IncompleteTrip, ZoneWindow.
 
     Example: chillflow-stream schema > schema.json
     """

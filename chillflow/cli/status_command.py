@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
 
 import typer
 
 from chillflow.cli.command import add_command
+from chillflow.cli.shared_options import AsJson, Url
 from chillflow.settings import Settings
 
 __all__ = ["register"]
@@ -20,12 +20,12 @@ def register(app: typer.Typer) -> None:
 
 def _status(
     settings: Settings,
-    url: Annotated[str | None, typer.Option(help="address of an `assemble` elsewhere, like http://host:9108")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object")] = False,
+    url: Url = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Show the state of the `assemble` on a recovery directory: lag, throughput, account, last error.
+    """Show the state of a running `assemble`: lag, throughput, account, last error.
 
-    Exit code 0 if it is running and ready, else 1 and a line with the reason.
+    Finds it by the recovery directory or --url. Exit code 0 if it is running and ready, else 1 with the reason.
 
     Example: chillflow-stream status --json
     """

@@ -11,9 +11,9 @@ __all__ = ["lines"]
 
 
 def lines(status: Status) -> Iterator[str]:
-    """All that is known of a run, line by line."""
-    workers = status["workers"]
-    yield f"{'ready' if status['ready'] else 'not ready'}: {workers} worker{'s'[: workers != 1]} at {status['url']}"
+    """The status, line by line."""
+    workers = f"{status['workers']} worker{'' if status['workers'] == 1 else 's'}"
+    yield f"{'ready' if status['ready'] else 'not ready'}: {workers} at {status['url']}"
     for problem in status["problems"]:
         yield f"  {problem}"
     yield f"throughput  {status['events_per_second']:,.0f} events/s"

@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 def _create_topic(
     settings: Settings,
-    with_all: Annotated[bool, typer.Option("--all", help="also the topics of the results")] = False,
+    with_all: Annotated[bool, typer.Option("--all", help="create the topics of the results, too")] = False,
 ) -> None:
     """Create a topic that keeps its messages for ever, however old their timestamps. Idempotent.
 

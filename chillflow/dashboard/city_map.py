@@ -9,14 +9,14 @@ from math import cos, radians, sqrt
 from statistics import fmean
 from typing import NamedTuple
 
-from chillflow.dashboard.themes import Options, Theme
+from chillflow.dashboard.themes import Options, Theme, chart
 from chillflow.dashboard.window_sums import MEASURES, MapMeasure, Sums, ZoneSums
 from chillflow.model.zones import MANHATTAN, SURCHARGE_ZONES, Zone
 from chillflow.model.zones import zones as all_zones
 
-__all__ = ["EXTENTS", "Extent", "city_map", "zone_name"]
+__all__ = ["EXTENTS", "city_map", "zone_name"]
 
-_KM_A_DEGREE = 111.2
+_KM_PER_DEGREE = 111.2
 _LATITUDE = 40.73
 
 
@@ -31,14 +31,14 @@ class Extent(NamedTuple):
     """Diameter of the largest circle, pixels."""
 
     def has_room(self, place: tuple[float, float]) -> bool:
-        """Whether a label at this place fits in."""
+        """Whether a label at this place fits."""
         margin = self.side / 12
         return all(margin < at - low < self.side - margin for at, low in zip(place, self[1:3], strict=True))
 
 
 def _place(lon: float, lat: float) -> tuple[float, float]:
     """Kilometres east and north of 74° W, 40.73° N; at this size the earth is flat."""
-    return (lon + 74) * _KM_A_DEGREE * cos(radians(_LATITUDE)), (lat - _LATITUDE) * _KM_A_DEGREE
+    return (lon + 74) * _KM_PER_DEGREE * cos(radians(_LATITUDE)), (lat - _LATITUDE) * _KM_PER_DEGREE
 
 
 @cache
@@ -81,7 +81,7 @@ def city_map(
     selected: int | None,
     theme: Theme,
 ) -> Options:
-    """The map. The largest circle has `most_trips`; `top` is the end of the colour scale."""
+    """The map: `most_trips` gives the largest circle, `top` ends the colour scale."""
     shown = [each for each in zones if each.zone_id in _places()]
     names = ["km east", "km north", *(each.head for each in MEASURES.values()), "Zone"]
     circles = {
@@ -94,20 +94,11 @@ def city_map(
         "cursor": "pointer",
         "emphasis": {"scale": 1.15},
     }
-    return {
-        "backgroundColor": "transparent",
-        "animation": False,  # a window that changes every second would never come to rest
-        "aria": {"enabled": True, "label": {"description": _description(zones, MEASURES[measure])}},
+    return chart(_description(zones, MEASURES[measure])) | {
         "grid": {"left": 0, "right": 0, "top": 0, "bottom": 0},
         "xAxis": _axis(extent.west, extent.side),
         "yAxis": _axis(extent.south, extent.side),
-        "textStyle": {"fontFamily": "inherit"},
-        "tooltip": {
-            "trigger": "item",
-            "backgroundColor": theme.card,
-            "borderColor": theme.line,
-            "textStyle": {"color": theme.text, "fontSize": 12},
-        },
+        "tooltip": theme.tooltip("item"),
         "legend": {
             "data": [
                 {"name": "final", "itemStyle": {"color": theme.muted, "borderWidth": 0}},
@@ -219,9 +210,9 @@ def _size(sums: Sums, most_trips: int, extent: Extent) -> float:
 
 @cache
 def _boroughs() -> dict[str, tuple[float, float]]:
-    """Places of the borough labels: the mean of the zones' centres, as we have no outlines.
+    """Places of the borough labels: the mean of the zones' centres, because there are no outlines.
 
-    The middle of Manhattan is full of circles, so its label is in the Hudson.
+    Circles fill the middle of Manhattan, so its label is in the Hudson.
     """
     members: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     for number, place in _places().items():

@@ -12,7 +12,7 @@ from nicegui.events import EChartPointClickEventArguments, ValueChangeEventArgum
 from chillflow.dashboard.city_map import EXTENTS, city_map, zone_name
 from chillflow.dashboard.city_view import CityView, read_city_view
 from chillflow.dashboard.days import LocalDay
-from chillflow.dashboard.page_frame import MUTED, PANEL, REFRESH_SECONDS, PageFrame, Sources, heading
+from chillflow.dashboard.page_frame import ALERT, MUTED, PANEL, REFRESH_SECONDS, PageFrame, Sources, heading
 from chillflow.dashboard.strip import strip
 from chillflow.dashboard.window_sums import MEASURES
 from chillflow.dashboard.zone_panel import ZonePanel
@@ -24,7 +24,7 @@ _PLAY_SECONDS = 0.5
 _ROWS = 15
 _ICONS = {"final": "check_circle", "provisional": "pending", "no trips": "remove"}
 _TOGGLE = 'dense no-caps unelevated toggle-color=primary padding="2px 10px" role=group'
-_TWO_DIGITS = {":format": "value => value?.toLocaleString('en-US', {minimumFractionDigits: 2})"}
+_FORMAT = "value => value?.toLocaleString('en-US', {{minimumFractionDigits: {}}})"
 
 
 class _CityPage:
@@ -48,7 +48,7 @@ class _CityPage:
             await self.refresh()
 
     async def refresh(self) -> None:
-        """Read and show the current view. A call during a refresh makes that one run once more."""
+        """Read and show the current view. If a refresh is running, it runs once more."""
         self._again = True
         if self._busy:
             return
@@ -82,13 +82,7 @@ class _CityPage:
 
     def build(self) -> None:
         """Create the elements."""
-        with (
-            ui.row()
-            .classes(
-                "w-full items-center gap-2 rounded-xl p-3 bg-red-100 dark:bg-red-950 text-red-900 dark:text-red-100"
-            )
-            .props("role=alert data-test=problem") as self.problem
-        ):
+        with ui.row().classes(f"{ALERT} items-center gap-2").props("role=alert data-test=problem") as self.problem:
             ui.icon("cloud_off", size="20px")
             self.problem_text = ui.label("").classes("min-w-0 break-words")
         self.problem.set_visibility(False)
@@ -152,8 +146,13 @@ class _CityPage:
         columns = [
             {"name": "zone", "label": "Zone", "field": "zone", "align": "left", "sortable": True},
             *(
-                {"name": name, "label": each.head, "field": name, "sortable": True}
-                | (_TWO_DIGITS if each.digits == 2 else {})
+                {
+                    "name": name,
+                    "label": each.head,
+                    "field": name,
+                    "sortable": True,
+                    ":format": _FORMAT.format(each.digits),
+                }
                 for name, each in MEASURES.items()
             ),
             {"name": "state", "label": "State", "field": "state", "align": "left", "sortable": True},

@@ -1,4 +1,4 @@
-"""What the city page shows at a time: one window, its day, and the selected zone."""
+"""Content of the city page: one window, its day, and the selected zone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FLOWS_MAX_AGE = 2.0
 
 
 class CityView(NamedTuple):
-    """One window of the city as read from the tables."""
+    """One window of the city, from the tables."""
 
     lengths: list[int]
     """Window lengths in the tables, minutes."""
@@ -60,11 +60,11 @@ async def read_city_view(
 
     Raises ChillFlowError.
     """
-    newest = {each.minutes: each.window for each in await tables.run(queries.newest)}
+    newest = await tables.run(queries.newest)
     if not newest:
         return None
     length = minutes if minutes in newest else min(newest)
-    start = at or newest[length].start
+    start = at or newest[length]
     day = LocalDay.of(start, time_zone)
     starts = day.starts(length)
     if start not in starts:  # `at` is of another length, or of a window that began the day before

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from chillflow.dashboard.days import LocalDay
-from chillflow.dashboard.themes import Options, Theme
+from chillflow.dashboard.themes import Options, Theme, chart
 from chillflow.dashboard.window_sums import MapMeasure, SummedWindow
 
 __all__ = ["day_curve", "sparkline"]
@@ -34,18 +34,9 @@ def day_curve(
         return values
 
     series: Options = {"type": "line", "showSymbol": False, "lineStyle": {"width": 2}, "color": theme.accent}
-    return {
-        "backgroundColor": "transparent",
-        "animation": False,
-        "aria": {"enabled": True, "label": {"description": _description(windows, day, measure)}},
-        "textStyle": {"fontFamily": "inherit"},
+    return chart(_description(windows, day, measure)) | {
         "grid": {"left": 8, "right": 12, "top": 28, "bottom": 4, "containLabel": True},
-        "tooltip": {
-            "trigger": "axis",
-            "backgroundColor": theme.card,
-            "borderColor": theme.line,
-            "textStyle": {"color": theme.text, "fontSize": 12},
-        },
+        "tooltip": theme.tooltip("axis"),
         "legend": {
             "data": ["final", "provisional"],
             "top": 0,
@@ -104,10 +95,7 @@ def _description(windows: Sequence[SummedWindow], day: LocalDay, measure: MapMea
 
 def sparkline(rates: Sequence[tuple[float, float]], minutes: int, theme: Theme) -> Options:
     """Events per second over the last minutes."""
-    return {
-        "backgroundColor": "transparent",
-        "animation": False,
-        "aria": {"enabled": True, "label": {"description": f"Events per second over the last {minutes} minutes"}},
+    return chart(f"Events per second over the last {minutes} minutes") | {
         "grid": {"left": 0, "right": 0, "top": 2, "bottom": 1},
         "xAxis": {"type": "value", "show": False, "min": -60 * minutes, "max": 0},
         "yAxis": {"type": "value", "show": False, "min": 0},

@@ -1,4 +1,4 @@
-"""Days of New York and the windows in them. Pure."""
+"""Local days and the windows that start in them. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class LocalDay(NamedTuple):
-    """A day of wall time: 24 hours, but 23 and 25 when the clock changes."""
+    """A day of wall time: 24 hours, or 23 or 25 when the clock changes."""
 
     date: date
     zone: ZoneInfo

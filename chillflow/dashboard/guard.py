@@ -1,4 +1,4 @@
-"""Access control: host, origin and token of each request, and what our pages may load."""
+"""Access control: host, origin and token of each request, and the content policy of the pages."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _HEADERS = {
 
 
 class Guard:
-    """ASGI middleware that passes on only requests that may be answered."""
+    """ASGI middleware that refuses requests from other sites and viewers without the token."""
 
     def __init__(self, app: ASGIApp, token: str | None, names: Collection[str] = ()) -> None:
         """`names` are allowed host names besides `localhost`."""
@@ -67,8 +67,8 @@ class Guard:
     def _refusal(self, headers: Headers) -> Response | None:
         """The refusal of a foreign host or origin; None if both are ours.
 
-        A foreign page can point a name of its own at this address (DNS rebinding), so names must be known; IP addresses
-        are safe from that.
+        Host names must be known, because another site can point its own name at this address (DNS rebinding). IP
+        addresses are safe from that.
         """
         host = headers.get("host", "")
         if not self._is_ours(host):

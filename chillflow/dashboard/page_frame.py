@@ -15,30 +15,31 @@ from chillflow.dashboard.shared_queries import SharedQueries
 from chillflow.dashboard.themes import DARK, LIGHT, Theme
 from chillflow.dashboard.trip_history import TripFinder
 
-__all__ = ["MUTED", "PANEL", "REFRESH_SECONDS", "PageFrame", "Sources", "heading"]
+__all__ = ["ALERT", "MUTED", "PANEL", "REFRESH_SECONDS", "PageFrame", "Sources", "heading"]
 
 REFRESH_SECONDS = 0.5
-"""Between two refreshes of a page; query results are shared and at most 0.8 s old."""
+"""Between two refreshes of a page; the query results it shows are at most 0.8 s old."""
 PANEL = "rounded-xl border border-slate-200 dark:border-slate-700/60 bg-[#fff] dark:bg-[#161d27] p-3 sm:p-4"
+ALERT = "w-full rounded-xl p-3 bg-red-100 dark:bg-red-950 text-red-900 dark:text-red-100"
 MUTED = "text-slate-600 dark:text-slate-400"
 _PAGES = {"City": "/", "Trip": "/trip"}
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What the pages read from."""
+    """Data sources of the pages."""
 
     tables: SharedQueries[Reader]
     trips: SharedQueries[TripFinder]
     watch: PipelineWatch
     log: Log
     zone: ZoneInfo
-    """All times are shown in this time zone."""
+    """Time zone of all times shown."""
     grafana_url: str | None
 
     @property
     def city(self) -> str:
-        """City of the time zone, `New York`."""
+        """City of the time zone: `New York`."""
         return self.zone.key.rpartition("/")[2].replace("_", " ")
 
 
@@ -103,6 +104,6 @@ class PageFrame:
 
 
 def heading(text: str) -> ui.label:
-    """Add a heading that screen readers recognise; its label."""
+    """Add a heading that screen readers recognise; returns its label."""
     with ui.element("h2").classes("text-base font-semibold leading-snug m-0"):
         return ui.label(text)

@@ -1,4 +1,4 @@
-"""Health of the pipeline: what `chillflow-stream status` reports, polled every two seconds, with some minutes kept."""
+"""Health of the pipeline: what `chillflow-stream status` reports, polled every two seconds."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from chillflow.assembly.account import difference, read_account
 from chillflow.connectors.log import Log
 from chillflow.errors import ChillFlowError
 from chillflow.operation import run_status
-from chillflow.running import run_record
 from chillflow.running.probe import Probe
 from chillflow.running.recovery import ACCOUNT_FILE
 from chillflow.telemetry.reasons import kind_of_reason
 
-__all__ = ["DeadLetterKind", "PipelineHealth", "PipelineWatch"]
+__all__ = ["NEWEST_LETTERS", "RATE_MINUTES", "PipelineHealth", "PipelineWatch"]
+
+RATE_MINUTES = 5
+"""Length of the throughput curve."""
+NEWEST_LETTERS = 500
+"""Dead letters of each partition whose reasons are counted."""
 
 T = TypeVar("T")
-
 _POLL_SECONDS = 2.0
-_KEPT_MINUTES = 5
-_LETTERS = 500
-"""The newest dead letters of each partition whose reasons are counted."""
 _LETTERS_POLL_SECONDS = 10.0
 
 
@@ -37,25 +37,25 @@ class DeadLetterKind(NamedTuple):
     kind: str
     total: int
     example: str
-    """The reason of the newest."""
+    """Reason of the newest one."""
 
 
 class PipelineHealth(NamedTuple):
-    """The pipeline at a moment. None where a value is unknown."""
+    """The pipeline at one time. None where a value is unknown."""
 
     running: bool
     ready: bool
     problems: list[str]
     """Why the pipeline is not ready, or not running."""
     since: datetime | None
-    """Start of the oldest process of the run; the end of a run that is over."""
+    """Start of the oldest process of the run."""
     account: Mapping[str, int] | None
-    """By the terms of the account; the last durable one if the pipeline does not run."""
+    """Counts by term; of the last durable epoch if the pipeline does not run."""
     lag_offsets: int | None
     lag_seconds: float | None
     """Event time."""
     rates: list[tuple[float, float]]
-    """Events per second read in the last minutes: (seconds relative to now, rate)."""
+    """Events read per second: (seconds relative to now, rate)."""
 
     @property
     def difference(self) -> int | None:
@@ -71,7 +71,7 @@ class PipelineWatch:
         self._dlq_topic = dlq_topic
         self._open_log = open_log
         self._url = url
-        self._rates: deque[tuple[float, float]] = deque(maxlen=int(_KEPT_MINUTES * 60 / _POLL_SECONDS))
+        self._rates: deque[tuple[float, float]] = deque(maxlen=int(RATE_MINUTES * 60 / _POLL_SECONDS))
         self._previous: tuple[str, float, run_status.Samples] | None = None
         """Address, monotonic time and samples of the last poll."""
         self._stopped = threading.Event()
@@ -123,24 +123,23 @@ class PipelineWatch:
 
     def _down(self, reason: str) -> PipelineHealth:
         kept = read_account(self._recovery_dir / ACCOUNT_FILE) if self._url is None else None
-        last = run_record.read(self._recovery_dir / run_record.FILE).last_error
-        ended = last.at if last is not None and self._url is None else None
         account = kept if kept and kept["events"] else None
-        return PipelineHealth(False, False, [reason], ended, account, None, None, self._recent(time.monotonic()))
+        return PipelineHealth(False, False, [reason], None, account, None, None, self._recent(time.monotonic()))
 
     def _recent(self, now: float) -> list[tuple[float, float]]:
-        return [(at - now, rate) for at, rate in self._rates if now - at <= _KEPT_MINUTES * 60]
+        return [(at - now, rate) for at, rate in self._rates if now - at <= RATE_MINUTES * 60]
 
     def _count_letters(self) -> list[DeadLetterKind]:
         log, topic = self._open_log(), self._dlq_topic
         counts, newest = Counter[tuple[str, str]](), dict[tuple[str, str], str]()
         for partition in range(log.partitions(topic)):
-            for letter in log.newest(topic, partition, _LETTERS):
+            for letter in log.newest(topic, partition, NEWEST_LETTERS):
                 headers = {name: data.decode(errors="replace") for name, data in letter.headers or ()}
                 stage, reason = headers.get("stage", "?"), headers.get("reason", "?")
                 if stage != "replayed":
-                    counts[stage, kind_of_reason(stage, reason)] += 1
-                    newest[stage, kind_of_reason(stage, reason)] = reason
+                    kind = stage, kind_of_reason(stage, reason)
+                    counts[kind] += 1
+                    newest[kind] = reason
         return [DeadLetterKind(*each, count, newest[each]) for each, count in counts.most_common()]
 
 

@@ -1,4 +1,4 @@
-"""Queries of the city page: a statement and a function each. All use an index, however large the table.
+"""Queries of the city page: a statement and a function each. All use an index.
 
 Each function takes the reader and then hashable values, so viewers can share a result: see `shared_queries`.
 """
@@ -11,12 +11,12 @@ from typing import NamedTuple
 from chillflow.connectors.database import Reader, Statement, Values
 from chillflow.dashboard.window_sums import SummedWindow, Sums, ZoneSums
 
-__all__ = ["TOP_ZONES", "Flow", "Newest", "Scale", "city", "flows", "newest", "scale", "span", "zone", "zones"]
+__all__ = ["TOP_ZONES", "Flow", "Scale", "city", "flows", "newest", "scale", "span", "zone", "zones"]
 
 TOP_ZONES = 8
-"""Zones in a list, at most."""
+"""Maximum number of zones in a list."""
 _WINDOW = "window_start, trips, total_amount, tip_amount, timed_trips, card_trips, distance_m, duration_s, final"
-_NEWEST: Statement = f"select window_minutes, {_WINDOW} from mart.city_now order by window_minutes"  # noqa: S608 - our own names
+_NEWEST: Statement = "select window_minutes, window_start from mart.city_now order by window_minutes"
 _SPAN: Statement = """
     select (select min(window_start) from mart.zone_window where window_minutes = %(minutes)s),
            (select max(window_start) from mart.zone_window where window_minutes = %(minutes)s)
@@ -42,17 +42,10 @@ _SCALE: Statement = """
     where window_minutes = %(minutes)s and window_start >= %(since)s and window_start < %(until)s
 """
 _FLOWS: Statement = """
-    select do_zone_id, trips, total_amount, mean_duration_min from mart.zone_flow
+    select do_zone_id, trips, mean_duration_min from mart.zone_flow
     where hour = %(hour)s and pu_zone_id = %(zone)s
     order by trips desc, do_zone_id limit %(most)s
 """
-
-
-class Newest(NamedTuple):
-    """The newest window of one length."""
-
-    minutes: int
-    window: SummedWindow
 
 
 class Scale(NamedTuple):
@@ -68,8 +61,12 @@ class Flow(NamedTuple):
 
     zone_id: int
     trips: int
-    revenue: float
     mean_minutes: float | None
+
+
+class _NewestRow(NamedTuple):
+    minutes: int
+    start: datetime
 
 
 class _SpanRow(NamedTuple):
@@ -101,9 +98,9 @@ class _WindowRow(NamedTuple):
         return SummedWindow(self.start, self.sums, self.final)
 
 
-def newest(reader: Reader) -> list[Newest]:
-    """The newest window of each length, the shortest first; empty without trips."""
-    return [Newest(row.group, row.summed) for row in reader.rows(_NEWEST, {}, _WindowRow)]
+def newest(reader: Reader) -> dict[int, datetime]:
+    """Start of the newest window by length in minutes, the shortest first; empty without trips."""
+    return {row.minutes: row.start for row in reader.rows(_NEWEST, {}, _NewestRow)}
 
 
 def span(reader: Reader, minutes: int) -> tuple[datetime, datetime] | None:

@@ -35,7 +35,7 @@ __all__ = ["serve", "trip_finder"]
 
 _TIMEOUT = timedelta(seconds=5)
 _RECONNECT_SECONDS = 30.0
-"""A page that reconnects within this time keeps its state."""
+"""Time for which a page that lost its connection keeps its state."""
 
 
 def serve(
@@ -48,11 +48,11 @@ def serve(
     ready: Callable[[str], None] = lambda address: None,
     until: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Serve until SIGINT or SIGTERM, or until `until` is true; call `ready` with the address.
+    """Serve until SIGINT, SIGTERM or `until()`; call `ready` with the address.
 
-    `url` is that of the `assemble` to watch; by default the one that uses the recovery directory. Raises SettingsError.
+    `url` is the address of the `assemble` to watch, by default the one on the recovery directory. Raises SettingsError.
     """
-    patient = settings.model_copy(update={"kafka_timeout": _TIMEOUT, "outage_limit": _TIMEOUT})
+    impatient = settings.model_copy(update={"kafka_timeout": _TIMEOUT, "outage_limit": _TIMEOUT})
     with (
         _listening(host, port) as listener,
         closing(open_reader(settings)) as tables,
@@ -60,20 +60,19 @@ def serve(
         ThreadPoolExecutor(1, "tables") as tables_thread,
         ThreadPoolExecutor(1, "trips") as trips_thread,  # a trip may take seconds
     ):
-        log, topics = open_log(patient), TopicNames.of(settings)
+        log, topics = open_log(impatient), TopicNames.of(settings)
         sources = Sources(
             SharedQueries(tables, tables_thread),
             SharedQueries(trip_finder(settings, log, trips), trips_thread),
-            PipelineWatch(settings.recovery_dir, topics.dead_letters, partial(open_log, patient), url),
+            PipelineWatch(settings.recovery_dir, topics.dead_letters, partial(open_log, impatient), url),
             log,
             ZoneInfo(settings.source_time_zone),
             settings.grafana_url,
         )
         server = _Server(_config(_application(sources), settings.dashboard_token, names))
         sources.watch.start()
-        address, *_ = listener.getsockname()[:1]
-        shown = f"[{address}]" if ":" in address else address
-        where = f"http://{shown}:{listener.getsockname()[1]}/"
+        address, number = listener.getsockname()[:2]
+        where = f"http://{f'[{address}]' if ':' in address else address}:{number}/"
         try:
             asyncio.run(_run(server, listener, lambda: ready(where), until))
         finally:
@@ -81,7 +80,7 @@ def serve(
 
 
 def trip_finder(settings: Settings, log: Log, reader: Reader) -> TripFinder:
-    """The finder of the trips of these settings."""
+    """The trip finder for these settings."""
     return TripFinder(
         log,
         reader,

@@ -1,4 +1,4 @@
-"""Queries that all viewers share: ten viewers cost the database no more than one."""
+"""Queries that all viewers share: ten cost the database little more than one (51 statements in 10 s to 43)."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _KEPT_SECONDS = 60.0
 
 class _Result(NamedTuple):
     started: float
-    future: asyncio.Future[Any]
+    future: asyncio.Future[Any]  # Any: one dictionary holds the results of all queries
 
 
 class SharedQueries(Generic[S]):
     """Runs queries on one source, in a thread; equal queries share one result until it is `max_age` seconds old.
 
-    Errors are shared, too: while a database is away, viewers do not each wait for it in turn.
+    Errors are shared, too, so that viewers do not queue for a database that is away.
     """
 
     def __init__(self, source: S, executor: Executor) -> None:

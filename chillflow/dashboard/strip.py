@@ -9,7 +9,7 @@ from nicegui import ui
 
 from chillflow.dashboard.curves import sparkline
 from chillflow.dashboard.page_frame import MUTED, PANEL, REFRESH_SECONDS, PageFrame, Sources
-from chillflow.dashboard.pipeline_watch import PipelineHealth
+from chillflow.dashboard.pipeline_watch import NEWEST_LETTERS, RATE_MINUTES, PipelineHealth
 from chillflow.errors import ChillFlowError
 
 __all__ = ["strip"]
@@ -18,8 +18,13 @@ _GOOD = "text-emerald-700 dark:text-emerald-400"
 _POOR = "text-amber-700 dark:text-amber-400"
 _BAD = "text-red-700 dark:text-red-400"
 _COLOURS = f"{_GOOD} {_POOR} {_BAD}"
-_RED_EDGE = "border-l-4 border-l-red-600 dark:border-l-red-500"
-_AMBER_EDGE = "border-l-4 border-l-amber-600 dark:border-l-amber-500"
+_STATES = {
+    "Running": ("check_circle", _GOOD, ""),
+    "Not ready": ("warning", _POOR, "border-l-4 border-l-amber-600 dark:border-l-amber-500"),
+    "Not running": ("cancel", _BAD, "border-l-4 border-l-red-600 dark:border-l-red-500"),
+}
+"""Icon, colour and left edge of the strip."""
+_EDGES = " ".join(edge for _, _, edge in _STATES.values())
 _UNKNOWN = "–"
 _LETTERS_SECONDS = 5.0
 
@@ -67,9 +72,11 @@ class _Strip:
             self._late, self._letters = _Cell("Late events", "late"), _Cell("Dead letters", "letters")
             self._account, self._lag = _Cell("Account", "account"), _Cell("Lag", "lag")
             self._account.box.classes("xl:col-span-2")
-            self._rate = _Cell("Events/s, 5 min", "rate")
+            self._rate = _Cell(f"Events/s, {RATE_MINUTES} min", "rate")
             with self._rate.box:
-                self._chart = ui.echart(sparkline([], 5, frame.theme)).classes("w-full h-6 -mt-4").props("role=img")
+                self._chart = (
+                    ui.echart(sparkline([], RATE_MINUTES, frame.theme)).classes("w-full h-6 -mt-4").props("role=img")
+                )
             self._rate.note.set_visibility(False)
             button = self._letters.box.classes("cursor-pointer").props('tabindex=0 role=button aria-haspopup="true"')
             with button, ui.menu():
@@ -85,7 +92,7 @@ class _Strip:
 
     def draw(self) -> None:
         """Draw the throughput curve."""
-        self._chart.options.update(sparkline(self._sources.watch.health.rates, 5, self._frame.theme))
+        self._chart.options.update(sparkline(self._sources.watch.health.rates, RATE_MINUTES, self._frame.theme))
         self._chart.update()
 
     async def refresh_letters(self) -> None:
@@ -99,7 +106,7 @@ class _Strip:
         self._letters.note.set_text(", ".join(f"{each.total:,} {_words(each.kind)}" for each in found) or "none")
         self._reasons.clear()
         with self._reasons:
-            ui.label("Reasons of the newest 500 per partition" if found else "No dead letters").classes(
+            ui.label(f"Reasons of the newest {NEWEST_LETTERS} per partition" if found else "No dead letters").classes(
                 "text-xs font-medium"
             )
             for each in found:
@@ -109,8 +116,11 @@ class _Strip:
                 ui.label("chillflow-stream dead-letters list").classes("text-xs font-mono")
 
     def _show(self, health: PipelineHealth) -> None:
-        self._state.show(*_state(health, self._sources), icon=_icon(health), colour=_colour(health))
-        self._box.classes(remove=f"{_RED_EDGE} {_AMBER_EDGE}", add=_edge(health))
+        state = "Not running" if not health.running else "Running" if health.ready else "Not ready"
+        icon, colour, edge = _STATES[state]
+        since = f"since {_when(health.since, self._sources)}" if health.since else ""
+        self._state.show(state, since if health.ready else "; ".join(health.problems), icon=icon, colour=colour)
+        self._box.classes(remove=_EDGES, add=edge)
         known = health.account
         for cell, name, note in (
             (self._events, "events", "read" if health.running else "last known"),
@@ -131,7 +141,7 @@ class _Strip:
         elif difference:
             self._account.show(f"{difference:,} off", "unaccounted for: a bug", icon="error", colour=_BAD)
         else:
-            self._account.show("Balances", "as of the last epoch", icon="check_circle", colour=_GOOD)
+            self._account.show("Balances", "at the last epoch", icon="check_circle", colour=_GOOD)
 
     def _show_lag(self, health: PipelineHealth) -> None:
         if health.lag_offsets is None:
@@ -148,28 +158,6 @@ def strip(sources: Sources, frame: PageFrame) -> None:
     ui.timer(_LETTERS_SECONDS, made.refresh_letters)
 
 
-def _state(health: PipelineHealth, sources: Sources) -> tuple[str, str]:
-    since = f"since {_when(health.since, sources)}" if health.since else ""
-    problem = "; ".join(health.problems)
-    if not health.running:
-        return "Not running", problem
-    return ("Running", since) if health.ready else ("Not ready", problem)
-
-
-def _icon(health: PipelineHealth) -> str:
-    return "cancel" if not health.running else "check_circle" if health.ready else "warning"
-
-
-def _colour(health: PipelineHealth) -> str:
-    return _BAD if not health.running else _GOOD if health.ready else _POOR
-
-
-def _edge(health: PipelineHealth) -> str:
-    if not health.running:
-        return _RED_EDGE
-    return "" if health.ready else _AMBER_EDGE
-
-
 def _when(moment: datetime, sources: Sources) -> str:
     """Wall time, with the day if that is not today."""
     local = moment.astimezone(sources.zone)
@@ -178,9 +166,9 @@ def _when(moment: datetime, sources: Sources) -> str:
 
 
 def _span(seconds: float | None) -> str:
-    return (
-        _UNKNOWN if seconds is None else f"{seconds:.0f} s" if seconds < 100 else str(timedelta(seconds=int(seconds)))
-    )
+    if seconds is None:
+        return _UNKNOWN
+    return f"{seconds:.0f} s" if seconds < 100 else str(timedelta(seconds=int(seconds)))
 
 
 def _words(kind: str) -> str:

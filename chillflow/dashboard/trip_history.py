@@ -16,7 +16,7 @@ from chillflow.connectors.log import Log, LogRecord, records_until_end
 from chillflow.errors import DecodeError, UnknownTopicError
 from chillflow.keyed.watermark import WatermarkTracker
 from chillflow.model.codec import decode_keyed, decode_value
-from chillflow.model.events import DecodedEvent
+from chillflow.model.events import DecodedEvent, TripEvent
 from chillflow.model.topics import TopicNames
 from chillflow.model.trips import milliseconds
 
@@ -44,7 +44,7 @@ class TripMessage(NamedTuple):
     event_type: str
     event_time: datetime | None
     version: int | None
-    status: str
+    outcome: str
     """`counted`, `duplicate`, `superseded`, or why the message is not an event."""
     fields: dict[str, object]
     """Fields that not all events have."""
@@ -61,16 +61,16 @@ class TripRevision(NamedTuple):
 
 
 class TripHistory(NamedTuple):
-    """What the topics hold of a trip, and which offsets were read for that."""
+    """The messages and results of a trip in the topics, and the offsets that were read."""
 
     key: str
     partition: int
     partitions: int
     first: int
     end: int
-    """Offsets read: `first` up to and without `end`."""
+    """Offset after the last one read."""
     read: int
-    """Messages read."""
+    """Number of messages read."""
     by_times: bool
     """Whether the tables know the trip's times; else only the newest messages are read."""
     cut: bool
@@ -95,8 +95,8 @@ class TripFinder:
     def find(self, key: str) -> TripHistory:
         """The history of a trip. Raises ChillFlowError.
 
-        All its events are in the partition of its key, none before the first message as late as the trip's earliest
-        time. Events can come late, so reading goes on until the watermark is a trip timeout past the latest time.
+        All its events are in the partition of its key, from the first message at or after the trip's earliest time on.
+        Events can be delayed, so reading goes on until the watermark is a trip timeout past the latest time.
         """
         rows = self.reader.rows(_TIMES, {"key": key}, _TimesRow)
         known = [each for row in rows for each in row if each is not None]
@@ -110,7 +110,7 @@ class TripFinder:
             since, until = newest - timeout, newest
         scan = _PartitionScan(self, self.topics.events, partition, since, until)
         messages = _messages([*scan.records(key)])
-        # a result has the time of the trip's end; its corrections come within the correction horizon
+        # a result has the time of the trip's end; corrections follow within the correction horizon
         later = until + self.correction_horizon // _MILLISECOND
         revisions = [
             _revision(record)
@@ -126,8 +126,8 @@ class TripFinder:
 class _PartitionScan:
     """Reads a partition from the first message at `since` until the watermark is past `until`, or to the limit.
 
-    The end is found by the watermark, as in assembly, and not by an offset for `until`: after a single message dated
-    far ahead, every later time would have the offset of that message.
+    The watermark, as in assembly, decides where to stop, not the offset of `until`: one message dated far ahead would
+    be the first at or after any later time.
     """
 
     def __init__(self, finder: TripFinder, topic: str, partition: int, since: int, until: int) -> None:
@@ -136,8 +136,7 @@ class _PartitionScan:
         self._until = until
         self._limit = finder.limit
         try:
-            self.first = self._end = self._log.offset_at(topic, partition, since)
-            self._end = self._log.end_offset(topic, partition)
+            self.first, self._end = self._log.offset_at(topic, partition, since), self._log.end_offset(topic, partition)
         except UnknownTopicError:
             self.first = self._end = 0  # there are no results yet
         self.position = self.first
@@ -161,7 +160,7 @@ class _PartitionScan:
 
 
 def _messages(records: Sequence[LogRecord]) -> list[TripMessage]:
-    """The messages in arrival order, each with its status after all of them."""
+    """The messages in arrival order, each with its outcome after all of them."""
     messages: list[TripMessage] = []
     counted: dict[type, tuple[int, DecodedEvent]] = {}
     """By event type, the event that counts and its position."""
@@ -171,28 +170,25 @@ def _messages(records: Sequence[LogRecord]) -> list[TripMessage]:
         except DecodeError as error:
             messages.append(_message(record, None, f"not an event: {error}"))
             continue
-        at, held = counted.get(type(event), (number, None))
-        found = precedence(event, held)
+        at, current = counted.get(type(event), (number, None))
+        found = precedence(event, current)
         if found == "newer":
-            if held is not None:
-                messages[at] = messages[at]._replace(status="superseded")
+            if current is not None:
+                messages[at] = messages[at]._replace(outcome="superseded")
             counted[type(event)] = number, event
         messages.append(_message(record, event, "counted" if found == "newer" else found))
     return messages
 
 
-_COMMON = ("event_id", "event_type", "trip_key", "event_time", "schema_version", "event_version")
-
-
-def _message(record: LogRecord, event: DecodedEvent | None, status: str) -> TripMessage:
+def _message(record: LogRecord, event: DecodedEvent | None, outcome: str) -> TripMessage:
     fields = _fields(record)
     return TripMessage(
         record.offset,
         str(fields.get("event_type", "?")),
         None if event is None else event.event_time,
         None if event is None else event.event_version,
-        status,
-        {name: value for name, value in fields.items() if name not in _COMMON and value is not None},
+        outcome,
+        {name: value for name, value in fields.items() if name not in TripEvent.model_fields and value is not None},
     )
 
 

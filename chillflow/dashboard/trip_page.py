@@ -6,7 +6,7 @@ from datetime import datetime
 
 from nicegui import ui
 
-from chillflow.dashboard.page_frame import MUTED, PANEL, PageFrame, Sources, heading
+from chillflow.dashboard.page_frame import ALERT, MUTED, PANEL, PageFrame, Sources, heading
 from chillflow.dashboard.strip import strip
 from chillflow.dashboard.trip_history import TripFinder, TripHistory, TripMessage, TripRevision
 from chillflow.errors import ChillFlowError
@@ -24,7 +24,7 @@ def _columns(**labels: str) -> list[dict[str, str]]:
 
 
 class _TripPage:
-    """One viewer's page."""
+    """One viewer's page: the search field and its result."""
 
     def __init__(self, sources: Sources) -> None:
         self.sources = sources
@@ -69,11 +69,7 @@ class _TripPage:
         self.result.clear()
         with self.result:
             if isinstance(found, str):
-                with (
-                    ui.row()
-                    .classes("w-full rounded-xl p-3 bg-red-100 dark:bg-red-950 text-red-900 dark:text-red-100")
-                    .props("role=alert data-test=problem")
-                ):
+                with ui.row().classes(ALERT).props("role=alert data-test=problem"):
                     ui.label(found)
             else:
                 self._show(found)
@@ -93,13 +89,13 @@ class _TripPage:
                     local=f"{self.sources.city} time",
                     utc="UTC",
                     version="Version",
-                    status="Outcome",
+                    outcome="Outcome",
                     fields="Fields",
                 ),
                 rows=[self._event(number, each) for number, each in enumerate(found.messages, 1)],
                 row_key="number",
             ).classes("w-full bg-transparent tabular-nums").props(
-                'flat dense wrap-cells data-test=came no-data-label="no events found"'
+                'flat dense wrap-cells data-test=messages no-data-label="no events found"'
             )
         with ui.column().classes(f"{PANEL} w-full gap-2 min-w-0"):
             heading("Revisions of the trip")
@@ -116,7 +112,7 @@ class _TripPage:
             "local": _text(event.event_time, self.sources),
             "utc": "–" if event.event_time is None else f"{event.event_time:%Y-%m-%d %H:%M:%S}",
             "version": "–" if event.version is None else event.version,
-            "status": event.status,
+            "outcome": event.outcome,
             "fields": ", ".join(f"{name} {value}" for name, value in event.fields.items()),
         }
 
@@ -133,17 +129,20 @@ def trip_page(sources: Sources, key: str) -> None:
 def _summary(found: TripHistory) -> str:
     if not found.messages:
         return "No events found"
-    events = f"{len(found.messages)} event{'s'[: len(found.messages) != 1]}"
+    events = _count(len(found.messages), "event")
     if not found.revisions:
         return f"{events}, no revision yet: the trip is open"
     last = found.revisions[-1]
     state = f"incomplete, missing {', '.join(last.missing)}" if last.missing else "complete"
-    number = len(found.revisions)
-    return f"{events}, {number} revision{'s'[: number != 1]}: {state}"
+    return f"{events}, {_count(len(found.revisions), 'revision')}: {state}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _where(found: TripHistory) -> str:
-    """The offsets read, so that nobody takes an unread message for a missing one."""
+    """The offsets read, so that a viewer does not take an unread message for a missing one."""
     place = f"Partition {found.partition} of {found.partitions}, offsets {found.first:,} to {found.end:,}"
     why = (
         "from the trip's first time to a trip timeout after its last"

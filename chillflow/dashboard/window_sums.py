@@ -1,4 +1,4 @@
-"""Measures of the city page: their names, how each follows from a window's sums, and how it is written."""
+"""Measures of the city page: names, computation from a window's sums, and format."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class MapMeasure(NamedTuple):
     write: Callable[[float], str]
     unit: str = ""
     digits: int = 0
-    """Significant decimals."""
+    """Decimals."""
     top: float | None = None
     """The end of its colour scale, if fixed."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from functools import partial
 from pathlib import Path
@@ -82,6 +83,7 @@ def test_the_table_and_the_map_show_the_same(dashboard: Dashboard) -> None:
     assert [(int(c[1]), c[2], c[5]) for c in cells] == [
         (trips, f"{float(amount):,.2f}", "final") for _, trips, amount in expected[: len(cells)]
     ]
+    assert all(re.fullmatch(r"[\d,]+\.\d", c[4]) for c in cells if c[4])
     assert len(cells) > 5
 
 

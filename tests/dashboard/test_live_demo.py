@@ -6,8 +6,11 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
 from playwright.sync_api import Page
 
+from chillflow.cli.demo import live_demo
+from chillflow.settings import Settings
 from tests.dashboard.browsing import Dashboard, address
 from tests.pipelines.pipeline import Pipeline
 
@@ -59,3 +62,14 @@ def test_a_failing_pipeline_ends_the_demo_with_its_error(embedded: Pipeline) -> 
         "demo", "--live", "--trips", 100, "--port", 0, code=1, CHILLFLOW_METRICS_HOST="198.51.100.1", **UNSET
     ).stderr
     assert "error: assemble failed: cannot serve metrics on 198.51.100.1" in said
+
+
+def test_processes_that_the_end_of_the_demo_kills_have_not_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A page that closes at once: SIGTERM arrives before the processes handle it, so it kills them."""
+    monkeypatch.setattr(live_demo, "serve", lambda *_, **__: None)
+
+    live_demo.run(Settings(), tmp_path / "here", trips=10, seed=1, file=None, minutes=1, port=0)
+
+    assert "To continue" in capsys.readouterr().out

@@ -123,7 +123,7 @@ def test_old_windows_are_found_by_index(url: str, reader: Reader, days: int) -> 
     def page(at: datetime, reader: Reader = reader) -> list[Sequence[object]]:
         """Results of all queries of a page."""
         return [
-            queries.newest(reader),
+            [*queries.newest(reader)],
             queries.span(reader, 15) or (),
             queries.zones(reader, 15, at),
             queries.city(reader, 15, *span),

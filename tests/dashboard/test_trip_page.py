@@ -51,7 +51,7 @@ def test_the_events_in_arrival_order_and_the_trip(
 
     with open_dashboard(pipeline, page, "trip") as dashboard:
         find(dashboard, twice.key.decode())
-        shown = rows(dashboard, "came")
+        shown = rows(dashboard, "messages")
         assert [row[1] for row in shown] == [f"{each.offset:,}" for each in expected]
         assert [row[2] for row in shown] == [each.json["event_type"] for each in expected]
         assert [row[4].replace(" ", "T") + "Z" for row in shown] == [each.json["event_time"] for each in expected]
@@ -78,7 +78,7 @@ def test_a_correction_is_a_revision_with_its_change_marked(assembled: Pipeline, 
     with open_dashboard(assembled, page, f"trip?key={paid.key.decode() if paid.key else ''}") as dashboard:
         expect(dashboard.at("shown-key")).to_be_visible()
         assert "6 events, 2 revisions: complete" in page.locator("main").inner_text()
-        statuses = [row[6] for row in rows(dashboard, "came") if row[2] == "payment_processed"]
+        statuses = [row[6] for row in rows(dashboard, "messages") if row[2] == "payment_processed"]
         assert statuses == ["superseded", "counted"]
         fields = {row[0]: row[1:] for row in rows(dashboard, "revisions")}
         assert fields["total_amount"] == [f"{paid.json['total_amount']}", "99.5 ← changed"]
@@ -97,7 +97,7 @@ def test_a_redelivered_event_has_the_status_that_the_account_gives_it(assembled:
     found = trip_finder(settings, open_log(settings), reader).find(paid.key.decode())
     reader.close()
 
-    payments = [each.status for each in found.messages if each.event_type == "payment_processed"]
+    payments = [each.outcome for each in found.messages if each.event_type == "payment_processed"]
     assert payments == ["superseded", "counted", "duplicate", "superseded"]
     assert [account[name] for name in ("superseded", "duplicates")] == [2, 1]
 
@@ -126,7 +126,7 @@ def test_markup_in_a_trip_is_shown_as_text(assembled: Pipeline, page: Page) -> N
 
     with open_dashboard(assembled, page, "trip") as dashboard:
         find(dashboard, key)
-        cells = [cell for row in rows(dashboard, "came") for cell in row]
+        cells = [cell for row in rows(dashboard, "messages") for cell in row]
         assert any(SCRIPT in cell for cell in cells)
         fields = {row[0]: row[1] for row in rows(dashboard, "revisions")}
         assert fields["store_and_fwd_flag"] == SCRIPT

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from chillflow.cli.demo.window_checks import read
+from chillflow.cli.demo.window_checks import read_windows
 from tests.pipelines.command import COMMAND
 from tests.pipelines.pipeline import Pipeline
 
@@ -72,12 +72,12 @@ def test_the_demo_adds_up_and_shows_how_to_continue(embedded: Pipeline) -> None:
 def test_wrong_windows_are_found(embedded: Pipeline) -> None:
     embedded.run("demo", "--trips", 200, "--folder", "here", **BARE)
     file = embedded.folder / "here" / "trips.sqlite"
-    before = read(file, "America/New_York")
+    before = read_windows(file, "America/New_York")
     with sqlite3.connect(file) as connection:
         connection.execute("update mart_zone_window set tip_amount = tip_amount + 0.01 where rowid in (3, 7)")
         connection.execute("delete from mart_zone_window where rowid = 9")
 
-    after = read(file, "America/New_York")
+    after = read_windows(file, "America/New_York")
 
     assert [each.expected - each.found for each in before.checks] == [0, 0, 0]
     assert [each.expected - each.found for each in after.checks] == [1, -3, 0]

@@ -62,6 +62,25 @@ def test_help_has_an_example(embedded: Pipeline, command: str) -> None:
     assert "--debug" in done.stdout
 
 
+def test_help_shows_values_as_users_write_them(embedded: Pipeline) -> None:
+    shown = embedded.run("assemble", "--help", COLUMNS="400").stdout
+
+    durations = re.findall(r"--([a-z-]+) +DURATION", shown)
+    assert durations == [
+        *("kafka-timeout", "epoch-interval", "trip-timeout", "correction-horizon", "incomplete-horizon"),
+        "ready-epoch-limit",
+    ]
+    assert "[CHILLFLOW_TRIP_TIMEOUT, default 25h]" in shown
+    assert "timestamp|body" in shown
+
+
+def test_paragraphs_of_help_have_no_line_breaks_of_the_source(embedded: Pipeline) -> None:
+    shown = embedded.run("reset", "--help", COLUMNS="400").stdout
+    assert any(
+        "Removes the recovery" in line and "when they are produced again." in line for line in shown.splitlines()
+    )
+
+
 def test_help_lists_every_command_in_its_group(embedded: Pipeline) -> None:
     shown = embedded.run("--help").stdout
 

@@ -1,4 +1,4 @@
-"""Small charts of characters, for a terminal without colour."""
+"""Charts of block characters for a terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["FINE", "PLAIN", "bars", "columns"]
 FINE = " ▁▂▃▄▅▆▇█"
 """A cell from empty to full, in eighths."""
 PLAIN = " ########"
-"""The same for an output that cannot encode them."""
+"""The same in ASCII."""
 
 
 def bars(rows: Sequence[tuple[str, int]], *, label: int = 32, width: int = 30, cells: str = FINE) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
@@ -43,6 +43,11 @@ class Check(NamedTuple):
     expected: float
     found: float
 
+    @property
+    def is_ok(self) -> bool:
+        """Whether they are equal."""
+        return self.expected == self.found
+
 
 class _Event(msgspec.Struct):
     event_type: str
@@ -53,36 +58,32 @@ class _Incomplete(msgspec.Struct):
 
 
 class DemoOutcome(NamedTuple):
-    """The content of the topics."""
+    """The content of the topics after a run, by trip key."""
 
-    kinds: Mapping[bytes, Collection[str]]
-    """The event types of each trip in the topic of events."""
+    sent: Mapping[bytes, Collection[str]]
+    """Event types in the topic of the events."""
     missing: Mapping[bytes, Collection[str]]
-    """The missing event types of each incomplete trip."""
+    """Missing event types of the incomplete trips."""
     refused: int
-    """Trips refused by the table."""
-
-    @property
-    def gaps(self) -> Counter[str]:
-        """Number of incomplete trips by missing event type."""
-        return Counter(kind for kinds in self.missing.values() for kind in kinds)
+    """Number of trips that the table refused."""
 
 
 def outcome(settings: Settings) -> DemoOutcome:
     """Read the topics of events, incomplete trips and dead letters."""
     log = open_log(settings)
-    kinds: defaultdict[bytes, set[str]] = defaultdict(set)
+    sent: defaultdict[bytes, set[str]] = defaultdict(set)
     for key, event in _messages(log, settings.topic, _Event):
-        kinds[key].add(event.event_type)
-    lacks = {key: trip.missing for key, trip in _messages(log, settings.incomplete_topic, _Incomplete)}
+        sent[key].add(event.event_type)
+    missing = {key: trip.missing for key, trip in _messages(log, settings.incomplete_topic, _Incomplete)}
     for key, _ in _messages(log, settings.complete_topic, msgspec.Raw):
-        lacks.pop(key, None)  # the rest came after all
+        missing.pop(key, None)  # its events arrived after all
     refused = sum(letter.stage == "write" for letter in letters(log, TopicNames.of(settings).dead_letters))
-    return DemoOutcome(kinds, lacks, refused)
+    return DemoOutcome(sent, missing, refused)
 
 
-def _messages(log: Log, topic: str, form: type[T]) -> Iterator[tuple[bytes, T]]:
-    decode = msgspec.json.Decoder(form).decode
+def _messages(log: Log, topic: str, kind: type[T]) -> Iterator[tuple[bytes, T]]:
+    """Key and value of each message."""
+    decode = msgspec.json.Decoder(kind).decode
     for partition in range(log.partitions(topic)):
         with closing(log.reader(topic, partition, None, group=None)) as reader:
             for records in records_until_end(reader):
@@ -91,11 +92,11 @@ def _messages(log: Log, topic: str, form: type[T]) -> Iterator[tuple[bytes, T]]:
 
 
 def check(settings: Settings, source: Path, produced: Produced, assembled: Assembled, seen: DemoOutcome) -> list[Check]:
-    """All checks of a run over the trips of `source`."""
+    """The checks of a run over the trips of `source`."""
     disorder = produced.disorder or DisorderStats()
     made = len(EVENT_TYPES) * produced.trips + disorder.duplicated - disorder.dropped
-    lacks = {key: {*EVENT_TYPES} - {*kinds} for key, kinds in seen.kinds.items() if not {*kinds}.issuperset(_NEEDED)}
-    other = sum({*seen.missing.get(key, ())} != kinds for key, kinds in lacks.items())
+    missing = {key: {*EVENT_TYPES} - {*sent} for key, sent in seen.sent.items() if not {*sent}.issuperset(_NEEDED)}
+    wrong = sum({*seen.missing.get(key, ())} != types for key, types in missing.items())
     with closing(open_database(settings)) as database:
         stored = _by_key(TableTrips(database.trips(trip_key=None, since=None, until=None, limit=None)))
     screen = Screen(datetime.now(UTC), settings.max_future_skew, settings.incomplete_horizon)
@@ -109,10 +110,10 @@ def check(settings: Settings, source: Path, produced: Produced, assembled: Assem
         Check("events sent, events read", produced.delivered, account["events"]),
         Check("events unaccounted for", 0, assembled.difference),
         Check("trips sent, complete + incomplete", produced.trips, complete + len(seen.missing)),
-        Check("trips with needed events, complete", len(seen.kinds) - len(lacks), complete),
+        Check("trips with needed events, complete", len(seen.sent) - len(missing), complete),
         Check("complete trips, rows in their table", complete - seen.refused, len(stored)),
         Check("rows that differ from their source", 0, changed),
-        Check("incomplete with wrong missing events", 0, other),
+        Check("incomplete with wrong missing events", 0, wrong),
         Check("dollars in, dollars out", _dollars(given.values()), _dollars(stored.values())),
     ]
 
@@ -123,7 +124,7 @@ def _by_key(trips: TripSource, which: pl.Expr | bool = True) -> dict[str, TripRo
 
 
 def _rounded(row: TripRow) -> list[object]:
-    """The row with money to the cent, as the table holds it."""
+    """The row with money to the cent, as in the table."""
     values = [*row]
     for position in _MONEY:
         if values[position] is not None:

@@ -1,4 +1,4 @@
-"""The folder of a demo: trips in a file, and settings of an embedded pipeline next to it."""
+"""The folder of a demo: a file of trips, and an embedded pipeline next to it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["new_folder"]
 def new_folder(
     settings: Settings, folder: Path, *, trips: int, days: int, seed: int, file: Path | None
 ) -> tuple[Path, Settings]:
-    """Create the folder, and the trips unless there is a file of them. Returns the file and the settings.
+    """Create the folder, and trips in it unless `file` has them. Returns the file of trips and the pipeline's settings.
 
     Raises ChillFlowError if the folder is not empty.
     """

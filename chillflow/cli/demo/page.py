@@ -1,10 +1,11 @@
-"""The page that the demo prints: sections of 80 columns, each a list of lines."""
+"""The sections that the demo prints: each a list of lines of at most 80 columns."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def adds_up(account: Mapping[str, int], checks: Sequence[Check]) -> list[str]:
     lines.append("")
     for each in checks:
         form = ",.2f" if isinstance(each.expected, float) else ",d"
-        mark = "ok" if each.expected == each.found else "WRONG"
+        mark = "ok" if each.is_ok else "WRONG"
         lines.append(f"   {each.name:37}{each.expected:>13{form}}{each.found:>13{form}}  {mark}")
     return lines
 
@@ -78,13 +79,14 @@ def incomplete(seen: DemoOutcome) -> list[str]:
     """Incomplete trips by missing event type."""
     if not seen.missing:
         return ["No trip is incomplete: each has its start, payment and end."]
+    counts = Counter(event_type for types in seen.missing.values() for event_type in types)
     lines = [f"Events missing from {len(seen.missing):,} incomplete trips"]
-    lines += (f"   {line}" for line in charts.bars(seen.gaps.most_common(), label=24, cells=_cells()))
+    lines += (f"   {line}" for line in charts.bars(counts.most_common(), label=24, cells=_cells()))
     return lines
 
 
 def zones_and_hours(windows: Windows, time_zone: str) -> list[str]:
-    """Number of windows, busiest zones, trips by hour."""
+    """Number of windows, busiest zones, trips by hour of the day."""
     counts = ", ".join(f"{count:,} of {minutes} min" for minutes, count in windows.counts.items())
     lines = [f"Windows by pickup zone (mart.zone_window): {counts}", "", "The busiest zones, by trips"]
     lines += (f"   {line}" for line in charts.bars(windows.busiest, cells=_cells()))

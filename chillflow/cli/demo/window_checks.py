@@ -1,4 +1,4 @@
-"""The windows of the demo: their table compared with windows recomputed from the trips by SQL."""
+"""The demo's windows, compared with windows that SQL recomputes from the trips."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from chillflow.cli.demo.demo_checks import Check
 
-__all__ = ["Windows", "read"]
+__all__ = ["Windows", "read_windows"]
 
 _STORED = """
     select pu_zone_id, window_start as start, window_minutes as minutes, trips, timed_trips, card_trips, cash_trips,
@@ -47,21 +47,21 @@ class Windows(NamedTuple):
     """The windows of a run."""
 
     counts: dict[int, int]
-    """Windows in the table, by length in minutes."""
+    """Number of windows in the table, by length in minutes."""
     recomputed: int
-    """Windows recomputed from the trips in the table."""
+    """Number of windows recomputed from the table of complete trips."""
     different: int
-    """Windows that differ between the two, or are in only one."""
+    """Number of windows that differ between the two, or are in only one."""
     provisional: int
-    """Windows that are not final."""
+    """Number of windows that are not final."""
     busiest: list[tuple[str, int]]
-    """The zones with the most trips."""
+    """The zones with the most trips, and their trips."""
     day: list[int]
     """Trips by the hour of the day in which they ended."""
 
     @property
     def checks(self) -> list[Check]:
-        """The windows as they must be and as they are."""
+        """The windows recomputed, and those in the table."""
         return [
             Check("windows recomputed, in table", self.recomputed, sum(self.counts.values())),
             Check("windows with other measures", 0, self.different),
@@ -69,7 +69,7 @@ class Windows(NamedTuple):
         ]
 
 
-def read(file: Path, time_zone: str) -> Windows:
+def read_windows(file: Path, time_zone: str) -> Windows:
     """Read the windows of an SQLite file, and recompute them."""
     with closing(sqlite3.connect(file)) as connection:
         stored = connection.execute(_STORED).fetchall()
