@@ -33,7 +33,7 @@ def test_the_wheel_holds_the_packages_and_nothing_else(archives: dict[str, Path]
     about = {name for name in names if ".dist-info/" in name}
     assert names - about == expected
     assert any(name.endswith("licenses/LICENSE") for name in about)
-    assert {"chillflow/py.typed", "stream/py.typed", "chillflow/synthetic/zones.csv"} <= names
+    assert {"chillflow/py.typed", "stream/py.typed", "chillflow/model/zones.csv"} <= names
     assert {"chillflow/connectors/migrations/0001_trips.sql", "dataflows/assemble.py"} <= names
     assert all(name.endswith((".py", ".sql", ".csv", "py.typed")) for name in expected)
 
