@@ -24,8 +24,10 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["
 REQUIREMENTS: list[str] = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dashboard"]]
 TOOLS = ("hypothesis", "pytest", "pytest-timeout", "pytest-xdist")
 TESTS = ("tests/unit", "tests/dataflows")
-OF_THE_CHECKOUT = ("test_checks.py", "test_compose.py", "test_deploy.py", "test_docs.py")
-"""Tests of files that are not in the wheel."""
+OF_THE_CHECKOUT = tuple(
+    f"test_{name}.py" for name in ("checks", "compose", "deploy", "docs", "glossary", "layers", "purity")
+)
+"""Tests that read files of the checkout which are not in the wheel, or its sources."""
 
 
 def find(version: str) -> str | None:
