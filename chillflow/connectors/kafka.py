@@ -75,6 +75,8 @@ _UNREACHABLE = {
 _NO_LEADER_YET = {
     ClientError.NOT_LEADER_FOR_PARTITION,
     ClientError.LEADER_NOT_AVAILABLE,
+    ClientError.FENCED_LEADER_EPOCH,
+    ClientError.UNKNOWN_LEADER_EPOCH,
     ClientError._UNKNOWN_PARTITION,
 }
 _UNAUTHENTICATED = {ClientError._AUTHENTICATION, ClientError._SSL, ClientError.SASL_AUTHENTICATION_FAILED}
@@ -556,7 +558,7 @@ class KafkaReader:
             )
         elif error.code() in (ClientError.UNKNOWN_TOPIC_OR_PART, ClientError._UNKNOWN_PARTITION):
             raise UnknownTopicError(f"{where}: {_line(error)}")
-        elif not error.retriable():
+        elif not error.retriable() and error.code() not in _NO_LEADER_YET:
             raise KafkaError(f"{where}: {_line(error)}")
 
 

@@ -48,7 +48,7 @@ def test_the_demo_adds_up_and_shows_how_to_continue(embedded: Pipeline) -> None:
     assert number(lines, "JFK Airport") > 500
     assert len(checks(lines)) == CHECKS
     assert "WRONG" not in done.stdout
-    (shown,) = re.findall(r"Part of its output [^\n]*:\n\n```text\n(.*?)```", README, re.DOTALL)
+    (shown,) = re.findall(r"Part of the demo's output [^\n]*:\n\n```text\n(.*?)```", README, re.DOTALL)
     assert {*shown.splitlines()} <= {*lines}
 
     (folder,) = (embedded.folder / ".chillflow").iterdir()
