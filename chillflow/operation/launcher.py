@@ -9,8 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from chillflow.errors import ChillFlowError
@@ -32,14 +32,17 @@ def run_workers(settings: Settings, count: int, partitions: int, *, exit_at_end:
     drain = Drain()
     with drain.on_signals():
         environment = to_environment(settings, RunArguments(exit_at_end=exit_at_end, close_all=close_all))
-        _run_workers(settings, drain, count, partitions, environment)
+        with _reserved_ports(count) as ports:
+            _run_workers(settings, drain, ports, partitions, environment)
 
 
-def _run_workers(settings: Settings, drain: Drain, count: int, partitions: int, environment: Mapping[str, str]) -> None:
+def _run_workers(
+    settings: Settings, drain: Drain, ports: list[int], partitions: int, environment: Mapping[str, str]
+) -> None:
     drained = drained_folder(settings.recovery_dir)
     shutil.rmtree(drained, ignore_errors=True)
     drained.mkdir()
-    addresses = ";".join(f"127.0.0.1:{port}" for port in _free_ports(count))
+    addresses = ";".join(f"127.0.0.1:{port}" for port in ports)
     workers = [
         subprocess.Popen(
             [sys.executable, "-m", "chillflow.operation.worker", str(number), addresses],
@@ -50,7 +53,7 @@ def _run_workers(settings: Settings, drain: Drain, count: int, partitions: int, 
             text=True,
             start_new_session=True,  # a Ctrl-C reaches only this process, which passes it on
         )
-        for number in range(count)
+        for number in range(len(ports))
     ]
     errors: dict[int, str] = {}
     readers = [
@@ -131,9 +134,19 @@ def _relay(number: int, worker: subprocess.Popen[str], errors: dict[int, str]) -
             errors[number] = line.removeprefix("error: ").strip()
 
 
-def _free_ports(count: int) -> list[int]:
+@contextmanager
+def _reserved_ports(count: int) -> Iterator[list[int]]:
+    """Free ports on 127.0.0.1, which no other program is given while the body runs.
+
+    Timely opens its ports itself, later. On Linux it can open one that is bound here without listening, since both set
+    SO_REUSEADDR, and the system gives it to nobody who asks for any free port. Elsewhere ports are only looked up.
+    """
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+        ports = [each.getsockname()[1] for each in sockets]
+        if sys.platform != "linux":
+            stack.close()
+        yield ports
