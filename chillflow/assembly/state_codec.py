@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import msgspec
 from pydantic import BaseModel
 
-from chillflow.assembly.trip_building import CARRIED, Values, getter
+from chillflow.assembly.trip_building import Values, carried_values, getter
 from chillflow.assembly.trip_state import COMPLETE, NEEDED, OPEN, TripState
 from chillflow.errors import RecoveryError
 from chillflow.keyed.versions import refuse_newer
@@ -113,7 +113,7 @@ def _mark(kind: int, event: DecodedEvent, trip: TripValues) -> Mark:
 def _event_of(kind: int, trip: TripValues, mark: Mark) -> DecodedEvent:
     """An event of a complete trip, rebuilt from the trip; a zone event gets the fields of the start or the end."""
     event_id, time, version = (mark, _time_of(kind, trip), 0) if isinstance(mark, str) else mark
-    values = _carried_values[kind](trip)
+    values = carried_values[kind](trip)
     return EVENT_CLASSES[kind].struct(event_id, trip.trip_key, time, SCHEMA_VERSION, version, *values)
 
 
@@ -126,7 +126,6 @@ _KEY = 1
 """The position of `trip_key` in an event."""
 assert all(cls.struct.__struct_fields__[_KEY] == "trip_key" for cls in EVENT_CLASSES)
 _event_rows = [getter(_row_names(cls)) for cls in EVENT_CLASSES]
-_carried_values = tuple(map(getter, CARRIED))
 
 
 def _row_type(struct: StructClass[object], names: tuple[str, ...]) -> GenericAlias:

@@ -9,6 +9,7 @@ from typing import TypeAlias, cast
 from chillflow.assembly.trip_state import NEEDED, Result, TripState, needed_events
 from chillflow.model.codec import KINDS, CompleteTripStruct
 from chillflow.model.events import (
+    CARRIED,
     EVENT_CLASSES,
     EVENT_TYPES,
     DecodedEnd,
@@ -18,11 +19,9 @@ from chillflow.model.events import (
 )
 from chillflow.model.trips import DERIVED_FIELDS, TRIP_FIELDS, CompleteTrip, TripValues, derived
 
-__all__ = ["CARRIED", "Values", "build_trip", "complete_trip", "getter", "incomplete_result"]
+__all__ = ["Values", "build_trip", "carried_values", "complete_trip", "getter", "incomplete_result"]
 
 Values: TypeAlias = tuple[object, ...]
-CARRIED = tuple(tuple(name for name in cls.struct.__struct_fields__ if name in TRIP_FIELDS) for cls in EVENT_CLASSES)
-"""By kind, the fields of a trip that an event carries."""
 
 
 def getter(names: Sequence[str]) -> Callable[[object], Values]:
@@ -43,7 +42,8 @@ build_trip: Callable[..., TripValues] = eval(  # noqa: S307 - our own names; 0.4
 """(needed events in the order of their kinds, derived values, revision) -> trip."""
 
 _START, _END = KINDS[TripStartedEvent.struct], KINDS[TripEndedEvent.struct]
-_carried_values = tuple(map(getter, CARRIED))
+carried_values = tuple(map(getter, CARRIED))
+"""By kind, a function that returns the values of these fields, of an event or of a trip."""
 _BY_PRECEDENCE = (*(kind for kind in range(len(EVENT_CLASSES)) if kind not in NEEDED), *NEEDED)
 """Kinds in ascending precedence: of a field that two events carry, the later one counts, as in a complete trip."""
 
@@ -61,7 +61,7 @@ def incomplete_result(state: TripState) -> Result:
     known: dict[str, object] = {}
     for kind in _BY_PRECEDENCE:
         if (event := state.events[kind]) is not None:
-            known |= zip(CARRIED[kind], _carried_values[kind](event), strict=True)
+            known |= zip(CARRIED[kind], carried_values[kind](event), strict=True)
     values = [known.get(name) for name in TRIP_FIELDS]
     missing = tuple(name for name, event in zip(EVENT_TYPES, state.events, strict=True) if event is None)
     return Result(CompleteTripStruct(state.trip_key, *values, None, None, None, state.revision), missing)

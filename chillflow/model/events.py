@@ -10,9 +10,10 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from chillflow.model.structs import Json, StructClass, derive
-from chillflow.model.trips import Extra, Float, Int, UtcTime
+from chillflow.model.trips import TRIP_FIELDS, Extra, Float, Int, UtcTime
 
 __all__ = [
+    "CARRIED",
     "EVENT_CLASSES",
     "EVENT_TYPES",
     "PICKUP_EVENTS",
@@ -209,6 +210,8 @@ event_adapter: TypeAdapter[Event] = TypeAdapter(Event)
 EVENT_CLASSES: tuple[type[TripEvent], ...] = get_args(get_args(Event)[0])
 """The classes in `Event`; the index of a class is the `kind` of its events."""
 EVENT_TYPES: tuple[str, ...] = tuple(cls.model_fields["event_type"].default for cls in EVENT_CLASSES)
+CARRIED = tuple(tuple(name for name in cls.model_fields if name in TRIP_FIELDS) for cls in EVENT_CLASSES)
+"""By kind, the fields of a trip that an event carries."""
 PICKUP_EVENTS = sum(cls.at_pickup for cls in EVENT_CLASSES)
 """The number of events at the pickup, which come first in EVENT_CLASSES."""
 assert all(cls.at_pickup for cls in EVENT_CLASSES[:PICKUP_EVENTS]), "events at the pickup come first"

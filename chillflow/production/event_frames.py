@@ -11,10 +11,9 @@ from collections.abc import Iterable, Iterator
 import polars as pl
 
 from chillflow.model.codec import encode_value
-from chillflow.model.events import EVENT_TYPES, PICKUP_EVENTS, SCHEMA_VERSION
+from chillflow.model.events import CARRIED, EVENT_TYPES, PICKUP_EVENTS, SCHEMA_VERSION
 from chillflow.production.rejected import RejectedRow
 from chillflow.production.screening import Screen, screened
-from chillflow.production.splitting import CARRIED
 from chillflow.production.trip_frames import ROW_FIELDS, TIMES, column_texts
 
 __all__ = ["event_frames"]

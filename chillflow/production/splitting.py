@@ -10,15 +10,12 @@ from typing import NamedTuple, cast
 
 import msgspec
 
-from chillflow.model.events import EVENT_CLASSES, PICKUP_EVENTS, Event, TripEvent
+from chillflow.model.events import CARRIED, EVENT_CLASSES, PICKUP_EVENTS, Event
 from chillflow.model.messages import MessageColumns
 from chillflow.model.trips import CompleteTrip
 
-__all__ = ["CARRIED", "Events", "PlacedEvent", "encode_events", "split"]
+__all__ = ["Events", "PlacedEvent", "encode_events", "split"]
 
-_COMMON = tuple(TripEvent.model_fields)
-CARRIED = tuple(tuple(name for name in cls.struct.__struct_fields__ if name not in _COMMON) for cls in EVENT_CLASSES)
-"""The trip fields of each event type, by kind."""
 _ENVELOPES = tuple(cls.envelope for cls in EVENT_CLASSES)
 _HASHES = tuple(envelope.hash for envelope in _ENVELOPES)
 _AFTER_IDS = tuple(envelope.after_id for envelope in _ENVELOPES)
