@@ -176,7 +176,7 @@ def change_of(trip: TripValues) -> Change | None:
     None if the trip is excluded from windows because it would spoil the sums: money that a table cannot hold, a million
     kilometres, or a drop-off at the end of the calendar.
     """
-    if trip.dropoff_ts >= _LAST or (trip.distance_km or 0.0) >= _KM_LIMIT:
+    if trip.dropoff_ts >= _LAST or not (trip.distance_km or 0.0) < _KM_LIMIT:
         return None
     try:
         return _change(trip)

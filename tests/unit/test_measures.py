@@ -100,3 +100,10 @@ def test_cents_are_rounded_as_the_tables_round_them(amount: float | None, cents:
     change = change_of(trip(total_amount=amount))
     assert change is not None
     assert change[2 + MEASURES.index("total_amount")] == cents
+
+
+@pytest.mark.parametrize("name", ["distance_km", "total_amount", "fare_amount", "tip_amount"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e8])
+def test_a_value_that_spoils_sums_excludes_its_trip(name: str, value: float) -> None:
+    spoiled = type(trip()).model_construct(**trip(duration_min=10.0).model_dump() | {name: value})
+    assert change_of(spoiled) is None
