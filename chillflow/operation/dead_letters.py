@@ -79,13 +79,12 @@ def replay(
         and (reason is None or reason in letter.reason)
         and (not places or letter.place in places)
     ]
-    skipped = [] if again else [letter for letter in chosen if letter.replayed]
     to_send = [letter for letter in chosen if again or not letter.replayed]
     newest = newest_timestamp(log, settings.topic)
     horizon = settings.correction_horizon // timedelta(milliseconds=1)
     _send(log, dlq_topic, to_send)
     late = 0 if newest is None else sum(_is_before(letter.record, newest - horizon) for letter in to_send)
-    return Replayed(len(to_send), len(skipped), late)
+    return Replayed(len(to_send), len(chosen) - len(to_send), late)
 
 
 def letters(log: Log, dlq_topic: str) -> list[DeadLetter]:
