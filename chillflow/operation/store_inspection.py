@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from chillflow.errors import RecoveryError
+from chillflow.running.recovery import STORE_FILES, lock_files
 
 __all__ = ["StoreInfo", "inspect_store"]
 
@@ -33,11 +34,11 @@ class StoreInfo(NamedTuple):
 
 def inspect_store(folder: Path) -> StoreInfo | None:
     """The store of this directory; None if there is none. Raises RecoveryError if it cannot be read."""
-    parts = sorted(folder.glob("part-*.sqlite3"))
+    parts = sorted(folder.glob(STORE_FILES))
     if not parts:
         return None
     # Not the -shm files, which readers write to, too. A journal created by a reader is empty.
-    kept = [*parts, *folder.glob("part-*.sqlite3-wal")]
+    kept = [*parts, *folder.glob(f"{STORE_FILES}-wal")]
     files = [status for path in kept if (status := path.stat()).st_size]
     expected, frontiers = 0, list[tuple[int, int]]()
     for path in parts:
@@ -48,7 +49,7 @@ def inspect_store(folder: Path) -> StoreInfo | None:
         except sqlite3.Error as error:
             raise RecoveryError(f"{path} cannot be read: {error}") from error
     return StoreInfo(
-        locked=any(_is_locked(path) for path in folder.glob("lock*")),
+        locked=any(_is_locked(path) for path in lock_files(folder)),
         parts=len(parts),
         expected=expected or 0,
         epoch=_epoch(frontiers),

@@ -13,7 +13,7 @@ from chillflow.errors import ChillFlowError
 from chillflow.running.cluster_endpoints import worker_file
 from chillflow.running.process_endpoints import monitored
 from chillflow.running.process_tuning import tuned_process
-from chillflow.running.recovery import ACCOUNT_FILE, drained_folder, locked
+from chillflow.running.recovery import ACCOUNT_FILE, drained_folder, lock_file, locked
 from chillflow.running.run import Run
 from chillflow.running.runner import LostWorkerError, run_flow
 from chillflow.running.wiring import monitoring
@@ -35,7 +35,7 @@ def main(number: int, addresses: list[str]) -> int:
     threading.Thread(target=_die_with_launcher, daemon=True).start()
     try:
         with (
-            locked(settings.recovery_dir / f"lock-{number}"),
+            locked(lock_file(settings.recovery_dir, number)),
             monitored(
                 monitoring(settings, host="127.0.0.1", port=0),  # for the launcher alone
                 run.telemetry,

@@ -18,7 +18,7 @@ from chillflow.errors import ChillFlowError, RecoveryError
 from chillflow.running import recovery, run_record
 from chillflow.running.cluster_endpoints import worker_file
 from chillflow.running.process_endpoints import monitored
-from chillflow.running.recovery import ACCOUNT_FILE, LOCK_FILE, is_new, locked
+from chillflow.running.recovery import ACCOUNT_FILE, is_new, lock_file, locked
 from chillflow.running.run import Run
 from chillflow.running.runner import failure_of
 from chillflow.running.stopping import Drain, drain_limit
@@ -70,7 +70,7 @@ class BytewaxRun:
                 f"no recovery store in {folder}:"
                 f" create it with `mkdir -p {folder} && python -m bytewax.recovery {folder} 4`"
             )
-        self._resources.enter_context(locked(folder / (f"{LOCK_FILE}-{number}" if number else LOCK_FILE)))
+        self._resources.enter_context(locked(lock_file(folder, number or None)))
         return folder / ACCOUNT_FILE
 
     def bind(self) -> None:

@@ -23,6 +23,7 @@ from chillflow.running.http_server import (
     ready_response,
 )
 from chillflow.running.lag import Lag
+from chillflow.running.recovery import STORE_FILES
 from chillflow.telemetry import Telemetry
 
 __all__ = ["Monitoring", "monitored"]
@@ -95,7 +96,7 @@ class _ProcessEndpoints:
         self._lag.publish()
         self._health.checks()
         if self._number == 0:
-            metrics.store_bytes.set(sum(map(_size, self._folder.glob("part-*.sqlite3*"))))
+            metrics.store_bytes.set(sum(map(_size, self._folder.glob(f"{STORE_FILES}*"))))
         return metrics_response(accept, metrics.families(str(self._number)))
 
     def ready(self, accept: str) -> Response:

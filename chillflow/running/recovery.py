@@ -17,13 +17,15 @@ from chillflow.keyed.versions import refuse_newer
 
 __all__ = [
     "ACCOUNT_FILE",
-    "LOCK_FILE",
+    "STORE_FILES",
     "VERSION",
     "PipelineIdentity",
     "bind",
     "check_identity",
     "drained_folder",
     "is_new",
+    "lock_file",
+    "lock_files",
     "locked",
     "locked_for_removal",
     "recovery_store",
@@ -33,11 +35,13 @@ __all__ = [
 VERSION = 1
 """Version of the whole store, in `pipeline.json`; its parts have their own versions."""
 ACCOUNT_FILE = "account.json"
-LOCK_FILE = "lock"
+_LOCK = "lock"
+STORE_FILES = "part-*.sqlite3"
+"""Pattern of the SQLite files of the store; SQLite's journals are next to them."""
 _IDENTITY_FILE = "pipeline.json"
 _DRAINED = "drained"
 _FILES = (
-    "part-*.sqlite3*",
+    f"{STORE_FILES}*",
     ACCOUNT_FILE,
     _IDENTITY_FILE,
     "monitoring.json",
@@ -84,7 +88,7 @@ def recovery_store(folder: Path, identity: PipelineIdentity) -> Iterator[Recover
     Raises RecoveryError if another instance holds it or it belongs to a different pipeline.
     """
     _create(folder)
-    with locked(folder / LOCK_FILE):
+    with locked(lock_file(folder)):
         bind(folder, identity)
         if is_new(folder):
             init_db_dir(folder, _PARTITIONS)
@@ -94,6 +98,16 @@ def recovery_store(folder: Path, identity: PipelineIdentity) -> Iterator[Recover
 def drained_folder(folder: Path) -> Path:
     """The folder in which the processes of a cluster create a file for each partition they have drained."""
     return folder / _DRAINED
+
+
+def lock_file(folder: Path, number: int | None = None) -> Path:
+    """The lock of a recovery directory, or of worker `number` of a cluster on it."""
+    return folder / (_LOCK if number is None else f"{_LOCK}-{number}")
+
+
+def lock_files(folder: Path) -> list[Path]:
+    """All locks of a recovery directory that have been made."""
+    return [*folder.glob(f"{_LOCK}*")]
 
 
 @contextmanager
@@ -121,10 +135,10 @@ def locked_for_removal(folder: Path) -> Iterator[None]:
     """
     _create(folder)
     with ExitStack() as stack:
-        for lock in {folder / LOCK_FILE, *folder.glob(f"{LOCK_FILE}-*")}:
+        for lock in {lock_file(folder), *lock_files(folder)}:
             stack.enter_context(locked(lock))
         yield
-        _remove(folder, f"{LOCK_FILE}*")
+        _remove(folder, f"{_LOCK}*")
         with suppress(OSError):
             folder.rmdir()
 
@@ -150,7 +164,7 @@ def _remove(folder: Path, *patterns: str) -> None:
 
 def is_new(folder: Path) -> bool:
     """Whether the directory holds no recovery store yet."""
-    return not any(folder.glob("part-*.sqlite3"))
+    return not any(folder.glob(STORE_FILES))
 
 
 def bind(folder: Path, identity: PipelineIdentity) -> None:
