@@ -7,15 +7,13 @@ which of two events of one type counts, so the order of arrival does not matter.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import UTC, timedelta
-from typing import Any
+from datetime import timedelta
 
 from chillflow.assembly.precedence import precedence
-from chillflow.assembly.state_codec import pack_complete
 from chillflow.assembly.tallies import joined_tally, moved_tally, opened_tally
-from chillflow.assembly.trip_building import build_trip, complete_trip, incomplete_result
+from chillflow.assembly.trip_building import complete_trip, incomplete_result
 from chillflow.assembly.trip_state import (
+    ALL,
     COMPLETE,
     COUNTED,
     EXCLUDED,
@@ -23,25 +21,17 @@ from chillflow.assembly.trip_state import (
     INCOMPLETE,
     NEEDED,
     OPEN,
+    SIZES,
     UNCOUNTED,
     Result,
     TripState,
 )
-from chillflow.keyed.group import Stretch
 from chillflow.keyed.outcomes import Outcome, Transition
+from chillflow.keyed.slots import Slots
 from chillflow.model.codec import KINDS, STRUCTS
-from chillflow.model.events import (
-    EVENT_CLASSES,
-    PICKUP_EVENTS,
-    DecodedEvent,
-    PaymentProcessedEvent,
-    TripEndedEvent,
-    TripStartedEvent,
-    ZoneEnteredEvent,
-    ZoneExitedEvent,
-)
+from chillflow.model.events import EVENT_CLASSES, DecodedEvent
 from chillflow.model.measures import Change, change_of, taken_out
-from chillflow.model.trips import TripValues, derived, milliseconds
+from chillflow.model.trips import TripValues, milliseconds
 
 __all__ = ["Assembly"]
 
@@ -52,10 +42,6 @@ _TAKES_OVER: Outcome[Result] = Outcome((("superseded", 1),))
 _OPENED: Outcome[Result] = Outcome(opened_tally(1))
 _JOINED: tuple[Outcome[Result], ...] = tuple(Outcome(joined_tally(status)) for status in (OPEN, INCOMPLETE, COMPLETE))
 _LAST_REVISION_EXCLUDED = (EXCLUDED, FIXED)
-_SHORTCUT_TYPES: tuple[Any, ...] = tuple(  # Any, like the events that these are compared with
-    cls.struct for cls in (TripStartedEvent, ZoneExitedEvent, ZoneEnteredEvent, PaymentProcessedEvent, TripEndedEvent)
-)
-_Started, _Exited, _Entered, _Paid, _Ended = _SHORTCUT_TYPES
 
 
 class Assembly:
@@ -78,26 +64,34 @@ class Assembly:
             for span in (trip_timeout, correction_horizon, incomplete_horizon, longest_window)
         )
         self._window_horizon = self._timeout + self._incomplete + longest
-        self.event_counts = [0] * len(EVENT_CLASSES)
-        """By kind, the number of events assembled so far."""
 
-    def assemble(
-        self, state: TripState | None, event: DecodedEvent, watermark: int
-    ) -> tuple[TripState | None, Outcome[Result]]:
-        """Add one event, read at `watermark` (ms), to its trip.
+    @property
+    def slots(self) -> Slots[TripState, DecodedEvent, Result]:
+        """The part of the rules that a key group applies itself: an event of an open trip that has none of its type."""
+        return Slots(STRUCTS, NEEDED, self.open, self._completed, opened_tally(1), joined_tally(OPEN))
+
+    def open(self, event: DecodedEvent, watermark: int) -> TripState | None:
+        """The state of the trip that this event opens; None if the event is late.
 
         The timeout of a trip runs from the watermark at its first event, or from the event time if that is ahead: after
         a gap in the log the watermark stays behind until the 20th message, and then jumps.
         """
+        time = milliseconds(event.event_time)
+        if time < watermark - self._correction:
+            return None
         kind = KINDS[type(event)]
-        self.event_counts[kind] += 1
+        events: list[DecodedEvent | None] = [None] * len(STRUCTS)
+        events[kind] = event
+        return TripState((time if time > watermark else watermark) + self._timeout, OPEN, 0, events, ALL ^ 1 << kind)
+
+    def assemble(
+        self, state: TripState | None, event: DecodedEvent, watermark: int
+    ) -> tuple[TripState | None, Outcome[Result]]:
+        """Add one event, read at `watermark` (ms), to its trip."""
         if state is None:
-            time = milliseconds(event.event_time)
-            if time < watermark - self._correction:
-                return None, _LATE
-            events: list[DecodedEvent | None] = [None] * len(STRUCTS)
-            events[kind] = event
-            return TripState((time if time > watermark else watermark) + self._timeout, OPEN, 0, events), _OPENED
+            opened = self.open(event, watermark)
+            return opened, _LATE if opened is None else _OPENED
+        kind = KINDS[type(event)]
         events = state.events
         current = events[kind]
         if current is not None:
@@ -110,6 +104,8 @@ class Assembly:
         if state.status == INCOMPLETE:
             return self._add_to_incomplete(state, kind, event, watermark, joined)
         events[kind] = event
+        if state.status == OPEN:
+            state.vacant &= ~(1 << kind)
         if state.is_complete if state.status == OPEN else kind in NEEDED:
             return state, self._completed(state, watermark, joined)
         return state, _JOINED[state.status] if joined else _TAKES_OVER
@@ -125,108 +121,25 @@ class Assembly:
         state.revision += 1
         return state, Outcome(moved_tally(INCOMPLETE, INCOMPLETE, state.size, joined), incomplete_result(state))
 
-    @property
-    def shortcut(self) -> Callable[[Stretch[TripState, DecodedEvent, Result], int], int] | None:
-        """The shortcut for `stateful_map`; None if there are event types that it does not know."""
-        return self._shortcut if _SHORTCUT_TYPES == STRUCTS else None
-
-    def _shortcut(self, stretch: Stretch[TripState, DecodedEvent, Result], start: int) -> int:
-        """Assemble events from `start` on in one loop; returns the index of the first event that does not fit.
-
-        It takes trips as our own producers send them: both events of a pickup together, then all three of a drop-off.
-        That costs a key group 3 µs an event instead of 8. Times other than the trip's own two are compared and never
-        emitted, so their UTC offset does not matter. Attributes are read from variables of one type each, which takes
-        Python 3.11 a tenth of the time.
-        """
-        keys: Any = stretch.keys  # Any: a check of `type(event)` does not narrow its type
-        events: Any = stretch.events
-        watermarks, live, results = stretch.watermarks, stretch.live, stretch.results
-        packed_open, packed_closed, stop = stretch.packed_open, stretch.packed_closed, stretch.stop
-        new, ended_here = stretch.opened, stretch.ended
-        timeout, correction, window_horizon = self._timeout, self._correction, self._window_horizon
-        at, opened, completed = start, 0, 0
-        last = watermarks[stop - 1] if stop > start else 0
-        while at < stop:
-            event, key, watermark = events[at], keys[at], watermarks[at]
-            kind = type(event)
-            if kind is _Started and at + 2 <= stop and keys[at + 1] == key:
-                exited = events[at + 1]
-                if type(exited) is not _Exited or key in live:
-                    break
-                if key in packed_open or key in packed_closed or key in ended_here:
-                    break
-                name = event.trip_key
-                if name.encode() != key or name != exited.trip_key or event.pickup_ts.tzinfo is not UTC:
-                    break
-                time = milliseconds(event.event_time)
-                deadline = (time if time > watermark else watermark) + timeout
-                if time < watermark - correction or deadline < last:
-                    break
-                live[key] = TripState(deadline, OPEN, 0, [event, exited, None, None, None])
-                new[key] = deadline
-                opened += 1
-                at += 2
-            elif kind is _Entered and at + 3 <= stop and keys[at + 1] == key == keys[at + 2]:
-                state, payment, ended = live.get(key) or stretch.unpack(key), events[at + 1], events[at + 2]
-                if state is None or state.status != OPEN or type(payment) is not _Paid or type(ended) is not _Ended:
-                    break
-                kept: Any = state.events
-                started, exited, third, fourth, fifth = kept
-                if started is None or exited is None or not (third is fourth is fifth is None):
-                    break
-                pickup, dropoff = started.pickup_ts, ended.dropoff_ts
-                if (
-                    not (started.trip_key == event.trip_key == payment.trip_key == ended.trip_key)
-                    or dropoff.tzinfo is not UTC
-                    or ended.extra_columns is not None
-                    or not (pickup == started.event_time == exited.event_time)
-                    or not (pickup <= dropoff == ended.event_time == payment.event_time == event.event_time)
-                    or started.event_version
-                    or exited.event_version
-                    or event.event_version
-                    or payment.event_version
-                    or ended.event_version
-                ):
-                    break
-                trip = build_trip(started, payment, ended, derived(ended.trip_distance, pickup, dropoff), 1)
-                change, watermark = change_of(trip), watermarks[at + 2]
-                if change is None or change[1] < watermark - window_horizon:
-                    break
-                results.append(Result(trip, (), None, change[1], (change,)))
-                ids = started.event_id, exited.event_id, event.event_id, payment.event_id, ended.event_id
-                ended_here[key] = (
-                    (change[1] if change[1] > watermark else watermark) + correction,
-                    pack_complete(COUNTED, trip, ids),
-                )
-                del live[key]
-                if new.pop(key, None) is None:
-                    stretch.remove_deadline(state.deadline or 0, key)  # an open trip has one
-                completed += 1
-                at += 3
-            else:
-                break
-        for number in range(len(EVENT_CLASSES)):
-            self.event_counts[number] += opened if number < PICKUP_EVENTS else completed
-        stretch.count(opened_tally(PICKUP_EVENTS), opened)
-        stretch.count(moved_tally(OPEN, COMPLETE, len(EVENT_CLASSES), len(EVENT_CLASSES) - PICKUP_EVENTS), completed)
-        return at
-
     def _completed(
-        self, state: TripState, watermark: int, joined: int, last_incomplete: Result | None = None
+        self, state: TripState, watermark: int, joined: int = 1, last_incomplete: Result | None = None
     ) -> Outcome[Result]:
         """Complete a trip, or make a new revision of a complete one; `joined` is the number of its new events."""
-        before, old, size = state.status, state.trip, state.size
-        state.status = COMPLETE
+        before, old, events = state.status, state.trip, state.events
+        size = SIZES[state.vacant] if before == OPEN else state.size
+        state.status, state.vacant = COMPLETE, 0
         state.revision += 1
-        state.trip = trip = complete_trip(state)
+        state.trip = trip = complete_trip(events, state.revision)
         tally = moved_tally(before, COMPLETE, size, joined)
         was_excluded = state.counted in _LAST_REVISION_EXCLUDED
         changes = self._window_changes(state, old, trip, watermark)
         if was_excluded != (state.counted in _LAST_REVISION_EXCLUDED):
             tally += (("left_out_trips", -1 if was_excluded else 1),)
-        state.deadline = max(milliseconds(state.latest), watermark) + self._correction
-        result = Result(trip, (), last_incomplete, milliseconds(trip.dropoff_ts), changes)
-        return Outcome(tally, result, pack=size == len(EVENT_CLASSES))
+        dropoff = changes[-1][1] if state.counted == COUNTED else milliseconds(trip.dropoff_ts)
+        latest = max([event.event_time for event in events if event is not None])
+        last = dropoff if latest == trip.dropoff_ts else milliseconds(latest)
+        state.deadline = (last if last > watermark else watermark) + self._correction
+        return Outcome(tally, Result(trip, (), last_incomplete, dropoff, changes), pack=size == len(EVENT_CLASSES))
 
     def _window_changes(
         self, state: TripState, previous: TripValues | None, trip: TripValues, watermark: int
@@ -259,7 +172,7 @@ class Assembly:
         """Make an open trip incomplete. Its state is kept, because missing events can still complete it."""
         if state.status != OPEN:
             return state, None
-        state.status = INCOMPLETE
+        state.status, state.vacant = INCOMPLETE, 0
         state.revision += 1
         assert state.deadline is not None
         state.deadline += self._incomplete  # not from the watermark at this call, which may vary

@@ -24,7 +24,7 @@ from chillflow.model.events import EVENT_CLASSES, EVENT_TYPES, PICKUP_EVENTS, SC
 from chillflow.model.structs import StructClass, as_tuple, fields_of
 from chillflow.model.trips import CompleteTrip, TripValues
 
-__all__ = ["SCHEMA", "adapt", "dump", "is_closed", "load", "pack_complete"]
+__all__ = ["SCHEMA", "adapt", "dump", "is_closed", "load"]
 
 VERSION = 1
 """The version of the layout of the arrays, not of their fields."""
@@ -64,15 +64,9 @@ def dump(state: TripState) -> bytes:
     A complete trip is packed with only a `Mark` for each event, because the trip holds all that the events say.
     """
     if (trip := state.trip) is not None:
-        marks = [None if event is None else _mark(kind, event, trip) for kind, event in enumerate(state.events)]
-        return pack_complete(state.counted, trip, marks)
+        return _pack((COMPLETE, state.counted, as_tuple(trip), *_marks(state.events, trip)))
     rows = [event and row(event) for row, event in zip(_event_rows, state.events, strict=True)]
     return _pack((state.status, state.revision, state.trip_key, rows, state.counted))
-
-
-def pack_complete(counted: int, trip: TripValues, marks: Iterable[Mark | None]) -> bytes:
-    """Pack the state of a complete trip."""
-    return _pack((COMPLETE, counted, as_tuple(trip), *marks))
 
 
 def is_closed(data: bytes) -> bool:
@@ -86,13 +80,14 @@ def load(data: bytes) -> TripState:
         status, counted, values, *marks = _unpack_complete(data)
         trip = CompleteTripStruct(*values)
         made = [None if mark is None else _event_of(kind, trip, mark) for kind, mark in enumerate(marks)]
-        return TripState(None, status, trip.revision, made, counted, trip)
+        return TripState(None, status, trip.revision, made, 0, counted, trip)
     status, revision, trip_key, rows, counted = _unpack(data)
     events = [
         None if row is None else cls.struct(*row[:_KEY], trip_key, *row[_KEY:])
         for cls, row in zip(EVENT_CLASSES, rows, strict=True)
     ]
-    return TripState(None, status, revision, events, counted)
+    vacant = sum(1 << kind for kind, event in enumerate(events) if event is None) if status == OPEN else 0
+    return TripState(None, status, revision, events, vacant, counted)
 
 
 def adapt(data: bytes, schema: bytes) -> bytes:
@@ -104,24 +99,32 @@ def adapt(data: bytes, schema: bytes) -> bytes:
     return _adapter(schema)(data)
 
 
-def _mark(kind: int, event: DecodedEvent, trip: TripValues) -> Mark:
-    if event.event_time == _time_of(kind, trip) and event.event_version == 0:
-        return event.event_id
-    return event.event_id, event.event_time, event.event_version
+def _marks(events: Sequence[DecodedEvent | None], trip: TripValues) -> list[Mark | None]:
+    marks: list[Mark | None] = []
+    for event, time in zip(events, _times_of(trip), strict=True):
+        if event is None:
+            marks.append(None)
+        elif event.event_time == time and event.event_version == 0:
+            marks.append(event.event_id)
+        else:
+            marks.append((event.event_id, event.event_time, event.event_version))
+    return marks
 
 
 def _event_of(kind: int, trip: TripValues, mark: Mark) -> DecodedEvent:
     """An event of a complete trip, rebuilt from the trip; a zone event gets the fields of the start or the end."""
-    event_id, time, version = (mark, _time_of(kind, trip), 0) if isinstance(mark, str) else mark
+    event_id, time, version = (mark, _times_of(trip)[kind], 0) if isinstance(mark, str) else mark
     values = carried_values[kind](trip)
     return EVENT_CLASSES[kind].struct(event_id, trip.trip_key, time, SCHEMA_VERSION, version, *values)
 
 
-def _time_of(kind: int, trip: TripValues) -> datetime:
-    """The usual event time of an event of this kind."""
-    return trip.pickup_ts if kind < PICKUP_EVENTS else trip.dropoff_ts
+def _times_of(trip: TripValues) -> tuple[datetime, ...]:
+    """By kind, the usual time of an event."""
+    pickup, dropoff = trip.pickup_ts, trip.dropoff_ts
+    return (pickup,) * PICKUP_EVENTS + (dropoff,) * _DROPOFF_EVENTS
 
 
+_DROPOFF_EVENTS = len(EVENT_CLASSES) - PICKUP_EVENTS
 _KEY = 1
 """The position of `trip_key` in an event."""
 assert all(cls.struct.__struct_fields__[_KEY] == "trip_key" for cls in EVENT_CLASSES)

@@ -48,12 +48,11 @@ _BY_PRECEDENCE = (*(kind for kind in range(len(EVENT_CLASSES)) if kind not in NE
 """Kinds in ascending precedence: of a field that two events carry, the later one counts, as in a complete trip."""
 
 
-def complete_trip(state: TripState) -> TripValues:
-    """The trip of a state that has all needed events."""
-    events = state.events
+def complete_trip(events: Sequence[DecodedEvent | None], revision: int) -> TripValues:
+    """The trip of these events by kind, among them all needed ones."""
     started, ended = cast("DecodedStart", events[_START]), cast("DecodedEnd", events[_END])
     values = derived(ended.trip_distance, started.pickup_ts, ended.dropoff_ts)
-    return build_trip(*needed_events(events), values, state.revision)
+    return build_trip(*needed_events(events), values, revision)
 
 
 def incomplete_result(state: TripState) -> Result:

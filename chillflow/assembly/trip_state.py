@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from operator import itemgetter
 
 import msgspec
@@ -13,6 +12,7 @@ from chillflow.model.measures import Change
 from chillflow.model.trips import TripValues
 
 __all__ = [
+    "ALL",
     "COMPLETE",
     "COUNTED",
     "EXCLUDED",
@@ -20,6 +20,7 @@ __all__ = [
     "INCOMPLETE",
     "NEEDED",
     "OPEN",
+    "SIZES",
     "UNCOUNTED",
     "Result",
     "TripState",
@@ -32,6 +33,10 @@ UNCOUNTED, COUNTED, EXCLUDED, FIXED = range(4)
 """How a trip counts in windows: not yet; with its measures; excluded, as too late or with values that spoil sums; with
 the measures of an earlier revision, because the correction came too late."""
 
+ALL = (1 << len(EVENT_CLASSES)) - 1
+"""The mask of all kinds."""
+SIZES = tuple(len(EVENT_CLASSES) - vacant.bit_count() for vacant in range(ALL + 1))
+"""By mask of missing kinds, the number of events."""
 NEEDED = tuple(kind for kind, cls in enumerate(EVENT_CLASSES) if cls.needed)
 """The kinds (positions in EVENT_CLASSES) of the events that a complete trip needs."""
 needed_events: Callable[[list[DecodedEvent | None]], tuple[DecodedEvent | None, ...]] = itemgetter(*NEEDED)
@@ -62,6 +67,8 @@ class TripState(msgspec.Struct, gc=False):
     revision: int
     events: list[DecodedEvent | None]
     """By kind, the event that counts, or None."""
+    vacant: int = 0
+    """Mask of the kinds that an open trip lacks; 0 for a closed one. See `Slots`."""
     counted: int = UNCOUNTED
     trip: TripValues | None = None
     """The last revision of a complete trip."""
@@ -74,11 +81,6 @@ class TripState(msgspec.Struct, gc=False):
             if events[kind] is None:
                 return False
         return True
-
-    @property
-    def latest(self) -> datetime:
-        """The latest event time."""
-        return max(event.event_time for event in self.events if event is not None)
 
     @property
     def size(self) -> int:

@@ -1,79 +1,147 @@
-"""The items that a source sends to key groups and to the clock: batches of records, and watermarks. Pure.
+"""The items that a source sends to key groups and to the clock: batches of decoded records, and watermarks. Pure.
 
 Bytewax pickles each item that crosses processes, so an item is a batch of records and not a record.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias, TypeGuard
+from operator import itemgetter
+from typing import Generic, NamedTuple, TypeAlias, TypeGuard, TypeVar
 
 __all__ = [
     "CLOCK",
+    "Batch",
     "ClockBatch",
+    "Decode",
     "GroupBatch",
-    "GroupRecords",
+    "GroupItem",
     "Headers",
     "PartitionProgress",
     "Record",
     "RecordColumns",
     "SourceItem",
+    "Undecodable",
     "WatermarkAdvance",
     "is_progress",
 ]
 
 Headers: TypeAlias = tuple[tuple[str, bytes], ...]
 """Message headers in order; of a repeated name the last value counts."""
+E = TypeVar("E")
+T = TypeVar("T")
 
 
 class Record(NamedTuple):
-    """One message read from a partition."""
+    """One message of a partition, as it was read."""
 
-    watermark: int
-    """Watermark of the partition when the message was read, ms since 1970, or NO_WATERMARK."""
     offset: int
+    timestamp: int | None
+    """ms since 1970; the event time, if the producer set it."""
     key: bytes | None
     value: bytes | None
     headers: Headers | None
-    timestamp: int | None = None
-    """Event time, ms since 1970: the message's timestamp, or a time from its body if the source is set to that."""
 
 
-@dataclass
-class RecordColumns:
-    """Consecutive records of one group, one list per field, at a tenth of the cost of `Record` objects."""
+class RecordColumns(NamedTuple):
+    """Consecutive records of a partition, one sequence per field: a tenth of the cost of `Record` objects."""
 
-    watermarks: Sequence[int]
     offsets: Sequence[int]
+    timestamps: Sequence[int | None]
     keys: Sequence[bytes | None]
     values: Sequence[bytes | None]
     headers: Sequence[Headers | None]
-    timestamps: Sequence[int | None]
-    read_at: float | None = None
-    """When the batch was read, seconds since 1970."""
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> RecordColumns:
         """The columns of these records, of which there is at least one."""
-        watermarks, offsets, keys, values, headers, timestamps = zip(*records, strict=True)
-        return cls(watermarks, offsets, keys, values, headers, timestamps)
+        return cls(*zip(*records, strict=True))
+
+    def record(self, at: int) -> Record:
+        """The record at index `at`."""
+        return Record._make(column[at] for column in self)
+
+    def before(self, end: int) -> RecordColumns:
+        """The first `end` records."""
+        return RecordColumns._make(column[:end] for column in self)
+
+    def records(self) -> list[Record]:
+        """All of them as Records."""
+        return [*map(Record._make, zip(*self, strict=True))]
+
+
+class Undecodable(NamedTuple):
+    """In place of the event of a record that holds none: a dead letter."""
+
+    reason: str
+
+
+Decode: TypeAlias = Callable[[Sequence[bytes | None], Sequence[bytes | None]], Sequence[E | Undecodable]]
+"""(message keys, message values) -> the event of each message. Raises nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch(Generic[E]):
+    """Records of one key group in the order of the log, with their events and watermarks.
+
+    Between processes either the events or the bytes must cross. The bytes do, and are decoded again on arrival: pickled
+    events take five times as long as decoding (see `benchmarks/test_steps.py`).
+    """
+
+    records: RecordColumns
+    events: Sequence[E | Undecodable]
+    watermarks: Sequence[int]
+    """The watermark of the partition after each record, ms since 1970, or NO_WATERMARK."""
+    read_at: float | None = None
+    """When the batch was read, seconds since 1970."""
+    decode: Decode[E] | None = None
+    """A function of a module that decoded the events; without one they are pickled."""
 
     def __len__(self) -> int:
         return len(self.watermarks)
 
-    def __getitem__(self, at: int) -> Record:
-        return Record(
-            self.watermarks[at], self.offsets[at], self.keys[at], self.values[at], self.headers[at], self.timestamps[at]
+    def split(self, groups: Sequence[int]) -> dict[int, Batch[E]]:
+        """A batch for each group, given the group of each record."""
+        places: dict[int, list[int]] = {}
+        for at, group in enumerate(groups):
+            places.setdefault(group, []).append(at)
+        return {group: self._at(some) for group, some in places.items()}
+
+    def _at(self, places: Sequence[int]) -> Batch[E]:
+        some = itemgetter(*places) if len(places) > 1 else lambda column: (column[places[0]],)
+        return Batch(
+            RecordColumns._make(map(some, self.records)),
+            some(self.events),
+            some(self.watermarks),
+            self.read_at,
+            self.decode,
         )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        events = self.events if self.decode is None else None
+        return _received, (self.records, events, self.watermarks, self.read_at, self.decode)
+
+
+def _received(
+    records: RecordColumns,
+    events: Sequence[E | Undecodable] | None,
+    watermarks: Sequence[int],
+    read_at: float | None,
+    decode: Decode[E] | None,
+) -> Batch[E]:
+    if events is None:
+        assert decode is not None, "a batch is pickled with its events, or with the function that decoded them"
+        events = decode(records.keys, records.values)
+    return Batch(records, events, watermarks, read_at, decode)
 
 
 WatermarkAdvance: TypeAlias = int
 """A watermark (ms) without records: the progress of the partition, for a quiet group."""
-GroupRecords: TypeAlias = Sequence[Record] | RecordColumns | WatermarkAdvance
-"""Records of one group in the order of the log, or a watermark without records."""
-GroupBatch: TypeAlias = tuple[str, GroupRecords]
-"""The name of a key group, `<partition>/<number>`, and records or a watermark for it."""
+GroupItem: TypeAlias = Batch[E] | WatermarkAdvance
+"""Records of one group, or a watermark without records."""
+GroupBatch: TypeAlias = tuple[str, GroupItem[E]]
+"""The name of a key group, `<partition>/<number>`, and an item for it."""
 
 
 class PartitionProgress(NamedTuple):
@@ -93,10 +161,10 @@ CLOCK = "clock"
 """The Bytewax key of the clock, the step that combines the watermarks of all partitions."""
 ClockBatch: TypeAlias = tuple[str, PartitionProgress]
 """CLOCK, and the progress of one partition."""
-SourceItem: TypeAlias = GroupBatch | ClockBatch
+SourceItem: TypeAlias = GroupBatch[E] | ClockBatch
 """An item of a source; `is_progress` distinguishes the two kinds."""
 
 
-def is_progress(item: SourceItem) -> TypeGuard[ClockBatch]:
+def is_progress(item: SourceItem[E]) -> TypeGuard[ClockBatch]:
     """Whether an item of a source is for the clock."""
     return item[0] == CLOCK

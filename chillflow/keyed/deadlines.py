@@ -35,7 +35,7 @@ class Deadlines:
         """No deadline is before this."""
         self._buckets: dict[int, dict[bytes, int]] = {}
         self._numbers: list[int] = []
-        """A heap of bucket numbers; some of these buckets may be gone."""
+        """A heap of the numbers of all buckets; a bucket may be empty."""
         self._current: list[tuple[int, bytes]] = []
         """The bucket that the watermark has reached, with later additions before its end; sorted."""
         self._taken = 0
@@ -54,25 +54,20 @@ class Deadlines:
         bucket = self._buckets.get(number)
         if bucket is not None:
             bucket[key] = deadline
-        elif number <= self._number:
-            insort(self._current, (deadline, key), self._taken)
-            self.next = min(self.next, deadline)
-        else:
+        elif number > self._number:
             self._buckets[number] = {key: deadline}
             heappush(self._numbers, number)
             self.next = min(self.next, number << _BUCKET)
+        else:
+            insort(self._current, (deadline, key), self._taken)
+            self.next = min(self.next, deadline)
 
     def remove(self, deadline: int, key: bytes) -> None:
         """Remove the deadline of a key, unless `before` has returned it."""
-        number = deadline >> _BUCKET
-        bucket = self._buckets.get(number)
+        bucket = self._buckets.get(deadline >> _BUCKET)
         if bucket is not None:
             bucket.pop(key, None)
-            if not bucket:
-                del self._buckets[number]
-                if self._taken == len(self._current):
-                    self._skip()
-        elif number <= self._number:
+        elif deadline >> _BUCKET <= self._number:
             place = bisect_left(self._current, (deadline, key), self._taken)
             if self._current[place : place + 1] == [(deadline, key)]:
                 del self._current[place]
@@ -92,15 +87,8 @@ class Deadlines:
                 yield entry
             elif self._numbers and self._numbers[0] << _BUCKET < watermark:
                 self._number = heappop(self._numbers)
-                bucket = self._buckets.pop(self._number, None) or {}
+                bucket = self._buckets.pop(self._number)
                 self._current, self._taken = sorted([(deadline, key) for key, deadline in bucket.items()]), 0
             else:
-                self._skip()
+                self.next = self._numbers[0] << _BUCKET if self._numbers else NEVER
                 return
-
-    def _skip(self) -> None:
-        """Skip buckets that are gone, and update `next`."""
-        numbers, buckets = self._numbers, self._buckets
-        while numbers and numbers[0] not in buckets:
-            heappop(numbers)
-        self.next = numbers[0] << _BUCKET if numbers else NEVER

@@ -1,4 +1,4 @@
-"""The outcomes of a record, of a deadline and of a batch. Pure."""
+"""The outcomes of an event, of a deadline and of a batch. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ S = TypeVar("S")
 
 
 class Outcome(msgspec.Struct, Generic[R], frozen=True, gc=False):
-    """The outcome of one record, or of one deadline."""
+    """The outcome of one event, or of one deadline."""
 
     tally: Tally
     result: R | None = None
@@ -50,21 +50,28 @@ class BatchOutcome(Generic[R]):
     results: list[R] = field(default_factory=list)
     late: list[Record] = field(default_factory=list)
     dead: list[DeadRecord] = field(default_factory=list)
-    tally: Counter[str] = field(default_factory=Counter)
+    tallies: Counter[Tally] = field(default_factory=Counter)
+    """How often each change of the account occurred."""
+
+    @property
+    def tally(self) -> Counter[str]:
+        """The changes of the account in total."""
+        total: Counter[str] = Counter()
+        for tally, times in self.tallies.items():
+            for term, change in tally:
+                total[term] += times * change
+        return total
 
     def add(self, outcome: Outcome[R]) -> None:
         """Add the result of one outcome, and its changes of the account."""
-        for term, change in outcome.tally:
-            self.tally[term] += change
+        self.tallies[outcome.tally] += 1
         if outcome.result is not None:
             self.results.append(outcome.result)
-
-    def count(self, tally: Tally, times: int) -> None:
-        """Add changes of the account, multiplied by `times`."""
-        for term, change in tally:
-            self.tally[term] += times * change
 
     def reject(self, record: Record, reason: str) -> None:
         """Add a dead record."""
         self.dead.append(DeadRecord(record, reason))
-        self.tally["dead_letters"] += 1
+        self.tallies[_DEAD] += 1
+
+
+_DEAD: Tally = (("dead_letters", 1),)

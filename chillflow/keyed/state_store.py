@@ -1,0 +1,190 @@
+"""The states of a key group, in three tiers, with their deadlines. Pure.
+
+- *Live* states are objects. A key with a live state has events soon.
+- *Packed open* states are bytes, loaded again by the next event or at the deadline.
+- *Closed* states are bytes that nothing is expected of. They are kept for late events, and dropped at their deadline
+  without being loaded, because expiring them would produce nothing.
+
+A key is in one tier. The deadlines of live and packed open states are registered; those of closed states are compared
+when a state is looked up. `contents()` shows all of this to tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Generic, NamedTuple, Protocol, TypedDict, TypeVar
+
+from chillflow.keyed.deadlines import NEVER, Deadlines
+from chillflow.keyed.packed_states import PackedStates, SpanSnapshot
+from chillflow.keyed.packing import DEADLINE_BYTES, SPAN_BITS, Piece, PieceFormat, deadline_of, pack
+
+__all__ = ["Contents", "State", "StateFormat", "StateStore", "StoreSnapshot"]
+
+_MOST_LIVE = 4_000
+"""Open states that a snapshot leaves live, to be dumped again by the next one: loading a packed state takes twice as
+long as mapping an event. Of more states, most get no event before the next snapshot, so they are packed."""
+
+
+class State(Protocol):
+    """The one attribute that any state has."""
+
+    deadline: int | None
+    """Event time in ms, or None."""
+
+
+S = TypeVar("S", bound=State)
+
+
+@dataclass(frozen=True)
+class StateFormat(Generic[S]):
+    """States as bytes; the functions of `stateful_map` of the same names."""
+
+    dump: Callable[[S], bytes]
+    load: Callable[[bytes], S]
+    is_closed: Callable[[bytes], bool] = lambda data: False
+    pieces: PieceFormat = field(default_factory=PieceFormat)
+
+
+class StoreSnapshot(TypedDict):
+    """All states, as plain values."""
+
+    live: Piece
+    packed: dict[int, SpanSnapshot]
+
+
+class Contents(NamedTuple):
+    """The keys of each tier with their deadlines (ms; NEVER without one), and the registered deadlines."""
+
+    live: dict[bytes, int]
+    packed_open: dict[bytes, int]
+    closed: dict[bytes, int]
+    registered: dict[bytes, int]
+
+
+class StateStore(Generic[S]):
+    """States by key. The cost of an operation does not depend on the number of keys."""
+
+    def __init__(self, state_format: StateFormat[S], snapshot: StoreSnapshot | None = None) -> None:
+        """Start empty, or from what `snapshot()` returned."""
+        self._format = state_format
+        self.live: dict[bytes, S] = {}
+        self._packed = PackedStates(state_format.pieces, snapshot["packed"] if snapshot else {})
+        self.packed = self._packed.states
+        """Packed open and closed states; closed ones up to 70 minutes after their deadlines."""
+        self.deadlines = Deadlines()
+        self._swept = -NEVER
+        """The span of deadlines up to which closed states were dropped."""
+        if snapshot is not None:
+            for key, packed in state_format.pieces.read(snapshot["live"]).items():
+                self.live[key] = state = self._load(packed)
+                self._move_deadline(key, None, state.deadline)
+            for key, packed in self.packed.items():
+                if not self._is_closed(packed):
+                    self._move_deadline(key, None, deadline_of(packed))
+
+    def snapshot(self) -> StoreSnapshot:
+        """All states as plain values. Packs live states that are closed, and open ones beyond `_MOST_LIVE`."""
+        dumped: dict[bytes, bytes] = {}
+        for key, state in [*self.live.items()]:
+            deadline, data = _finite(state.deadline), self._format.dump(state)
+            if (is_closed := self._closes(deadline, data)) or len(dumped) >= _MOST_LIVE:
+                del self.live[key]
+                self._packed.put(key, deadline, data)
+                if is_closed:
+                    self.deadlines.remove(deadline, key)
+            else:
+                dumped[key] = pack(deadline, data)
+        return {"live": self._format.pieces.write(dumped), "packed": self._packed.snapshot()}
+
+    def contents(self) -> Contents:
+        """The keys of each tier and all deadlines, read back from the pieces that a snapshot would hold."""
+        packed = dict(self._packed.in_pieces())
+        assert packed == self.packed, "the pieces hold the packed states"
+        return Contents(
+            {key: _finite(state.deadline) for key, state in self.live.items()},
+            {key: deadline_of(state) for key, state in packed.items() if not self._is_closed(state)},
+            {key: deadline_of(state) for key, state in packed.items() if self._is_closed(state)},
+            {key: deadline for deadline, key in self.deadlines},
+        )
+
+    def get(self, key: bytes, watermark: int) -> tuple[S | None, bool]:
+        """The state of a key and whether it is packed. A packed state is loaded, but stays where it is."""
+        state = self.live.get(key)
+        if state is not None:
+            return state, False
+        packed = self.packed.get(key)
+        if packed is None or (deadline_of(packed) < watermark and self._is_closed(packed)):
+            return None, False
+        return self._load(packed), True
+
+    def put(self, key: bytes, before: int | None, state: S | None) -> None:
+        """Make this the live state of a key, or drop the key; `before` is the deadline of its previous state."""
+        if key in self.packed and self._is_closed(self._packed.pop(key)):
+            before = None  # not registered
+        if state is None:
+            self.live.pop(key, None)
+        else:
+            self.live[key] = state
+        self._move_deadline(key, before, None if state is None else state.deadline)
+
+    def pack(self, key: bytes, before: int | None, state: S) -> None:
+        """Pack the live state of a key; `before` is its registered deadline."""
+        del self.live[key]
+        deadline, data = _finite(state.deadline), self._format.dump(state)
+        self._move_deadline(key, before, None if self._closes(deadline, data) else deadline)
+        self._packed.put(key, deadline, data)
+
+    def close(self, key: bytes, before: int | None, state: S) -> None:
+        """Pack the live state of a key that is closed and has a deadline; `before` is its registered deadline."""
+        del self.live[key]
+        if before is not None:
+            self.deadlines.remove(before, key)
+        assert state.deadline is not None
+        self._packed.put(key, state.deadline, self._format.dump(state))
+
+    def expired(self, watermark: int) -> Iterator[tuple[bytes, S]]:
+        """Take the states whose deadlines this watermark has passed, by deadline and then by key."""
+        for _, key in self.deadlines.before(watermark):
+            yield key, self._take(key)
+
+    def sweep(self, watermark: int) -> None:
+        """Drop closed states whose deadlines this watermark has passed, up to 70 minutes later."""
+        if watermark >> SPAN_BITS != self._swept:
+            self._swept = watermark >> SPAN_BITS
+            self._packed.drop_before(watermark)
+
+    def take_all(self) -> Iterator[tuple[bytes, S]]:
+        """Take all live and packed open states, by key. Their deadlines stay registered."""
+        packed = [key for key, packed in self.packed.items() if not self._is_closed(packed)]
+        for key in sorted([*self.live, *packed]):
+            yield key, self._take(key)
+
+    def _take(self, key: bytes) -> S:
+        state = self.live.pop(key, None)
+        return state if state is not None else self._load(self._packed.pop(key))
+
+    def _move_deadline(self, key: bytes, before: int | None, deadline: int | None) -> None:
+        if deadline != before:
+            if before is not None:
+                self.deadlines.remove(before, key)
+            if deadline is not None and deadline < NEVER:
+                self.deadlines.add(deadline, key)
+
+    def _closes(self, deadline: int, data: bytes) -> bool:
+        """Whether a state dumped to this data is closed; a state without a deadline would never be dropped."""
+        return deadline < NEVER and self._format.is_closed(data)
+
+    def _is_closed(self, packed: bytes) -> bool:
+        return self._closes(deadline_of(packed), packed[DEADLINE_BYTES:])
+
+    def _load(self, packed: bytes) -> S:
+        state = self._format.load(packed[DEADLINE_BYTES:])
+        deadline = deadline_of(packed)
+        state.deadline = deadline if deadline != NEVER else None
+        return state
+
+
+def _finite(deadline: int | None) -> int:
+    """The deadline to pack a state with: NEVER for one without, or with a deadline too far ahead to be packed."""
+    return NEVER if deadline is None else min(deadline, NEVER)
