@@ -7,11 +7,13 @@ which of two events of one type counts, so the order of arrival does not matter.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from operator import attrgetter
 
 from chillflow.assembly.precedence import precedence
 from chillflow.assembly.tallies import joined_tally, moved_tally, opened_tally
-from chillflow.assembly.trip_building import complete_trip, incomplete_result
+from chillflow.assembly.trip_building import complete_trip, events_of, identity_of, incomplete_result, marks_of
 from chillflow.assembly.trip_state import (
     ALL,
     COMPLETE,
@@ -21,12 +23,10 @@ from chillflow.assembly.trip_state import (
     INCOMPLETE,
     NEEDED,
     OPEN,
-    SIZES,
-    UNCOUNTED,
     Result,
     TripState,
 )
-from chillflow.keyed.outcomes import Outcome, Transition
+from chillflow.keyed.outcomes import Outcome, Tally, Transition
 from chillflow.keyed.slots import Slots
 from chillflow.model.codec import KINDS, STRUCTS
 from chillflow.model.events import EVENT_CLASSES, DecodedEvent
@@ -38,9 +38,13 @@ __all__ = ["Assembly"]
 _LATE: Outcome[Result] = Outcome((("late", 1),), late=True)
 _DUPLICATE: Outcome[Result] = Outcome((("duplicates", 1),), unchanged=True)
 _SUPERSEDED: Outcome[Result] = Outcome((("superseded", 1),), unchanged=True)
-_TAKES_OVER: Outcome[Result] = Outcome((("superseded", 1),))
+_event_time: Callable[[DecodedEvent], datetime] = attrgetter("event_time")
+_SUPERSEDES: Tally = (("superseded", 1),)
+_TAKES_OVER: Outcome[Result] = Outcome(_SUPERSEDES)
 _OPENED: Outcome[Result] = Outcome(opened_tally(1))
-_JOINED: tuple[Outcome[Result], ...] = tuple(Outcome(joined_tally(status)) for status in (OPEN, INCOMPLETE, COMPLETE))
+_JOINED: Outcome[Result] = Outcome(joined_tally(OPEN))
+_EXCLUDED: Tally = (("left_out_trips", 1),)
+_INCLUDED: Tally = (("left_out_trips", -1),)
 _LAST_REVISION_EXCLUDED = (EXCLUDED, FIXED)
 
 
@@ -68,7 +72,7 @@ class Assembly:
     @property
     def slots(self) -> Slots[TripState, DecodedEvent, Result]:
         """The part of the rules that a key group applies itself: an event of an open trip that has none of its type."""
-        return Slots(STRUCTS, NEEDED, self.open, self._completed, opened_tally(1), joined_tally(OPEN))
+        return Slots(STRUCTS, NEEDED, self.open, self.complete, opened_tally(1), joined_tally(OPEN))
 
     def open(self, event: DecodedEvent, watermark: int) -> TripState | None:
         """The state of the trip that this event opens; None if the event is late.
@@ -92,77 +96,100 @@ class Assembly:
             opened = self.open(event, watermark)
             return opened, _LATE if opened is None else _OPENED
         kind = KINDS[type(event)]
-        events = state.events
-        current = events[kind]
-        if current is not None:
-            match precedence(event, current):
-                case "duplicate":
-                    return state, _DUPLICATE
-                case "superseded":
-                    return state, _SUPERSEDED
+        if state.status == COMPLETE:
+            return state, self._add_to_complete(state, kind, event, watermark)
+        current = state.events[kind]
+        match precedence(event, current):
+            case "duplicate":
+                return state, _DUPLICATE
+            case "superseded":
+                return state, _SUPERSEDED
         joined = 1 if current is None else 0
         if state.status == INCOMPLETE:
-            return self._add_to_incomplete(state, kind, event, watermark, joined)
-        events[kind] = event
-        if state.status == OPEN:
-            state.vacant &= ~(1 << kind)
-        if state.is_complete if state.status == OPEN else kind in NEEDED:
-            return state, self._completed(state, watermark, joined)
-        return state, _JOINED[state.status] if joined else _TAKES_OVER
+            return state, self._add_to_incomplete(state, kind, event, watermark, joined)
+        state.events[kind] = event
+        state.vacant &= ~(1 << kind)
+        if state.is_complete:
+            return state, self.complete(state, watermark, joined)
+        return state, _JOINED if joined else _TAKES_OVER
 
     def _add_to_incomplete(
         self, state: TripState, kind: int, event: DecodedEvent, watermark: int, joined: int
-    ) -> tuple[TripState, Outcome[Result]]:
+    ) -> Outcome[Result]:
         """Add an event to an incomplete trip, which makes a new revision."""
         last_incomplete = incomplete_result(state)
         state.events[kind] = event
         if state.is_complete:
-            return state, self._completed(state, watermark, joined, last_incomplete)
+            return self.complete(state, watermark, joined, last_incomplete)
         state.revision += 1
-        return state, Outcome(moved_tally(INCOMPLETE, INCOMPLETE, state.size, joined), incomplete_result(state))
+        return Outcome(moved_tally(INCOMPLETE, INCOMPLETE, state.size, joined), incomplete_result(state))
 
-    def _completed(
+    def complete(
         self, state: TripState, watermark: int, joined: int = 1, last_incomplete: Result | None = None
     ) -> Outcome[Result]:
-        """Complete a trip, or make a new revision of a complete one; `joined` is the number of its new events."""
-        before, old, events = state.status, state.trip, state.events
-        size = SIZES[state.vacant] if before == OPEN else state.size
-        state.status, state.vacant = COMPLETE, 0
-        state.revision += 1
-        state.trip = trip = complete_trip(events, state.revision)
-        tally = moved_tally(before, COMPLETE, size, joined)
+        """Complete a trip that has all needed events; `joined` is the number of its new events."""
+        before, events = state.status, [event for event in state.events if event is not None]
+        state.status, state.vacant, state.revision = COMPLETE, 0, state.revision + 1
+        state.trip = trip = complete_trip(state.events, state.revision)
+        state.marks, state.events = marks_of(state.events), []
+        state.deadline = self._kept_until(max(map(_event_time, events)), watermark)
+        tally = moved_tally(before, COMPLETE, len(events), joined)
+        change = self._change_of(trip, watermark)
+        if change is None:
+            state.counted = EXCLUDED
+            result = Result(trip, (), last_incomplete, milliseconds(trip.dropoff_ts))
+            tally += _EXCLUDED
+        else:
+            state.counted = COUNTED
+            result = Result(trip, (), last_incomplete, change[1], (change,))
+        return Outcome(tally, result, pack=len(events) == len(EVENT_CLASSES))
+
+    def _add_to_complete(self, state: TripState, kind: int, event: DecodedEvent, watermark: int) -> Outcome[Result]:
+        """Add an event to a complete trip: one that a trip needs is a correction, and makes a new revision."""
+        trip, mark = state.trip, state.marks[kind]
+        assert trip is not None and state.deadline is not None
+        match precedence(event, None if mark is None else identity_of(mark)):
+            case "duplicate":
+                return _DUPLICATE
+            case "superseded":
+                return _SUPERSEDED
+        events = events_of(trip, state.marks)
+        events[kind] = event
+        state.marks = marks_of(events)
+        state.deadline = max(state.deadline, self._kept_until(event.event_time, watermark))
+        is_full = None not in state.marks
+        if kind not in NEEDED:
+            return Outcome(joined_tally(COMPLETE) if mark is None else _SUPERSEDES, pack=is_full)
         was_excluded = state.counted in _LAST_REVISION_EXCLUDED
-        changes = self._window_changes(state, old, trip, watermark)
-        if was_excluded != (state.counted in _LAST_REVISION_EXCLUDED):
-            tally += (("left_out_trips", -1 if was_excluded else 1),)
-        dropoff = changes[-1][1] if state.counted == COUNTED else milliseconds(trip.dropoff_ts)
-        latest = max([event.event_time for event in events if event is not None])
-        last = dropoff if latest == trip.dropoff_ts else milliseconds(latest)
-        state.deadline = (last if last > watermark else watermark) + self._correction
-        return Outcome(tally, Result(trip, (), last_incomplete, dropoff, changes), pack=size == len(EVENT_CLASSES))
+        state.revision += 1
+        state.trip = revised = complete_trip(events, state.revision)
+        changes = self._window_changes(state, trip, revised, watermark)
+        is_excluded = state.counted in _LAST_REVISION_EXCLUDED
+        tally = _SUPERSEDES
+        if was_excluded != is_excluded:
+            tally += _EXCLUDED if is_excluded else _INCLUDED
+        return Outcome(tally, Result(revised, (), None, milliseconds(revised.dropoff_ts), changes), pack=is_full)
+
+    def _kept_until(self, event_time: datetime, watermark: int) -> int:
+        """The deadline (ms) of a complete trip with an event of this time: until then, a repeat of it is not late."""
+        return max(milliseconds(event_time), watermark) + self._correction
+
+    def _change_of(self, trip: TripValues, watermark: int) -> Change | None:
+        """The change of a complete trip to its windows; None if the trip is excluded from them."""
+        change = change_of(trip)
+        return None if change is None or change[1] < watermark - self._window_horizon else change
 
     def _window_changes(
-        self, state: TripState, previous: TripValues | None, trip: TripValues, watermark: int
+        self, state: TripState, previous: TripValues, trip: TripValues, watermark: int
     ) -> tuple[Change, ...]:
         """The changes to windows when `trip` replaces its previous revision; updates `state.counted`."""
-        past = watermark - self._window_horizon
-        if state.counted == UNCOUNTED and (new := change_of(trip)) is not None and new[1] >= past:  # nearly always
-            state.counted = COUNTED
-            return (new,)
-        out: tuple[Change, ...] = ()
-        if state.counted == FIXED:
+        old = change_of(previous) if state.counted == COUNTED else None
+        if state.counted == FIXED or (old is not None and old[1] < watermark - self._window_horizon):
+            state.counted = FIXED
             return ()
-        if state.counted == COUNTED and previous is not None and (old := change_of(previous)) is not None:
-            if old[1] < past:
-                state.counted = FIXED
-                return ()
-            out = (taken_out(old),)
-        new = change_of(trip)
-        if new is None or new[1] < past:
-            state.counted = EXCLUDED
-            return out
-        state.counted = COUNTED
-        return (*out, new) if out else (new,)
+        new = self._change_of(trip, watermark)
+        state.counted = EXCLUDED if new is None else COUNTED
+        return (*(() if old is None else (taken_out(old),)), *(() if new is None else (new,)))
 
     def expire(self, state: TripState) -> Transition[TripState, Result]:
         """Expire a trip: an open one becomes incomplete, a closed one is dropped."""

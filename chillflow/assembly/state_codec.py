@@ -7,7 +7,6 @@ once for many states, so a new field of an event or a trip needs no new version 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
 from functools import lru_cache
 from types import GenericAlias
 from typing import Any, TypeAlias
@@ -15,23 +14,19 @@ from typing import Any, TypeAlias
 import msgspec
 from pydantic import BaseModel
 
-from chillflow.assembly.trip_building import Values, carried_values, getter
-from chillflow.assembly.trip_state import COMPLETE, NEEDED, OPEN, TripState
+from chillflow.assembly.trip_building import Values, getter
+from chillflow.assembly.trip_state import COMPLETE, NEEDED, OPEN, Mark, TripState
 from chillflow.errors import RecoveryError
 from chillflow.keyed.versions import refuse_newer
 from chillflow.model.codec import CompleteTripStruct
-from chillflow.model.events import EVENT_CLASSES, EVENT_TYPES, PICKUP_EVENTS, SCHEMA_VERSION, DecodedEvent, TripEvent
+from chillflow.model.events import EVENT_CLASSES, EVENT_TYPES, TripEvent
 from chillflow.model.structs import StructClass, as_tuple, fields_of
-from chillflow.model.trips import CompleteTrip, TripValues
+from chillflow.model.trips import CompleteTrip
 
 __all__ = ["SCHEMA", "adapt", "dump", "is_closed", "load"]
 
 VERSION = 1
 """The version of the layout of the arrays, not of their fields."""
-
-Mark: TypeAlias = str | tuple[str, datetime, int]
-"""The identity of an event in a complete trip: its id; with event time and version, unless these are the trip's own
-time and 0."""
 
 
 class _Schema(msgspec.Struct):
@@ -59,12 +54,9 @@ _pack = msgspec.msgpack.Encoder().encode
 
 
 def dump(state: TripState) -> bytes:
-    """Pack a state, without its deadline.
-
-    A complete trip is packed with only a `Mark` for each event, because the trip holds all that the events say.
-    """
+    """Pack a state, without its deadline."""
     if (trip := state.trip) is not None:
-        return _pack((COMPLETE, state.counted, as_tuple(trip), *_marks(state.events, trip)))
+        return _pack((COMPLETE, state.counted, as_tuple(trip), *state.marks))
     rows = [event and row(event) for row, event in zip(_event_rows, state.events, strict=True)]
     return _pack((state.status, state.revision, state.trip_key, rows, state.counted))
 
@@ -79,8 +71,7 @@ def load(data: bytes) -> TripState:
     if data[1] == COMPLETE:
         status, counted, values, *marks = _unpack_complete(data)
         trip = CompleteTripStruct(*values)
-        made = [None if mark is None else _event_of(kind, trip, mark) for kind, mark in enumerate(marks)]
-        return TripState(None, status, trip.revision, made, 0, counted, trip)
+        return TripState(None, status, trip.revision, [], 0, counted, trip, marks)
     status, revision, trip_key, rows, counted = _unpack(data)
     events = [
         None if row is None else cls.struct(*row[:_KEY], trip_key, *row[_KEY:])
@@ -99,32 +90,6 @@ def adapt(data: bytes, schema: bytes) -> bytes:
     return _adapter(schema)(data)
 
 
-def _marks(events: Sequence[DecodedEvent | None], trip: TripValues) -> list[Mark | None]:
-    marks: list[Mark | None] = []
-    for event, time in zip(events, _times_of(trip), strict=True):
-        if event is None:
-            marks.append(None)
-        elif event.event_time == time and event.event_version == 0:
-            marks.append(event.event_id)
-        else:
-            marks.append((event.event_id, event.event_time, event.event_version))
-    return marks
-
-
-def _event_of(kind: int, trip: TripValues, mark: Mark) -> DecodedEvent:
-    """An event of a complete trip, rebuilt from the trip; a zone event gets the fields of the start or the end."""
-    event_id, time, version = (mark, _times_of(trip)[kind], 0) if isinstance(mark, str) else mark
-    values = carried_values[kind](trip)
-    return EVENT_CLASSES[kind].struct(event_id, trip.trip_key, time, SCHEMA_VERSION, version, *values)
-
-
-def _times_of(trip: TripValues) -> tuple[datetime, ...]:
-    """By kind, the usual time of an event."""
-    pickup, dropoff = trip.pickup_ts, trip.dropoff_ts
-    return (pickup,) * PICKUP_EVENTS + (dropoff,) * _DROPOFF_EVENTS
-
-
-_DROPOFF_EVENTS = len(EVENT_CLASSES) - PICKUP_EVENTS
 _KEY = 1
 """The position of `trip_key` in an event."""
 assert all(cls.struct.__struct_fields__[_KEY] == "trip_key" for cls in EVENT_CLASSES)

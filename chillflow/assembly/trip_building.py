@@ -6,12 +6,15 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import TypeAlias, cast
 
-from chillflow.assembly.trip_state import NEEDED, Result, TripState, needed_events
+from chillflow.assembly.precedence import Identity
+from chillflow.assembly.trip_state import NEEDED, Mark, Result, TripState, needed_events
 from chillflow.model.codec import KINDS, CompleteTripStruct
 from chillflow.model.events import (
     CARRIED,
     EVENT_CLASSES,
     EVENT_TYPES,
+    PICKUP_EVENTS,
+    SCHEMA_VERSION,
     DecodedEnd,
     DecodedStart,
     TripEndedEvent,
@@ -19,7 +22,15 @@ from chillflow.model.events import (
 )
 from chillflow.model.trips import DERIVED_FIELDS, TRIP_FIELDS, CompleteTrip, TripValues, derived
 
-__all__ = ["Values", "build_trip", "carried_values", "complete_trip", "getter", "incomplete_result"]
+__all__ = [
+    "Values",
+    "complete_trip",
+    "events_of",
+    "getter",
+    "identity_of",
+    "incomplete_result",
+    "marks_of",
+]
 
 Values: TypeAlias = tuple[object, ...]
 
@@ -53,6 +64,39 @@ def complete_trip(events: Sequence[DecodedEvent | None], revision: int) -> TripV
     started, ended = cast("DecodedStart", events[_START]), cast("DecodedEnd", events[_END])
     values = derived(ended.trip_distance, started.pickup_ts, ended.dropoff_ts)
     return build_trip(*needed_events(events), values, revision)
+
+
+def marks_of(events: Sequence[DecodedEvent | None]) -> list[Mark | None]:
+    """The marks of the events of a trip, by kind."""
+    present = [event for event in events if event is not None]
+    if len(present) == len(events) and not any(map(_version, present)):
+        return [*map(_id, present)]  # a third of the time: nearly always
+    return [
+        None if event is None else (event.event_id, event.event_version) if event.event_version else event.event_id
+        for event in events
+    ]
+
+
+_id: Callable[[DecodedEvent], str] = attrgetter("event_id")
+_version: Callable[[DecodedEvent], int] = attrgetter("event_version")
+
+
+def identity_of(mark: Mark) -> Identity:
+    """The identity of the event with this mark."""
+    return Identity(mark, 0) if isinstance(mark, str) else Identity(*mark)
+
+
+def events_of(trip: TripValues, marks: Sequence[Mark | None]) -> list[DecodedEvent | None]:
+    """The events of a complete trip, rebuilt from it: each at its usual time, and zone events with the trip's zones."""
+    events: list[DecodedEvent | None] = []
+    times = (trip.pickup_ts,) * PICKUP_EVENTS + (trip.dropoff_ts,) * (len(EVENT_CLASSES) - PICKUP_EVENTS)
+    for cls, carried, time, mark in zip(EVENT_CLASSES, carried_values, times, marks, strict=True):
+        if mark is None:
+            events.append(None)
+        else:
+            event_id, version = identity_of(mark)
+            events.append(cls.struct(event_id, trip.trip_key, time, SCHEMA_VERSION, version, *carried(trip)))
+    return events
 
 
 def incomplete_result(state: TripState) -> Result:

@@ -22,6 +22,7 @@ __all__ = ["VERSION", "GroupSnapshot", "KeyGroup", "KeyedLogic"]
 
 VERSION = 1
 """The version of `GroupSnapshot`. A new field of a state needs no new one: see `PieceFormat.schema`."""
+_NO_SLOT = 0, 0
 _READ: Tally = (("events", 1),)
 
 S = TypeVar("S", bound=State)
@@ -95,11 +96,8 @@ class KeyGroup(Generic[S, E, R]):
         """
         store, slots = self._store, self._keyed.slots
         live, packed, deadlines = store.live, store.packed, store.deadlines
-        if slots is not None:
-            place_of, open_state, complete, needed = slots.places.get, slots.open, slots.complete, slots.needed_mask
-        results = out.results
-        tallies = []
-        opened = joined = 0
+        place_of, open_state, complete, needed = slots.places.get, slots.open, slots.complete, slots.needed_mask
+        results, tallies, opened, joined = out.results, [], 0, 0
         due = deadlines.next
         for at, key, event, watermark in zip(
             range(len(batch)), batch.records.keys, batch.events, batch.watermarks, strict=True
@@ -107,43 +105,40 @@ class KeyGroup(Generic[S, E, R]):
             if watermark > due:
                 self._advance(watermark, out)
                 due = deadlines.next
-            place = place_of(type(event))
-            state = live.get(key)
-            if place is None:
-                pass
-            elif state is not None:
-                slot, bit = place
-                vacant = state.vacant
-                if vacant & bit:
-                    state.events[slot] = event
-                    state.vacant = vacant = vacant ^ bit
-                    if vacant & needed:
-                        joined += 1
-                        continue
-                    before = state.deadline
-                    outcome = complete(state, watermark)
-                    tallies.append(outcome.tally)
-                    results.append(outcome.result)
-                    if vacant:
-                        store.put(key, before, state)
-                    else:
-                        store.close(key, before, state)
-                    due = deadlines.next
-                    continue
-            elif key not in packed:
-                state = open_state(event, watermark)
+            slot, bit = place_of(type(event), _NO_SLOT)
+            if bit:
+                state = live.get(key)
                 if state is not None:
-                    live[key] = state
-                    deadlines.add(state.deadline, key)
-                    due = deadlines.next
-                    opened += 1
-                    continue
+                    vacant = state.vacant
+                    if vacant & bit:
+                        state.events[slot] = event
+                        state.vacant = vacant = vacant ^ bit
+                        if vacant & needed:
+                            joined += 1
+                            continue
+                        before = state.deadline
+                        outcome = complete(state, watermark)
+                        tallies.append(outcome.tally)
+                        results.append(outcome.result)
+                        if vacant:
+                            store.put(key, before, state)
+                        else:
+                            store.close(key, before, state)
+                        due = deadlines.next
+                        continue
+                elif key not in packed:
+                    state = open_state(event, watermark)
+                    if state is not None:
+                        live[key] = state
+                        deadlines.add(state.deadline, key)
+                        due = deadlines.next
+                        opened += 1
+                        continue
             self._map(batch, at, out)
             due = deadlines.next
         out.tallies.update(tallies)
-        if slots is not None:
-            out.tallies[slots.opened] += opened
-            out.tallies[slots.joined] += joined
+        out.tallies[slots.opened] += opened
+        out.tallies[slots.joined] += joined
         self._watermark = watermark
         store.sweep(watermark)
 
