@@ -55,13 +55,13 @@ def test_a_run_with_late_events_is_ready_and_says_what_is_wrong(without_tables: 
     produce(pipeline, NEWER, OLDER)
 
     with pipeline.start("assemble", "--workers", workers) as running:
-        running.wait_for(
-            lambda: is_ready(url_of(pipeline)) and Seen(url_of(pipeline) or "").total("late_share") == 0.5
-        )
+        running.wait_for(lambda: is_ready(url_of(pipeline)) and Seen(url_of(pipeline) or "").total("late_share") == 0.5)
         code, body = get(f"{url_of(pipeline)}/readyz")
         status = pipeline.run("status", "--json").json
         lines = pipeline.run("status").lines
-        wrong = [each for each in pipeline.run("doctor", "--json", code=1).json["findings"] if each["status"] == "wrong"]
+        wrong = [
+            each for each in pipeline.run("doctor", "--json", code=1).json["findings"] if each["status"] == "wrong"
+        ]
         running.stop()
 
     assert (code, json.loads(body)["warnings"]) == (200, [warning(0.5)])
