@@ -93,7 +93,7 @@ def _event_time(record: LogRecord, *, from_body: bool) -> int | None:
 
 
 def _reached(folder: Path) -> dict[int, float] | None:
-    """The watermarks that the `assemble` on this recovery directory has reached; None if none runs."""
+    """The watermarks that the `assemble` on this recovery directory has reached; None if none answers."""
     try:
         return run_status.watermarks(run_status.sample(run_status.find(folder)))
     except ChillFlowError:

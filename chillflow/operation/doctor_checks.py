@@ -170,11 +170,11 @@ def check_watermarks(
 ) -> Finding:
     """Check that no partition's watermark is ahead of the clock: new trips would be late on arrival.
 
-    The watermarks reached are those of a running `assemble`. If none runs they are None, and the newest event times
+    The watermarks reached are those of a running `assemble`. If none answers they are None, and the newest event times
     count. All are in seconds since 1970.
     """
     check = "watermark"
-    times, subject = (newest, "no `assemble` runs; newest events") if reached is None else (reached, "reached")
+    times, subject = (newest, "no `assemble` answers; newest events") if reached is None else (reached, "reached")
     if not times:
         return Finding(check, "skipped", "no partition has one yet")
     ahead = {number: timedelta(seconds=times[number] - now.timestamp()) for number in sorted(times)}

@@ -202,7 +202,7 @@ def test_a_watermark_ahead_of_the_clock(healthy: Pipeline) -> None:
     healthy.topics.send(healthy.topic, key, value, timestamp=watermark, partition=3)
 
     wrong = diagnose(healthy).wrong["watermark"]
-    assert wrong.startswith("no `assemble` runs; newest events: 29 d 23 h ahead of this clock (partition 3): ")
+    assert wrong.startswith("no `assemble` answers; newest events: 29 d 23 h ahead of this clock (partition 3): ")
 
 
 # Database

@@ -129,4 +129,4 @@ def test_the_watermark_shown_is_the_one_that_each_partition_has_reached(without_
     assert watermark.startswith("reached: ")
     after = pipeline.run("doctor", "--json", code=1).json["findings"]
     (newest,) = (each["found"] for each in after if each["check"] == "watermark")
-    assert newest.startswith("no `assemble` runs; newest events: ")
+    assert newest.startswith("no `assemble` answers; newest events: ")

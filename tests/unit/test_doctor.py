@@ -117,7 +117,7 @@ def test_without_a_run_the_newest_events_are_shown_as_such() -> None:
     newest = newest_times([sample(b"a", at=at)] * 20 + wrong + [sample(b"b", 1, at=at)] * 19, 20)
     assert newest == {0: NOW.timestamp()}
     found = check_watermarks(None, newest, NOW, timedelta(hours=1))
-    assert found.found == "no `assemble` runs; newest events: at the time of this clock (partition 0)"
+    assert found.found == "no `assemble` answers; newest events: at the time of this clock (partition 0)"
     assert check_watermarks({}, newest, NOW, timedelta(hours=1)).status == "skipped", "a run has not reached any"
 
 
