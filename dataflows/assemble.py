@@ -23,7 +23,7 @@ from chillflow.assembly.results import Outputs
 from chillflow.assembly.rules import Assembly
 from chillflow.assembly.windows import Terms
 from chillflow.connectors import ensure_topics, open_database, open_log
-from chillflow.connectors.account_file import AccountFile
+from chillflow.connectors.account_file import AccountFile, read_late_share
 from chillflow.connectors.log import Log
 from chillflow.connectors.sink import ExactlyOnceSink
 from chillflow.connectors.source import LogSource
@@ -75,7 +75,7 @@ def from_settings(settings: Settings, run: Run, log: Log | None = None) -> Dataf
 
 def _show_account(telemetry: Telemetry, file: Path) -> None:
     found = account.read_account(file)
-    telemetry.publish_account(found, account.difference(found))
+    telemetry.publish_account(found, account.difference(found), read_late_share(file))
 
 
 def pipeline_name(settings: Settings) -> str:

@@ -29,5 +29,6 @@ def read_account(path: Path) -> dict[str, int]:
     """The account in a file that `AccountFile` wrote; all zero before the first epoch has ended."""
     account = dict.fromkeys(ACCOUNT, 0)
     if path.exists():
-        account.update(json.loads(path.read_text()))
+        found = json.loads(path.read_text())  # the file also holds the window of the late share
+        account.update({term: count for term, count in found.items() if term in account})
     return account

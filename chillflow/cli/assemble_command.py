@@ -61,15 +61,27 @@ def _assemble(
     from chillflow.operation.assembling import assemble
 
     assembled = assemble(settings, workers=workers, exit_at_end=exit_at_end, close_all=close_all, warn=_warn)
-    summary = {**assembled.account, "seconds": round(assembled.seconds, 3)}
     typer.echo(
         "{events:,} events: {complete_trips:,} complete trips, {incomplete_trips:,} incomplete,"
         " {open_trips:,} open; {duplicates:,} duplicates, {superseded:,} superseded, {late:,} late,"
-        " {dead_letters:,} dead letters; {seconds:.1f} s".format(**summary),
+        " {dead_letters:,} dead letters; {seconds:.1f} s".format(**assembled.account, seconds=assembled.seconds),
         err=True,
     )
+    if assembled.account["late"]:
+        _report_late(assembled.account["late"], assembled.late_share)
     if as_json:
-        typer.echo(json.dumps(summary))
+        share, seconds = assembled.late_share, round(assembled.seconds, 3)
+        typer.echo(json.dumps({**assembled.account, "late_share": share, "seconds": seconds}))
+
+
+def _report_late(count: int, share: float | None) -> None:
+    """Print how many events were late, and if there are too many the possible causes."""
+    from chillflow.telemetry.late_share import CAUSES, describe, is_wrong
+
+    lines = [f"late events: {count:,} in all, {describe(share)}"]
+    if is_wrong(share):
+        lines = [f"WRONG: {lines[0]}", *(f"- {cause}" for cause in CAUSES)]
+    typer.echo("\n".join(lines), err=True)
 
 
 def _warn(text: str) -> None:

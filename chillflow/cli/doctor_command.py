@@ -64,7 +64,7 @@ def _doctor(
 
 
 def _lines(finding: Finding) -> str:
-    """A finding for a terminal of 80 columns. The advice stays on one line, for copying."""
+    """A finding for a terminal of 80 columns. Lines of the advice stay whole, for copying."""
     text = f"{_MARKS[finding.status]:8}{finding.check}: {finding.found}"
-    lines = textwrap.fill(text, 80, subsequent_indent=_INDENT, break_long_words=False, break_on_hyphens=False)
-    return f"{lines}\n{_INDENT}-> {finding.advice}" if finding.advice else lines
+    found = textwrap.fill(text, 80, subsequent_indent=_INDENT, break_long_words=False, break_on_hyphens=False)
+    return "\n".join([found, *(f"{_INDENT}-> {line}" for line in (finding.advice or "").splitlines())])

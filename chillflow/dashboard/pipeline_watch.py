@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from chillflow.assembly.account import difference, read_account
+from chillflow.connectors.account_file import read_late_share
 from chillflow.connectors.log import Log
 from chillflow.errors import ChillFlowError
 from chillflow.operation import run_status
@@ -51,6 +52,8 @@ class PipelineHealth(NamedTuple):
     """Start of the oldest process of the run."""
     account: Mapping[str, int] | None
     """Counts by term; of the last durable epoch if the pipeline does not run."""
+    late_share: float | None
+    """Share of late events among the newest, 0 to 1."""
     lag_offsets: int | None
     lag_seconds: float | None
     """Event time."""
@@ -76,7 +79,7 @@ class PipelineWatch:
         """Address, monotonic time and samples of the last poll."""
         self._stopped = threading.Event()
         self._letters = Probe(self._count_letters, interval=_LETTERS_POLL_SECONDS, timeout=5.0)
-        self.health = PipelineHealth(False, False, ["not checked yet"], None, None, None, None, [])
+        self.health = PipelineHealth(False, False, ["not checked yet"], None, None, None, None, None, [])
 
     def start(self) -> None:
         """Start polling."""
@@ -116,15 +119,18 @@ class PipelineWatch:
             problems=status["problems"],
             since=None if status["since"] is None else datetime.fromtimestamp(status["since"], UTC),
             account=_account(status["read"], status["trips"], status["events"]) if status["trips"] else None,
+            late_share=status["late_share"],
             lag_offsets=sum(lag_offsets) if lag_offsets else None,
             lag_seconds=max(lag_seconds, default=None),
             rates=self._recent(now),
         )
 
     def _down(self, reason: str) -> PipelineHealth:
-        kept = read_account(self._recovery_dir / ACCOUNT_FILE) if self._url is None else None
+        file = self._recovery_dir / ACCOUNT_FILE if self._url is None else None
+        kept, late_share = (read_account(file), read_late_share(file)) if file else (None, None)
         account = kept if kept and kept["events"] else None
-        return PipelineHealth(False, False, [reason], None, account, None, None, self._recent(time.monotonic()))
+        rates = self._recent(time.monotonic())
+        return PipelineHealth(False, False, [reason], None, account, late_share, None, None, rates)
 
     def _recent(self, now: float) -> list[tuple[float, float]]:
         return [(at - now, rate) for at, rate in self._rates if now - at <= RATE_MINUTES * 60]

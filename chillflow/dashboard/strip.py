@@ -11,6 +11,7 @@ from chillflow.dashboard.curves import sparkline
 from chillflow.dashboard.page_frame import MUTED, PANEL, REFRESH_SECONDS, PageFrame, Sources
 from chillflow.dashboard.pipeline_watch import NEWEST_LETTERS, RATE_MINUTES, PipelineHealth
 from chillflow.errors import ChillFlowError
+from chillflow.telemetry.late_share import CAUSES, describe, is_wrong
 
 __all__ = ["strip"]
 
@@ -46,14 +47,19 @@ class _Cell:
         self.note.set_text(note)
         self.note.props["title"] = note
         self.value.classes(remove=_COLOURS, add=colour)
+        self.icon.set_visibility(icon is not None)
         if icon is not None:
             self.icon.set_name(icon)
             self.icon.classes(remove=_COLOURS, add=colour)
-            self.icon.set_visibility(True)
+
+    def menu(self) -> ui.column:
+        """Open a menu on a click on the cell. Returns its content."""
+        with self.box.classes("cursor-pointer").props('tabindex=0 role=button aria-haspopup="true"'), ui.menu():
+            return ui.column().classes("p-3 gap-1 max-w-md")
 
 
 class _Strip:
-    """The cells of the strip, and the menu of the dead letters' reasons."""
+    """The cells of the strip, and the menus of late events and of the dead letters' reasons."""
 
     def __init__(self, sources: Sources, frame: PageFrame) -> None:
         self._sources = sources
@@ -78,9 +84,7 @@ class _Strip:
                     ui.echart(sparkline([], RATE_MINUTES, frame.theme)).classes("w-full h-6 -mt-4").props("role=img")
                 )
             self._rate.note.set_visibility(False)
-            button = self._letters.box.classes("cursor-pointer").props('tabindex=0 role=button aria-haspopup="true"')
-            with button, ui.menu():
-                self._reasons = ui.column().classes("p-3 gap-1 max-w-md")
+            self._causes, self._reasons = self._late.menu(), self._letters.menu()
 
     def refresh(self) -> None:
         """Show the pipeline's health if it was polled again."""
@@ -127,13 +131,25 @@ class _Strip:
             (self._complete, "complete_trips", "complete"),
             (self._open, "open_trips", "not complete yet"),
             (self._incomplete, "incomplete_trips", "timed out"),
-            (self._late, "late", "too late to count"),
             (self._letters, "dead_letters", self._letters.note.text),
         ):
             cell.show(_UNKNOWN if known is None else f"{known[name]:,}", note)
+        self._show_late(_UNKNOWN if known is None else f"{known['late']:,}", health.late_share)
         self._show_balance(health.difference)
         self._show_lag(health)
         self._rate.show(f"{health.rates[-1][1]:,.0f}" if health.rates and health.running else "0")
+
+    def _show_late(self, count: str, share: float | None) -> None:
+        wrong = is_wrong(share)
+        if wrong:
+            self._late.show(count, f"WRONG: {describe(share)}", icon="warning", colour=_POOR)
+        else:
+            self._late.show(count, "too late to count")
+        self._causes.clear()
+        with self._causes:
+            ui.label(f"Late events: {describe(share)}").classes("text-xs font-medium")
+            for cause in CAUSES if wrong else ():
+                ui.label(cause).classes("text-sm")
 
     def _show_balance(self, difference: int | None) -> None:
         if difference is None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from chillflow.assembly.account import difference, read_account
 from chillflow.connectors import open_log
+from chillflow.connectors.account_file import read_late_share
 from chillflow.connectors.log import Log
 from chillflow.operation.launcher import run_workers
 from chillflow.running.cluster_endpoints import monitored_cluster
@@ -30,6 +31,8 @@ class Assembled:
 
     account: Mapping[str, int]
     """Events and trips by term, over all runs on the recovery store."""
+    late_share: float | None
+    """Share of late events among the newest; None without events."""
     seconds: float
 
     @property
@@ -88,7 +91,7 @@ def assemble(
                     end()
         else:
             run_workers(settings, workers, partitions, exit_at_end=exit_at_end, close_all=close_all)
-    return Assembled(read_account(account_file), time.monotonic() - started)
+    return Assembled(read_account(account_file), read_late_share(account_file), time.monotonic() - started)
 
 
 def _with_results(log: Log, settings: Settings) -> list[str]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 
 from chillflow.connectors import open_database, open_log
+from chillflow.connectors.account_file import read_late_share
 from chillflow.connectors.database import migrations
-from chillflow.connectors.inspection import is_misplaced, is_mistimed
-from chillflow.connectors.log import Description, Log
+from chillflow.connectors.inspection import body_time, is_misplaced, is_mistimed
+from chillflow.connectors.log import Description, Log, LogRecord
 from chillflow.errors import ChillFlowError, UnknownTopicError
 from chillflow.model.topics import registry
+from chillflow.operation import run_status
 from chillflow.operation.doctor_checks import (
     Finding,
     Sample,
@@ -19,12 +22,14 @@ from chillflow.operation.doctor_checks import (
     check_clock,
     check_database,
     check_keys,
+    check_late_share,
     check_recovery,
     check_timestamps,
-    check_watermark,
+    check_watermarks,
+    newest_times,
 )
 from chillflow.operation.store_inspection import inspect_store
-from chillflow.running.recovery import check_identity
+from chillflow.running.recovery import ACCOUNT_FILE, check_identity
 from chillflow.running.wiring import pipeline_identity
 from chillflow.settings import Settings
 
@@ -49,6 +54,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         yield Finding("broker", "wrong", str(error))
     yield from _database(settings)
     yield _recovery(settings, events)
+    yield check_late_share(read_late_share(settings.recovery_dir / ACCOUNT_FILE))
 
 
 def _topics(settings: Settings, log: Log, described: Mapping[str, Description | None]) -> Iterator[Finding]:
@@ -58,10 +64,11 @@ def _topics(settings: Settings, log: Log, described: Mapping[str, Description | 
     )
     for name, spec in registry(settings).items():
         yield from check.findings(spec, described[name])
-    samples = [*_samples(log, settings.topic, events.partitions)] if events else []
+    samples = [*_samples(log, settings, events.partitions)] if events else []
     yield check_keys(samples)
     yield check_timestamps(samples, settings.event_time)
-    yield check_watermark(samples, datetime.now(UTC), settings.stream_time_rank, settings.max_future_skew)
+    newest = newest_times(samples, settings.stream_time_rank)
+    yield check_watermarks(_reached(settings.recovery_dir), newest, datetime.now(UTC), settings.max_future_skew)
 
 
 def _describe(log: Log, name: str) -> Description | None:
@@ -71,11 +78,26 @@ def _describe(log: Log, name: str) -> Description | None:
         return None
 
 
-def _samples(log: Log, topic: str, partitions: int) -> Iterator[Sample]:
+def _samples(log: Log, settings: Settings, partitions: int) -> Iterator[Sample]:
     for number in range(min(partitions, _PARTITIONS)):
-        for record in log.newest(topic, number, _SAMPLE):
+        for record in log.newest(settings.topic, number, _SAMPLE):
             misplaced = is_misplaced(log, record, number, partitions)
-            yield Sample(record.key, number, misplaced, is_mistimed(record), record.timestamp)
+            time = _event_time(record, from_body=settings.event_time == "body")
+            yield Sample(record.key, number, misplaced, is_mistimed(record), time)
+
+
+def _event_time(record: LogRecord, *, from_body: bool) -> int | None:
+    """The event time of a message, as `assemble` takes it; None if the message is not an event."""
+    time = body_time(record.value)
+    return time if from_body or time is None else record.timestamp
+
+
+def _reached(folder: Path) -> dict[int, float] | None:
+    """The watermarks that the `assemble` on this recovery directory has reached; None if none answers."""
+    try:
+        return run_status.watermarks(run_status.sample(run_status.find(folder)))
+    except ChillFlowError:
+        return None
 
 
 def _database(settings: Settings) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from chillflow.model.topics import TopicSpec
+from chillflow.telemetry.late_share import CAUSES, describe, is_wrong
 
 if TYPE_CHECKING:
     from chillflow.connectors.log import Description
@@ -21,9 +22,11 @@ __all__ = [
     "check_clock",
     "check_database",
     "check_keys",
+    "check_late_share",
     "check_recovery",
     "check_timestamps",
-    "check_watermark",
+    "check_watermarks",
+    "newest_times",
 ]
 
 _SKEW = timedelta(seconds=30)
@@ -46,7 +49,7 @@ class Finding(NamedTuple):
     status: Literal["ok", "skipped", "wrong"]
     found: str
     advice: str | None = None
-    """What to do."""
+    """What to do, one line for each possible cause."""
 
 
 class Sample(NamedTuple):
@@ -56,8 +59,8 @@ class Sample(NamedTuple):
     partition: int
     misplaced: bool
     mistimed: bool
-    timestamp: int | None
-    """ms since 1970."""
+    event_time: int | None
+    """ms since 1970; None if the message is not an event."""
 
 
 @dataclass(frozen=True)
@@ -153,21 +156,55 @@ def check_timestamps(samples: Sequence[Sample], event_time: Literal["timestamp",
     return Finding(check, "ok", f"those of {len(samples):,} sampled messages are event times")
 
 
-def check_watermark(samples: Iterable[Sample], now: datetime, rank: int, max_ahead: timedelta) -> Finding:
-    """Check that no watermark of this rank is ahead of the clock: new trips would be late on arrival."""
-    check = "watermark"
+def newest_times(samples: Iterable[Sample], rank: int) -> dict[int, float]:
+    """By partition the event time of this rank among its samples, seconds since 1970; none if there are fewer."""
     by_partition = defaultdict[int, list[int]](list)
     for sample in samples:
-        if sample.timestamp is not None:
-            by_partition[sample.partition].append(sample.timestamp)
-    watermarks = [sorted(times)[-rank] for times in by_partition.values() if len(times) >= rank]
-    if not watermarks:
-        return Finding(check, "skipped", f"no partition has {rank} messages yet")
-    ahead = timedelta(milliseconds=max(watermarks) - now.timestamp() * 1000)
-    if ahead > max_ahead:
-        fault = f"{_span(ahead)} ahead of this clock: new trips time out and are late on arrival"
+        if sample.event_time is not None:
+            by_partition[sample.partition].append(sample.event_time)
+    return {number: sorted(times)[-rank] / 1000 for number, times in by_partition.items() if len(times) >= rank}
+
+
+def check_watermarks(
+    reached: Mapping[int, float] | None, newest: Mapping[int, float], now: datetime, max_ahead: timedelta
+) -> Finding:
+    """Check that no partition's watermark is ahead of the clock: new trips would be late on arrival.
+
+    The watermarks reached are those of a running `assemble`. If none answers they are None, and the newest event times
+    count. All are in seconds since 1970.
+    """
+    check = "watermark"
+    times, subject = (newest, "no `assemble` answers; newest events") if reached is None else (reached, "reached")
+    if not times:
+        return Finding(check, "skipped", "no partition has one yet")
+    ahead = {number: timedelta(seconds=times[number] - now.timestamp()) for number in sorted(times)}
+    wrong = {number: time for number, time in ahead.items() if time > max_ahead}
+    partitions = defaultdict[str, list[str]](list)
+    for number, time in (wrong or ahead).items():
+        partitions[_offset(time)].append(str(number))
+    found = f"{subject}: " + ", ".join(
+        f"{offset} (partition{'s'[: len(numbers) != 1]} {', '.join(numbers)})" for offset, numbers in partitions.items()
+    )
+    if wrong:
+        fault = f"{found}: new trips time out and are late on arrival"
         return Finding(check, "wrong", fault, "correct the clock, here or at the producers; then start from scratch")
-    return Finding(check, "ok", f"{_span(-ahead)} behind this clock" if ahead < -_SKEW else "at the time of this clock")
+    return Finding(check, "ok", found)
+
+
+def _offset(ahead: timedelta) -> str:
+    if abs(ahead) <= _SKEW:
+        return "at the time of this clock"
+    return f"{_span(ahead)} {'ahead of' if ahead > timedelta(0) else 'behind'} this clock"
+
+
+def check_late_share(share: float | None) -> Finding:
+    """Check that only few of the newest events were late."""
+    check = "late events"
+    if share is None:
+        return Finding(check, "skipped", describe(share))
+    if is_wrong(share):
+        return Finding(check, "wrong", describe(share), "\n".join(CAUSES))
+    return Finding(check, "ok", describe(share))
 
 
 def check_database(applied: Collection[int], known: Mapping[int, str]) -> Finding:

@@ -17,7 +17,18 @@ from chillflow.running.http_client import get
 from chillflow.running.http_server import METRICS, READY
 from chillflow.telemetry.clocks import Clocks
 
-__all__ = ["LastErrorStatus", "PartitionStatus", "Samples", "Status", "describe", "find", "measure", "sample", "status"]
+__all__ = [
+    "LastErrorStatus",
+    "PartitionStatus",
+    "Samples",
+    "Status",
+    "describe",
+    "find",
+    "measure",
+    "sample",
+    "status",
+    "watermarks",
+]
 
 _SECONDS = 1.0
 """Time between two samples, over which throughput is measured."""
@@ -27,7 +38,7 @@ Samples: TypeAlias = Mapping[str, list[tuple[dict[str, str], float]]]
 
 
 class PartitionStatus(TypedDict):
-    """Lag of one partition, None if unknown."""
+    """Progress of one partition, None where unknown."""
 
     partition: int
     lag_offsets: int | None
@@ -35,6 +46,8 @@ class PartitionStatus(TypedDict):
     """Event time."""
     in_flight: int
     """Events of epochs that are not durable yet."""
+    watermark: float | None
+    """The watermark reached, seconds since 1970."""
 
 
 class LastErrorStatus(TypedDict):
@@ -51,6 +64,8 @@ class Status(TypedDict):
     ready: bool
     problems: list[str]
     """Why it is not ready."""
+    warnings: list[str]
+    """What is wrong although it is ready."""
     workers: int
     events_per_second: float
     partitions: list[PartitionStatus]
@@ -61,6 +76,8 @@ class Status(TypedDict):
     read: int
     difference: int
     """Events unaccounted for."""
+    late_share: float | None
+    """Share of late events among the newest, 0 to 1; None without events."""
     starts: int
     """Runs on this recovery directory."""
     since: float | None
@@ -109,6 +126,7 @@ def describe(url: str, first: Samples, samples: Samples, seconds: float) -> Stat
             "url": url,
             "ready": ready["ready"],
             "problems": ready["problems"],
+            "warnings": ready["warnings"],
             "workers": len(samples["chillflow_worker_up"]),
             "events_per_second": round(max(0.0, read) / seconds, 1),
             "partitions": [*_partitions(samples)],
@@ -116,6 +134,7 @@ def describe(url: str, first: Samples, samples: Samples, seconds: float) -> Stat
             "events": _by(samples, "chillflow_account_events", "outcome"),
             "read": int(_total(samples, "chillflow_account_read_events_total")),
             "difference": int(_total(samples, "chillflow_account_difference_events")),
+            "late_share": max((value for _, value in samples.get("chillflow_late_share", ())), default=None),
             "starts": int(_total(samples, "chillflow_starts_total")),
             "since": min((value for _, value in samples.get("process_start_time_seconds", ())), default=None),
         }
@@ -138,6 +157,12 @@ def sample(url: str) -> Samples:
     return found
 
 
+def watermarks(samples: Samples) -> dict[int, float]:
+    """The watermark that each partition has reached, in seconds since 1970; without those that have none yet."""
+    found = samples.get("chillflow_watermark_timestamp_seconds", ())
+    return {int(labels["partition"]): value for labels, value in found}
+
+
 def _total(samples: Samples, name: str) -> float:
     return sum(value for _, value in samples.get(name, ()))
 
@@ -150,10 +175,12 @@ def _partitions(samples: Samples) -> Iterator[PartitionStatus]:
     lag = _by(samples, "chillflow_consumer_lag_offsets", "partition")
     seconds = {labels["partition"]: value for labels, value in samples.get("chillflow_consumer_lag_seconds", ())}
     in_flight = _by(samples, "chillflow_events_in_flight", "partition")
+    reached = watermarks(samples)
     for partition in sorted(in_flight, key=int):
         yield {
             "partition": int(partition),
             "lag_offsets": lag.get(partition),
             "lag_seconds": seconds.get(partition),
             "in_flight": in_flight[partition],
+            "watermark": reached.get(int(partition)),
         }

@@ -90,6 +90,7 @@ class _ClusterEndpoints:
             {
                 "ready": not problems,
                 "problems": problems,
+                "warnings": [warning for answer in answers.values() for warning in answer.get("warnings", ())],
                 "workers": {str(number): answer for number, answer in answers.items()},
                 "partitions": sorted(read),
                 "pid": os.getpid(),

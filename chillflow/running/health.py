@@ -8,6 +8,7 @@ from datetime import timedelta
 from chillflow.running.lag import Lag
 from chillflow.running.probe import Probe
 from chillflow.telemetry import Telemetry
+from chillflow.telemetry.late_share import warning
 
 __all__ = ["HealthChecks"]
 
@@ -42,6 +43,11 @@ class HealthChecks:
         for name, problem in found.items():
             self._telemetry.metrics.check_ok.labels(name).set(problem is None)
         return found
+
+    def warnings(self) -> list[str]:
+        """What is wrong although the process is ready: a restart would not help."""
+        late = warning(self._telemetry.late_share)
+        return [late] if late else []
 
     def _sources(self) -> str | None:
         assigned = len(self._telemetry.readings)

@@ -50,8 +50,10 @@ class Readiness(TypedDict):
     """The body of /readyz."""
 
     ready: NotRequired[bool]
-    """Absent, like `checks`, `workers` and `pid`, for a worker that did not answer."""
+    """Absent, like all except `problems` and `partitions`, for a worker that did not answer."""
     problems: list[str]
+    warnings: NotRequired[list[str]]
+    """What is wrong although it is ready."""
     checks: NotRequired[dict[str, str]]
     """By check, "ok" or the problem; of a process."""
     workers: NotRequired[dict[str, Readiness]]

@@ -1,4 +1,4 @@
-"""Consumer lag: how far this process is behind the ends of its partitions, in offsets and event time."""
+"""How far this process is in its partitions: their watermarks, and the lag behind their ends."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Lag:
         return self._ends.problem()
 
     def publish(self) -> None:
-        """Set the lag metrics. Unknown lag is absent: any number would be a guess."""
+        """Set the metrics of lag and watermarks. An unknown value is absent: any number would be a guess."""
         try:
             ends = self._ends.answer()
         except ChillFlowError:
@@ -35,6 +35,10 @@ class Lag:
         with metrics.lock:
             metrics.lag_offsets.clear()
             metrics.lag_seconds.clear()
+            metrics.watermark.clear()
+            for reading in self._telemetry.readings:
+                if (watermark := reading.watermark) != NO_WATERMARK:
+                    metrics.watermark.labels(reading.number).set(watermark / 1000)
             for reading in self._telemetry.readings if ends else ():
                 end = ends[reading.number]
                 # the end may be some seconds old

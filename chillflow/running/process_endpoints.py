@@ -106,6 +106,7 @@ class _ProcessEndpoints:
             {
                 "ready": not problems,
                 "problems": problems,
+                "warnings": self._health.warnings(),
                 "checks": {name: problem or "ok" for name, problem in checks.items()},
                 "partitions": [reading.number for reading in self._telemetry.readings],
                 "pid": os.getpid(),

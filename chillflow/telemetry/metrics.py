@@ -76,6 +76,18 @@ class Metrics:
             " is no watermark yet.",
             "partition",
         )
+        self.watermark = self._metric(
+            Gauge,
+            "chillflow_watermark_timestamp_seconds",
+            "The watermark that the partition has reached, in seconds since 1970. Absent before there is one.",
+            "partition",
+        )
+        self.watermark_candidates = self._metric(
+            Counter,
+            "chillflow_watermark_candidates_total",
+            "Events more than a day ahead of the watermark whose clocks were judged to be wrong: they did not move it.",
+            "partition",
+        )
 
         # The account
 
@@ -103,6 +115,13 @@ class Metrics:
             Gauge,
             "chillflow_account_difference_events",
             "Events read minus events accounted for, as of the last durable epoch. Anything but 0 is a bug.",
+            hidden=True,
+        )
+        self.late_share = self._metric(
+            Gauge,
+            "chillflow_late_share",
+            "Ratio of late events, 0 to 1, among the last 10,000 events or those of the last 5 minutes, whichever are"
+            " more, as of the last durable epoch.",
             hidden=True,
         )
 

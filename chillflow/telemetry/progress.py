@@ -56,6 +56,7 @@ class Reading:
         self._epochs = epochs
         self._count = self._at_snapshot = self._durable = 0
         self._counter = metrics.read.labels(number)
+        self._candidates = metrics.watermark_candidates.labels(number)
         metrics.in_flight.labels(number).set_function(lambda: self._count - self._durable)
 
     def read(self, count: int, position: int, watermark: int) -> None:
@@ -63,6 +64,10 @@ class Reading:
         self._count += count
         self._counter.inc(count)
         self.position, self.watermark = position, watermark
+
+    def candidates_rejected(self, count: int) -> None:
+        """Report that so many events, more than a day ahead of the watermark, were judged to have wrong clocks."""
+        self._candidates.inc(count)
 
     def snapshot(self) -> None:
         """Report a snapshot, which ends the epoch of the messages read so far."""

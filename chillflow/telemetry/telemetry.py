@@ -46,6 +46,8 @@ class Telemetry:
         self._events_shown: list[int] = []
         self._account_shown = 0
         """Events read, in the account published last."""
+        self.late_share: float | None = None
+        """The late share published last."""
         self._warned: set[tuple[str, str]] = set()
 
     def opened(self, number: int, position: int, watermark: int) -> Reading:
@@ -72,8 +74,8 @@ class Telemetry:
                 self.metrics.events.labels(self._event_types[kind]).inc(count - self._events_shown[kind])
                 self._events_shown[kind] = count
 
-    def publish_account(self, account: Mapping[str, int], difference: int) -> None:
-        """Publish the account of the last durable epoch, and the number of events by which it does not balance.
+    def publish_account(self, account: Mapping[str, int], difference: int, late_share: float | None) -> None:
+        """Publish the account of the last durable epoch, the events by which it does not balance, and the late share.
 
         The account file is written when its sink is snapshotted, before that epoch is durable. It may be read when a
         source reads on after a snapshot: then the epoch is durable on all workers, and none of them can end the next
@@ -91,6 +93,10 @@ class Telemetry:
                     metrics.account_events.labels(name.removeprefix("events_in_")).set(count)
             metrics.account_difference.set(difference)
             metrics.show(metrics.account_read, metrics.account_difference)
+            self.late_share = late_share
+            if late_share is not None:
+                metrics.late_share.set(late_share)
+                metrics.show(metrics.late_share)
 
     def dead_letters(self, letters: Iterable[Letter]) -> None:
         """Count dead letters by stage and kind of reason, and warn with the first of each kind."""

@@ -7,6 +7,7 @@ import signal
 
 from playwright.sync_api import Page, expect
 
+from chillflow.telemetry.late_share import CAUSES, describe
 from tests.dashboard.browsing import Dashboard, open_dashboard
 from tests.pipelines.pipeline import Pipeline
 
@@ -55,6 +56,23 @@ def test_the_numbers_are_those_of_the_account(assembled: Pipeline, page: Page) -
         expect(page.get_by_text("3 × no json (decode)")).to_be_visible()
         drawn = dashboard.page.locator("[data-test=rate] canvas")
         expect(drawn).to_be_visible()
+
+
+def test_too_many_late_events_are_shown_with_their_causes(assembled: Pipeline, page: Page) -> None:
+    with open_dashboard(assembled, page) as dashboard:
+        dashboard.wait(lambda: "too late to count" in dashboard.text("late"))
+        assert "WRONG" not in dashboard.text("late")
+    file = assembled.folder / "recovery" / "account.json"
+    account = json.loads(file.read_text())
+    start, *_, end = account["window"]
+    file.write_text(json.dumps({**account, "window": [start, [*end[:2], end[1] // 50]]}))
+
+    with open_dashboard(assembled, page) as dashboard:
+        dashboard.wait(lambda: f"WRONG: {describe(0.02)}" in dashboard.text("late"))
+        assert "warning" in dashboard.text("late")
+        dashboard.at("late").click()
+        for cause in CAUSES:
+            expect(page.get_by_text(cause)).to_be_visible()
 
 
 def test_an_account_that_does_not_balance_is_shown(assembled: Pipeline, page: Page) -> None:

@@ -66,7 +66,7 @@ def test_a_healthy_pipeline(healthy: Pipeline) -> None:
         "broker",
         *(f"topic {name}" for name in (healthy.topic, healthy.complete, healthy.incomplete, healthy.windows)),
         *(f"topic {healthy.topic}.{name}" for name in ("late", "dlq")),
-        *("keys", "timestamps", "watermark", "database", "clock", "recovery"),
+        *("keys", "timestamps", "watermark", "database", "clock", "recovery", "late events"),
     }
     assert re.fullmatch(r"ok: 1,[45]\d0 sampled messages are where our producers put them", diagnosis.said("keys"))
     assert diagnosis.said(f"topic {healthy.topic}") == "ok: 4 partitions, kept for ever"
@@ -201,7 +201,8 @@ def test_a_watermark_ahead_of_the_clock(healthy: Pipeline) -> None:
     assert "watermark" not in diagnose(healthy).wrong, "the watermark has rank 20"
     healthy.topics.send(healthy.topic, key, value, timestamp=watermark, partition=3)
 
-    assert diagnose(healthy).wrong["watermark"].startswith("29 d 23 h ahead of this clock")
+    wrong = diagnose(healthy).wrong["watermark"]
+    assert wrong.startswith("no `assemble` answers; newest events: 29 d 23 h ahead of this clock (partition 3): ")
 
 
 # Database

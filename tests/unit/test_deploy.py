@@ -11,6 +11,7 @@ from typing import TypedDict
 import pytest
 import yaml
 
+from chillflow.telemetry.late_share import LIMIT
 from chillflow.telemetry.metrics import Metrics
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -68,6 +69,11 @@ def test_alert_rules_use_existing_metrics_and_labels(rule: Rule) -> None:
     assert rule["labels"]["severity"] in ("warning", "critical")
     known = {label for labels in LABELS.values() for label in labels}
     assert {*re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"])} <= known
+
+
+def test_the_alert_about_late_events_has_the_limit_of_the_code() -> None:
+    (expr,) = (rule["expr"] for rule in RULES if rule["alert"] == "ChillFlowLateEvents")
+    assert expr == f"chillflow_late_share >= {LIMIT}"
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])

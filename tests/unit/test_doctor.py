@@ -16,12 +16,15 @@ from chillflow.operation.doctor_checks import (
     check_clock,
     check_database,
     check_keys,
+    check_late_share,
     check_recovery,
     check_timestamps,
-    check_watermark,
+    check_watermarks,
+    newest_times,
 )
 from chillflow.operation.store_inspection import StoreInfo
 from chillflow.settings import Settings
+from chillflow.telemetry.late_share import CAUSES
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
 SPECS = registry(Settings())
@@ -30,7 +33,9 @@ CHECK = TopicCheck("localhost:9092", "trip-events", EVENTS, "timestamp", create_
 STORE = StoreInfo(locked=True, parts=4, expected=4, epoch=7, written=NOW - timedelta(seconds=1), size=10**6)
 
 
-def sample(key: bytes, partition: int = 0, *, misplaced: bool = False, mistimed: bool = False, at: int = 0) -> Sample:
+def sample(
+    key: bytes, partition: int = 0, *, misplaced: bool = False, mistimed: bool = False, at: int | None = 0
+) -> Sample:
     return Sample(key, partition, misplaced, mistimed, at)
 
 
@@ -93,17 +98,39 @@ def test_timestamps() -> None:
 @pytest.mark.parametrize(
     ("ahead", "status", "said"),
     [
-        (timedelta(hours=-50), "ok", "2 d 2 h behind"),
+        (timedelta(hours=-50), "ok", "2 d 2 h behind this clock"),
         (timedelta(seconds=5), "ok", "at the time of this clock"),
-        (timedelta(minutes=59), "ok", "at the time of this clock"),  # producers may be this far ahead
-        (timedelta(minutes=61), "wrong", "1 h 1 min ahead"),
+        (timedelta(minutes=59), "ok", "59 min ahead of this clock"),  # producers may be this far ahead
+        (timedelta(minutes=61), "wrong", "1 h 1 min ahead of this clock"),
     ],
 )
-def test_watermark(ahead: timedelta, status: str, said: str) -> None:
-    at = int((NOW + ahead).timestamp() * 1000)
-    samples = [sample(b"a", at=at)] * 20 + [sample(b"b", 1, at=2**50)] * 19
-    found = check_watermark(samples, NOW, 20, timedelta(hours=1))
-    assert (found.status, found.found.startswith(said)) == (status, True), found
+def test_watermarks(ahead: timedelta, status: str, said: str) -> None:
+    reached = {0: (NOW + ahead).timestamp(), 2: (NOW + ahead).timestamp(), 1: (NOW - timedelta(days=3)).timestamp()}
+    found = check_watermarks(reached, {3: 0.0}, NOW, timedelta(hours=1))
+    others = ", 3 d behind this clock (partition 1)" if status == "ok" else ": new trips time out and are late"
+    assert (found.status, found.found.startswith(f"reached: {said} (partitions 0, 2){others}")) == (status, True), found
+
+
+def test_without_a_run_the_newest_events_are_shown_as_such() -> None:
+    at = int(NOW.timestamp() * 1000)
+    wrong = [sample(b"c", at=2**50)] * 19  # fewer than the rank of the watermark
+    newest = newest_times([sample(b"a", at=at)] * 20 + wrong + [sample(b"b", 1, at=at)] * 19, 20)
+    assert newest == {0: NOW.timestamp()}
+    found = check_watermarks(None, newest, NOW, timedelta(hours=1))
+    assert found.found == "no `assemble` answers; newest events: at the time of this clock (partition 0)"
+    assert check_watermarks({}, newest, NOW, timedelta(hours=1)).status == "skipped", "a run has not reached any"
+
+
+def test_messages_that_are_no_events_are_no_newest_events() -> None:
+    assert newest_times([sample(b"a", at=None)] * 20, 20) == {}
+
+
+def test_late_events() -> None:
+    assert check_late_share(None) == Finding("late events", "skipped", "no events yet")
+    assert check_late_share(0.0099).status == "ok"
+    wrong = check_late_share(0.01)
+    assert (wrong.status, wrong.found) == ("wrong", "1.0 % of the last 10,000 events or 5 minutes")
+    assert (wrong.advice or "").splitlines() == [*CAUSES]
 
 
 def test_tables() -> None:

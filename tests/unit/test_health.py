@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from chillflow.assembly.tallies import ACCOUNT
 from chillflow.connectors.filelog import FileLog
 from chillflow.errors import ChillFlowError, DatabaseError, SettingsError
 from chillflow.keyed.watermark import NO_WATERMARK
@@ -29,6 +30,7 @@ from chillflow.running.process_endpoints import monitored
 from chillflow.running.wiring import monitoring
 from chillflow.settings import Settings, load
 from chillflow.telemetry import Telemetry
+from chillflow.telemetry.late_share import warning
 from tests.missing import missing
 from tests.servers._process import wait_until
 from tests.unit.fake_clock import FakeClock
@@ -184,6 +186,19 @@ def test_lag_in_offsets_and_in_event_time(settings: Settings, telemetry: Telemet
     assert lag_of(telemetry, 0) == (0, 0)
 
 
+def test_a_watermark_is_shown_once_it_is_reached(settings: Settings, telemetry: Telemetry) -> None:
+    def reached() -> list[float | None]:
+        return [value(telemetry, "watermark_timestamp_seconds", partition=str(number)) for number in range(PARTITIONS)]
+
+    readings = [telemetry.opened(number, 0, NO_WATERMARK) for number in range(PARTITIONS)]
+    lag = Lag(telemetry, monitoring(settings).ends)
+    lag.publish()
+    assert reached() == [None, None]
+    readings[1].read(20, 100, 1_704_067_200_500)
+    lag.publish()
+    assert reached() == [None, 1_704_067_200.5]
+
+
 def test_lag_is_unknown_while_the_log_does_not_answer(settings: Settings, telemetry: Telemetry, tmp_path: Path) -> None:
     telemetry.opened(0, 0, NO_WATERMARK)
     lag = Lag(telemetry, monitoring(settings).ends)
@@ -205,6 +220,20 @@ def test_events_in_flight_are_those_not_in_a_durable_epoch(telemetry: Telemetry)
     reading.durable()
     reading.read(2, 7, 0)
     assert in_flight() == 2
+
+
+def test_late_events_are_in_the_body_of_readyz_but_a_process_stays_ready(
+    settings: Settings, telemetry: Telemetry, clock: FakeClock
+) -> None:
+    nothing = dict.fromkeys(ACCOUNT, 0)
+    with monitored(monitoring(settings), telemetry, settings.recovery_dir, partitions=0):
+        url = find(settings.recovery_dir)
+        telemetry.opened(0, 0, NO_WATERMARK).snapshot()
+        telemetry.epochs.durable()
+        for share, warnings in ((0.009, []), (0.5, [warning(0.5)])):
+            telemetry.publish_account(nothing, 0, share)
+            code, text = get(f"{url}/readyz")
+            assert (code, json.loads(text)["warnings"]) == (200, warnings)
 
 
 def test_starts_are_counted_and_the_last_error_is_kept(settings: Settings, telemetry: Telemetry) -> None:
@@ -272,8 +301,12 @@ def test_a_failing_route_is_an_error_and_the_server_goes_on() -> None:
 class Worker:
     """A server that answers like a worker, with the values given."""
 
-    def __init__(self, folder: Path, number: int, partitions: list[int], problems: list[str], metrics: str) -> None:
-        ready = json.dumps({"problems": problems, "partitions": partitions, "pid": number}).encode()
+    def __init__(
+        self, folder: Path, number: int, partitions: list[int], problems: list[str], metrics: str, *warnings: str
+    ) -> None:
+        ready = json.dumps(
+            {"problems": problems, "warnings": warnings, "partitions": partitions, "pid": number}
+        ).encode()
         routes = {
             "/readyz": lambda accept: Response(503 if problems else 200, "application/json", ready),
             "/metrics": lambda accept: Response(200, "text/plain", metrics.encode()),
@@ -314,9 +347,9 @@ def test_a_cluster_is_ready_when_all_workers_are_and_all_is_read(cluster: str, s
         503,
         ["sources: no worker reads partition 1", "worker 1: database: gone"],
     )
-    Worker(settings.recovery_dir, 1, [1], [], exposition(1))
+    Worker(settings.recovery_dir, 1, [1], [], exposition(1), "late events")
     code, text = get(f"{cluster}/readyz")
-    assert (code, json.loads(text)["ready"]) == (200, True)
+    assert (code, json.loads(text)["ready"], json.loads(text)["warnings"]) == (200, True, ["late events"])
     assert get(f"{cluster}/livez")[0] == 200
 
 

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
 from chillflow.assembly.account import difference, read_account
 from chillflow.assembly.tallies import ACCOUNT
-from chillflow.connectors.account_file import AccountFile
+from chillflow.connectors.account_file import AccountFile, read_late_share
 from chillflow.errors import ChillFlowError
 from chillflow.model.codec import decode_keyed
 from chillflow.model.events import EVENT_TYPES
@@ -25,6 +25,7 @@ from chillflow.telemetry.clocks import Clocks
 from chillflow.telemetry.histogram import BatchHistogram
 from chillflow.telemetry.metrics import Metrics
 from chillflow.telemetry.reasons import REASONS, kind_of_reason
+from tests.unit.fake_clock import FakeClock
 from tests.unit.vocabulary import trip
 
 PAGE = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "make_metrics.py"))
@@ -162,7 +163,7 @@ def accounts(**counts: int) -> dict[str, int]:
 
 def test_the_account_is_published_as_a_whole(telemetry: Telemetry) -> None:
     def show(account: dict[str, int]) -> None:
-        telemetry.publish_account(account, difference(account))
+        telemetry.publish_account(account, difference(account), None)
 
     show(accounts(events=7, events_in_open=4, duplicates=2, open_trips=1))
     assert value(telemetry, "chillflow_account_read_events_total") == 7
@@ -189,6 +190,51 @@ def test_a_resumed_run_starts_with_the_durable_account(tmp_path: Path) -> None:
     sink.build_part("write", "account", durable)
     assert read_account(path)["late"] == 5
     assert difference(durable or {}) == 0
+
+
+def test_the_late_share_is_absent_until_there_are_events(telemetry: Telemetry) -> None:
+    telemetry.publish_account(accounts(), 0, None)
+    assert value(telemetry, "chillflow_late_share") is None
+    telemetry.publish_account(accounts(events=4, late=1), 0, 0.25)
+    assert value(telemetry, "chillflow_late_share") == telemetry.late_share == 0.25
+
+
+def test_a_resumed_run_continues_the_window_of_the_late_share(tmp_path: Path) -> None:
+    """But not with the totals of an epoch that did not become durable."""
+    path, clock = tmp_path / "account.json", FakeClock()
+    assert read_late_share(path) is None
+    part = AccountFile(path, clock.clocks).build_part("write", "account", None)
+    states = []
+    for events, late in ((100, 1), (200, 41), (900, 741)):
+        clock.now += 10
+        part.write_batch([accounts(events=events, late=late, events_in_open=events - late)])
+        states.append(part.snapshot())
+    assert read_late_share(path) == 741 / 900
+
+    resumed = AccountFile(path, clock.clocks).build_part("write", "account", states[1])
+    assert read_late_share(path) == 41 / 200
+    resumed.write_batch([accounts(events=300, late=42, events_in_open=258)])
+    resumed.snapshot()
+    assert read_late_share(path) == 42 / 300
+    assert read_account(path).keys() == {*ACCOUNT}
+
+    path.unlink()
+    without_file = AccountFile(path, clock.clocks).build_part("write", "account", states[1])
+    assert read_late_share(path) is None, "what was read before is not in a new window"
+    without_file.write_batch([accounts(events=300, late=41, events_in_open=259)])
+    without_file.snapshot()
+    assert read_late_share(path) == 0
+
+    AccountFile(path, clock.clocks).build_part("write", "account", None).snapshot()
+    assert read_late_share(path) is None, "a new store has read nothing"
+
+
+def test_rejected_candidates_are_counted_by_partition(telemetry: Telemetry) -> None:
+    readings = [telemetry.opened(number, 0, 0) for number in (0, 1)]
+    readings[1].candidates_rejected(3)
+    readings[1].candidates_rejected(2)
+    found = [value(telemetry, "chillflow_watermark_candidates_total", partition=str(number)) for number in (0, 1)]
+    assert found == [0, 5]
 
 
 def test_events_by_type_follow_the_counts(telemetry: Telemetry) -> None:
@@ -230,7 +276,7 @@ def test_durations_and_age_of_epochs_use_the_monotonic_clock() -> None:
 def test_two_runs_in_one_process_share_nothing(telemetry: Telemetry) -> None:
     other = Telemetry()
     telemetry.opened(0, 0, 0).read(5, 5, 0)
-    telemetry.publish_account(accounts(events=5, late=5), 0)
+    telemetry.publish_account(accounts(events=5, late=5), 0, 1.0)
     with pytest.raises(ChillFlowError), telemetry.deliveries.delivering("topics", 1):
         raise ChillFlowError("gone")
 

@@ -19,6 +19,7 @@ from chillflow.running.process_endpoints import monitored
 from chillflow.running.wiring import monitoring
 from chillflow.settings import load
 from chillflow.telemetry import Telemetry
+from chillflow.telemetry.late_share import CAUSES
 from tests.servers._process import free_port
 from tests.unit.fake_clock import FakeClock
 
@@ -26,11 +27,12 @@ STATUS: Status = {
     "url": "http://127.0.0.1:9108",
     "ready": True,
     "problems": [],
+    "warnings": [],
     "workers": 2,
     "events_per_second": 12_345.6,
     "partitions": [
-        {"partition": 0, "lag_offsets": 1500, "lag_seconds": 3661.5, "in_flight": 20},
-        {"partition": 1, "lag_offsets": None, "lag_seconds": None, "in_flight": 0},
+        {"partition": 0, "lag_offsets": 1500, "lag_seconds": 3661.5, "in_flight": 20, "watermark": 1_704_067_259.9},
+        {"partition": 1, "lag_offsets": None, "lag_seconds": None, "in_flight": 0, "watermark": None},
     ],
     "trips": {"complete": 1000, "incomplete": 2, "open": 3},
     "events": {
@@ -44,6 +46,7 @@ STATUS: Status = {
     },
     "read": 5018,
     "difference": 0,
+    "late_share": 0.0002,
     "starts": 1,
     "since": 1.7e9,
     "last_error": None,
@@ -89,14 +92,15 @@ def test_lines_of_a_ready_run() -> None:
     assert [*lines(STATUS)] == [
         "ready: 2 workers at http://127.0.0.1:9108",
         "throughput  12,346 events/s",
-        "lag         partition       offsets             event time     in flight",
-        "                    0         1,500                1:01:01            20",
-        "                    1             ?                      ?             0",
+        "lag         partition       offsets        event time in flight  watermark (UTC)",
+        "                    0         1,500           1:01:01        20 2024-01-01 00:00",
+        "                    1             ?                 ?         0         none yet",
         "trips       1,000 complete, 2 incomplete, 3 open",
         "account     5,018 events read, in trips that are",
         "            5,000 complete, 8 incomplete, 4 open",
         "            5 duplicates, 0 superseded, 1 late, 0 dead letters",
         "            it balances",
+        "late events 0.0 % of the last 10,000 events or 5 minutes",
         "last error  none",
     ]
 
@@ -114,3 +118,12 @@ def test_lines_of_a_run_with_problems() -> None:
     assert shown[-1] == "last error  2024-01-01T00:00:00Z: gone"
     assert "            7 UNACCOUNTED FOR: this is a bug" in lines({**status, "difference": 7})
     assert "account     none yet: no epoch is durable" in lines({**status, "trips": {}})
+
+
+def test_lines_of_a_run_with_too_many_late_events() -> None:
+    shown = [*lines({**STATUS, "late_share": 0.5})]
+    assert max(map(len, shown)) <= 80
+    start = shown.index("late events WRONG: 50.0 % of the last 10,000 events or 5 minutes")
+    causes = " ".join(line.strip() for line in shown[start + 1 : -1])
+    assert causes == " ".join(f"- {cause}" for cause in CAUSES)
+    assert "late events no events yet" in lines({**STATUS, "late_share": None})
