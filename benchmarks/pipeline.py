@@ -14,7 +14,8 @@ from statistics import median
 
 from benchmarks.measuring import COMMAND, Run, Table, measured, spread
 from benchmarks.peers import Peer, interpreter
-from chillflow.connectors.log import Log, LogRecord, records_until_end
+from chillflow.connectors.log import Log, records_until_end
+from chillflow.keyed.batches import Record
 from chillflow.model.codec import decode_value
 from chillflow.model.measures import MEASURES
 from chillflow.model.topics import TopicSpec, registry
@@ -168,7 +169,7 @@ def compare(bench: Bench, repeat: int, *, stock: bool, peers: Sequence[Peer] = (
     return Table("The whole job", ["", "events/s", "relative to the loop", "CPU µs per event"], rows, note)
 
 
-def records(log: Log, topic: str) -> Iterator[LogRecord]:
+def records(log: Log, topic: str) -> Iterator[Record]:
     """All records of a topic, partition by partition."""
     for number in range(log.partitions(topic)):
         with closing(log.reader(topic, number, None, group=None)) as reader:

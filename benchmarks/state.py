@@ -12,7 +12,6 @@ from typing import Any
 from benchmarks.measuring import Table
 from chillflow.assembly import state_codec
 from chillflow.assembly.rules import Assembly
-from chillflow.connectors.log import LogRecord
 from chillflow.keyed.batches import Record
 from chillflow.keyed.compression import compress, decompress
 from chillflow.keyed.group import KeyedLogic, KeyGroup
@@ -30,12 +29,12 @@ from chillflow.synthetic.trip_generator import generate
 STEPS_TRIPS = 20_000
 
 
-def some_events(folder: Path) -> list[LogRecord]:
+def some_events(folder: Path) -> list[Record]:
     """Events of one day of trips, as log records in order."""
     file = folder / "some.parquet"
     generate(file, STEPS_TRIPS, days=1)
     messages = enumerate(messages_of(file, "trip-events"))
-    return [LogRecord(offset, each.timestamp, each.key, each.value, None) for offset, each in messages]
+    return [Record(offset, each.timestamp, each.key, each.value, None) for offset, each in messages]
 
 
 def messages_of(file: Path, topic: str) -> Iterator[Message]:

@@ -23,7 +23,6 @@ from benchmarks.state import group, rules, some_events
 from chillflow.assembly.results import Outputs
 from chillflow.assembly.windows import Terms, WindowShard, spread
 from chillflow.connectors.inspection import body_time
-from chillflow.connectors.log import LogRecord
 from chillflow.keyed.batches import Record
 from chillflow.keyed.placement import group_of
 from chillflow.keyed.watermark import WatermarkTracker
@@ -36,13 +35,13 @@ ROUNDS = 9
 
 
 @pytest.fixture(scope="module")
-def events(tmp_path_factory: pytest.TempPathFactory) -> list[LogRecord]:
+def events(tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
     """Events of one day of trips, in order."""
     return some_events(tmp_path_factory.mktemp("events"))
 
 
 @pytest.fixture(scope="module")
-def records(events: list[LogRecord]) -> list[Record]:
+def records(events: list[Record]) -> list[Record]:
     """The events as records, as a source emits them."""
     watermarks = WatermarkTracker(20).observe_all([each.timestamp for each in events])
     return [
@@ -66,7 +65,7 @@ def timed(benchmark: Any, work: Callable[..., object], prepare: Callable[[], Any
     benchmark.pedantic(work, setup=setup, rounds=ROUNDS)
 
 
-def test_source(benchmark: BenchmarkFixture, events: list[LogRecord]) -> None:
+def test_source(benchmark: BenchmarkFixture, events: list[Record]) -> None:
     """Watermarks and key groups."""
 
     def work() -> object:
@@ -76,7 +75,7 @@ def test_source(benchmark: BenchmarkFixture, events: list[LogRecord]) -> None:
     timed(benchmark, work)
 
 
-def test_decode(benchmark: BenchmarkFixture, events: list[LogRecord]) -> None:
+def test_decode(benchmark: BenchmarkFixture, events: list[Record]) -> None:
     """The decoder alone."""
 
     def work() -> None:
@@ -86,7 +85,7 @@ def test_decode(benchmark: BenchmarkFixture, events: list[LogRecord]) -> None:
     timed(benchmark, work)
 
 
-def test_event_time_of_the_body(benchmark: BenchmarkFixture, events: list[LogRecord]) -> None:
+def test_event_time_of_the_body(benchmark: BenchmarkFixture, events: list[Record]) -> None:
     """Additional cost of `CHILLFLOW_EVENT_TIME=body`."""
     timed(benchmark, lambda: [body_time(each.value) for each in events])
 

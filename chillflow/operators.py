@@ -5,36 +5,42 @@ All names that your own dataflow needs are here; none depends on taxis.
 
 from chillflow.keyed.batches import (
     CLOCK,
+    Batch,
     ClockBatch,
     GroupBatch,
-    GroupRecords,
+    GroupItem,
     PartitionProgress,
     Record,
     RecordColumns,
     SourceItem,
+    Undecodable,
     WatermarkAdvance,
     is_progress,
 )
-from chillflow.keyed.group import State, Stretch
 from chillflow.keyed.outcomes import DeadRecord, Outcome
+from chillflow.keyed.slots import Slots, SlotState
+from chillflow.keyed.state_store import State
 from chillflow.keyed.stateful_map import KeyGroupsOut, key_groups, stateful_map
 from chillflow.keyed.watermark import NO_WATERMARK, WatermarkTracker
 
 __all__ = [
     "CLOCK",
     "NO_WATERMARK",
+    "Batch",
     "ClockBatch",
     "DeadRecord",
     "GroupBatch",
-    "GroupRecords",
+    "GroupItem",
     "KeyGroupsOut",
     "Outcome",
     "PartitionProgress",
     "Record",
     "RecordColumns",
+    "SlotState",
+    "Slots",
     "SourceItem",
     "State",
-    "Stretch",
+    "Undecodable",
     "WatermarkAdvance",
     "WatermarkTracker",
     "is_progress",

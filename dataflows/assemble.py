@@ -28,8 +28,8 @@ from chillflow.connectors.log import Log
 from chillflow.connectors.sink import ExactlyOnceSink
 from chillflow.connectors.source import LogSource
 from chillflow.connectors.table_sink import TableSink
-from chillflow.model.codec import decode_all, decode_keyed
-from chillflow.model.events import EVENT_TYPES
+from chillflow.model.codec import STRUCTS
+from chillflow.model.events import EVENT_TYPES, DecodedEvent
 from chillflow.model.messages import Message
 from chillflow.model.table_rows import Retire, Rows
 from chillflow.model.topics import TopicNames, result_topics
@@ -84,7 +84,7 @@ def pipeline_name(settings: Settings) -> str:
 
 
 def build(
-    events: Source[cf_op.SourceItem],
+    events: Source[cf_op.SourceItem[DecodedEvent]],
     topics: Sink[tuple[str, Sequence[Message]]],
     table: Sink[tuple[str, Rows | Retire]] | None,
     accounts: Sink[tuple[str, dict[str, int]]],
@@ -97,7 +97,7 @@ def build(
     timeout, horizon, lengths = settings.trip_timeout, settings.incomplete_horizon, settings.window_lengths
     assembly = Assembly(timeout, settings.correction_horizon, horizon, lengths[-1])
     terms = Terms.of(lengths, settings.grace, timeout + horizon)
-    run.telemetry.follow_events(EVENT_TYPES, assembly.event_counts)
+    run.telemetry.expect_events(dict(zip(STRUCTS, EVENT_TYPES, strict=True)))
     snapshot_bytes = run.telemetry.metrics.snapshot_bytes
     outputs = Outputs(TopicNames.of(settings), partitions, settings.window_retention)
 
@@ -105,15 +105,13 @@ def build(
     read = op.branch("tell_progress", op.input("read_events", flow, events), cf_op.is_progress)
     assembled = cf_op.stateful_map(
         "assemble_trips",
-        cast("KeyedStream[cf_op.GroupRecords]", read.falses),
+        cast("KeyedStream[cf_op.GroupItem[DecodedEvent]]", read.falses),
         assembly.assemble,
         assembly.expire,
-        decode=decode_keyed,
         dump=state_codec.dump,
         load=state_codec.load,
         is_closed=state_codec.is_closed,
-        shortcut=assembly.shortcut,
-        decode_all=decode_all,
+        slots=assembly.slots,
         schema=state_codec.SCHEMA,
         adapt=state_codec.adapt,
         close=assembly.close if run.close_all else None,

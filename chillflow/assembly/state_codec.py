@@ -6,7 +6,7 @@ once for many states, so a new field of an event or a trip needs no new version 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from types import GenericAlias
 from typing import Any, TypeAlias

@@ -16,6 +16,7 @@ from chillflow.model.events import (
     PICKUP_EVENTS,
     SCHEMA_VERSION,
     DecodedEnd,
+    DecodedEvent,
     DecodedStart,
     TripEndedEvent,
     TripStartedEvent,
@@ -59,7 +60,7 @@ _BY_PRECEDENCE = (*(kind for kind in range(len(EVENT_CLASSES)) if kind not in NE
 """Kinds in ascending precedence: of a field that two events carry, the later one counts, as in a complete trip."""
 
 
-def complete_trip(events: Sequence[DecodedEvent | None], revision: int) -> TripValues:
+def complete_trip(events: list[DecodedEvent | None], revision: int) -> TripValues:
     """The trip of these events by kind, among them all needed ones."""
     started, ended = cast("DecodedStart", events[_START]), cast("DecodedEnd", events[_END])
     values = derived(ended.trip_distance, started.pickup_ts, ended.dropoff_ts)

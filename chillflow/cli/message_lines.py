@@ -7,7 +7,7 @@ import time
 
 import typer
 
-from chillflow.connectors.log import LogRecord
+from chillflow.keyed.batches import Record
 from chillflow.model.codec import encode_value
 from chillflow.model.events import TripEvent
 from chillflow.operation.following import Shown
@@ -68,7 +68,7 @@ def as_text(message: Shown) -> str:
     return f"{place:>12}  {line}{'  ' + typer.style(headers, fg='red') if headers else ''}"
 
 
-def _time(record: LogRecord, value: dict[str, object]) -> str:
+def _time(record: Record, value: dict[str, object]) -> str:
     if "event_time" in value:
         return str(value["event_time"])
     if record.timestamp is None:

@@ -18,8 +18,9 @@ from zlib import crc32
 
 import msgspec
 
-from chillflow.connectors.log import Description, End, LogColumns, LogRecord, OffsetUnit, records_until_end
+from chillflow.connectors.log import Description, End, OffsetUnit, records_until_end
 from chillflow.errors import KafkaError, UnknownTopicError
+from chillflow.keyed.batches import Record, RecordColumns
 from chillflow.model.messages import Message, MessageColumns
 from chillflow.model.topics import TopicSpec
 
@@ -106,7 +107,7 @@ class FileLog:
             ends.append(End(end, max(times, default=None)))
         return ends
 
-    def newest(self, topic: str, partition: int, count: int) -> list[LogRecord]:
+    def newest(self, topic: str, partition: int, count: int) -> list[Record]:
         path = _path(self._folder / topic, partition)
         with _opened(path) as file:
             end = _whole_length(file)
@@ -185,7 +186,7 @@ class FileReader:
         self._file = _opened(path)
         self._rest = b""
 
-    def read(self, limit: int) -> list[LogRecord]:
+    def read(self, limit: int) -> list[Record]:
         if b"\n" not in self._rest:
             self._rest = self._whole_lines()
         *lines, last = self._rest.split(b"\n", limit)
@@ -197,9 +198,9 @@ class FileReader:
             self.position += len(line) + 1
         return records
 
-    def columns(self, limit: int) -> LogColumns | None:
+    def columns(self, limit: int) -> RecordColumns | None:
         records = self.read(limit)
-        return LogColumns(*zip(*records, strict=True)) if records else None
+        return RecordColumns(*zip(*records, strict=True)) if records else None
 
     def _whole_lines(self) -> bytes:
         """The next bytes, at least one whole line. A torn line is read again later: the next writer truncates it."""
@@ -219,7 +220,7 @@ class FileReader:
         self._file.close()
 
 
-def _to_record(offset: int, line: bytes, path: Path) -> LogRecord:
+def _to_record(offset: int, line: bytes, path: Path) -> Record:
     try:
         parsed = _decode(line)
     except msgspec.MsgspecError as error:
@@ -227,7 +228,7 @@ def _to_record(offset: int, line: bytes, path: Path) -> LogRecord:
     key = parsed.key.encode() if parsed.key is not None else _from_base64(parsed.key_b64)
     value = bytes(parsed.value) or _from_base64(parsed.value_b64)
     headers = tuple((name, base64.b64decode(data)) for name, data in parsed.headers or ()) or None
-    return LogRecord(offset, parsed.ts, key, value, headers)
+    return Record(offset, parsed.ts, key, value, headers)
 
 
 class FileWriter:

@@ -12,7 +12,9 @@ from typing import Annotated
 
 import msgspec
 
-from chillflow.connectors.log import Log, LogColumns, LogRecord
+from chillflow.connectors.log import Log
+from chillflow.keyed.batches import Batch, Record, Undecodable
+from chillflow.model.events import DecodedEvent
 from chillflow.model.trips import milliseconds
 from chillflow.telemetry import Telemetry
 
@@ -38,15 +40,15 @@ def body_time(value: bytes | None) -> int | None:
         return None
 
 
-def is_misplaced(log: Log, record: LogRecord, partition: int, partitions: int) -> bool:
+def is_misplaced(log: Log, record: Record, partition: int, partitions: int) -> bool:
     """Whether the record is not in the partition our producers choose for its key."""
     return bool(record.key and log.partition_of(record.key, partitions) != partition)
 
 
-def is_mistimed(record: LogRecord) -> bool:
+def is_mistimed(record: Record) -> bool:
     """Whether the record's timestamp differs from the event time in its body."""
     time = body_time(record.value)
-    return time is not None and (record.timestamp is None or abs(record.timestamp - time) > _TOLERANCE_MS)
+    return time is not None and _differ(record.timestamp, time)
 
 
 class Inspection:
@@ -60,22 +62,28 @@ class Inspection:
         self._next = 0
         """Index of the next sampled record, counted from the next batch."""
 
-    def check(self, columns: LogColumns) -> None:
+    def check(self, batch: Batch[DecodedEvent]) -> None:
         """Check the sampled records of the next batch."""
-        count = len(columns.offsets)
+        count = len(batch)
         while self._next < count:
-            self._check_record(columns.record(self._next))
+            self._check_record(batch.records.record(self._next), batch.events[self._next])
             self._next += _EVERY
         self._next -= count
 
-    def _check_record(self, record: LogRecord) -> None:
+    def _check_record(self, record: Record, event: DecodedEvent | Undecodable) -> None:
+        if isinstance(event, Undecodable):
+            return
         if is_misplaced(self._log, record, self._partition, self._partitions):
             self._warn_once(
                 "partitioner",
                 "a key is not in the partition that murmur2 gives it (as Java's producers and ours do): with several"
                 " producers the events of a trip may be in two partitions, and the trip times out",
             )
-        if self._timestamps and is_mistimed(record):
+        if self._timestamps and _differ(record.timestamp, milliseconds(event.event_time)):
             self._warn_once(
                 "timestamp", "timestamps are not event times (LogAppendTime?): set CHILLFLOW_EVENT_TIME=body"
             )
+
+
+def _differ(timestamp: int | None, event_time: int) -> bool:
+    return timestamp is None or abs(timestamp - event_time) > _TOLERANCE_MS

@@ -37,7 +37,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 from confluent_kafka.cimpl import NewTopic
 
-from chillflow.connectors.log import Description, End, LogColumns, LogRecord, OffsetUnit, records_until_end
+from chillflow.connectors.log import Description, End, OffsetUnit, records_until_end
 from chillflow.connectors.retrying import Retrying
 from chillflow.errors import (
     ChillFlowError,
@@ -46,7 +46,7 @@ from chillflow.errors import (
     KafkaUnavailableError,
     UnknownTopicError,
 )
-from chillflow.keyed.batches import Headers
+from chillflow.keyed.batches import Headers, Record, RecordColumns
 from chillflow.model.messages import Message, MessageColumns
 from chillflow.model.topics import TopicSpec
 from chillflow.telemetry.clocks import Clocks
@@ -252,7 +252,7 @@ class KafkaLog:
             for end, last in zip(latest, newest, strict=True)
         ]
 
-    def newest(self, topic: str, partition: int, count: int) -> list[LogRecord]:
+    def newest(self, topic: str, partition: int, count: int) -> list[Record]:
         low, high = self._offset_range(topic, partition)
         with closing(self.reader(topic, partition, max(low, high - count), group=None)) as reader:
             batches = records_until_end(reader, end=high, limit=count, patience=self._timeout, clocks=self._clocks)
@@ -499,11 +499,11 @@ class KafkaReader:
         self.at_end = False
         consumer.assign([start])
 
-    def read(self, limit: int) -> list[LogRecord]:
+    def read(self, limit: int) -> list[Record]:
         columns = self.columns(limit)
         return columns.records() if columns is not None else []
 
-    def columns(self, limit: int) -> LogColumns | None:
+    def columns(self, limit: int) -> RecordColumns | None:
         messages = self._consumer.consume(limit, 0)
         if [error for error in map(_error, messages) if error is not None]:
             messages = self._without_errors(messages)
@@ -513,7 +513,7 @@ class KafkaReader:
             return None
         offsets = [*map(_offset, messages)]
         self.position = max(self.position, offsets[-1] + 1)
-        return LogColumns(
+        return RecordColumns(
             offsets,
             [timestamp if kind else None for kind, timestamp in map(_timestamp, messages)],
             [*map(_key, messages)],

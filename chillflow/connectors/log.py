@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from chillflow.connectors.retrying import Retrying
 from chillflow.errors import KafkaUnavailableError
-from chillflow.keyed.batches import Headers
+from chillflow.keyed.batches import Record, RecordColumns
 from chillflow.model.messages import Message, MessageColumns
 from chillflow.model.topics import TopicSpec
 from chillflow.telemetry.clocks import Clocks
@@ -16,8 +16,6 @@ __all__ = [
     "Description",
     "End",
     "Log",
-    "LogColumns",
-    "LogRecord",
     "OffsetUnit",
     "PartitionReader",
     "Writer",
@@ -28,39 +26,6 @@ __all__ = [
 OffsetUnit: TypeAlias = Literal["messages", "bytes"]
 _POLL_SECONDS = 0.005
 """Pause after a poll that found nothing."""
-
-
-class LogRecord(NamedTuple):
-    """One message of a partition."""
-
-    offset: int
-    timestamp: int | None
-    """ms since 1970; the event time, if the producer set it."""
-    key: bytes | None
-    value: bytes | None
-    headers: Headers | None
-
-
-class LogColumns(NamedTuple):
-    """Consecutive messages of a partition, one sequence per field."""
-
-    offsets: Sequence[int]
-    timestamps: Sequence[int | None]
-    keys: Sequence[bytes | None]
-    values: Sequence[bytes | None]
-    headers: Sequence[Headers | None]
-
-    def record(self, at: int) -> LogRecord:
-        """The record at index `at`."""
-        return LogRecord._make(column[at] for column in self)
-
-    def before(self, end: int) -> LogColumns:
-        """The first `end` records."""
-        return LogColumns._make(column[:end] for column in self)
-
-    def records(self) -> list[LogRecord]:
-        """All of them as LogRecords."""
-        return [*map(LogRecord._make, zip(*self, strict=True))]
 
 
 class End(NamedTuple):
@@ -89,10 +54,10 @@ class PartitionReader(Protocol):
     at_end: bool
     """Whether the reader has reached the end of the partition and read nothing since."""
 
-    def read(self, limit: int) -> list[LogRecord]:
+    def read(self, limit: int) -> list[Record]:
         """The next records, at most `limit`; empty if there are none yet. Does not wait."""
 
-    def columns(self, limit: int) -> LogColumns | None:
+    def columns(self, limit: int) -> RecordColumns | None:
         """The next records by field, at most `limit`; None if there are none yet. Does not wait."""
 
     def commit(self, position: int) -> None:
@@ -165,7 +130,7 @@ class Log(Protocol):
     def ends(self, topic: str) -> list[End]:
         """The ends of all partitions, in one request."""
 
-    def newest(self, topic: str, partition: int, count: int) -> list[LogRecord]:
+    def newest(self, topic: str, partition: int, count: int) -> list[Record]:
         """About `count` of the newest records of a partition."""
 
     def reader(self, topic: str, partition: int, position: int | None, *, group: str | None) -> PartitionReader:
@@ -199,7 +164,7 @@ def records_until_end(
     limit: int = 5_000,
     patience: float | None = None,
     clocks: Clocks = Clocks(),
-) -> Iterator[list[LogRecord]]:
+) -> Iterator[list[Record]]:
     """Batches of at most `limit` records, from the reader's position to the end of the partition.
 
     Stops when the reader is at the end, or has passed offset `end`: the only way to finish on a partition that is

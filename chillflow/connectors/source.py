@@ -1,4 +1,4 @@
-"""The source of the assembly: partitions of a log -> records by key group, each with its watermark.
+"""The source of the assembly: partitions of a log -> records by key group, each with its event and watermark.
 
 Only the recovery store holds offsets to resume from. The source relies on two properties of Bytewax. No source starts
 epoch N + 1 before epoch N is durable on all workers, so at the first `next_batch` after a `snapshot` that snapshot is
@@ -9,27 +9,32 @@ snapshot is durable.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypedDict, cast
+from typing import Literal, TypeAlias, TypedDict
 
 from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
 
-from chillflow.connectors.inspection import Inspection, body_time
-from chillflow.connectors.log import Log, LogColumns, PartitionReader
-from chillflow.keyed.batches import CLOCK, PartitionProgress, Record, RecordColumns, SourceItem
+from chillflow.connectors.inspection import Inspection
+from chillflow.connectors.log import Log, PartitionReader
+from chillflow.keyed.batches import CLOCK, Batch, PartitionProgress, RecordColumns, SourceItem, Undecodable
 from chillflow.keyed.placement import groups_of, partition_name, placed
-from chillflow.keyed.timed import Timed
 from chillflow.keyed.versions import refuse_newer
-from chillflow.keyed.watermark import NO_WATERMARK, WatermarkTracker
+from chillflow.keyed.watermark import NO_WATERMARK, WatermarkSnapshot, WatermarkTracker
+from chillflow.model.codec import decode_all
+from chillflow.model.events import DecodedEvent
+from chillflow.model.trips import milliseconds
 from chillflow.telemetry import Telemetry
 from chillflow.telemetry.clocks import Clocks
 from chillflow.telemetry.failures import keeps_failures
 
 __all__ = ["LogSource"]
+
+Item: TypeAlias = SourceItem[DecodedEvent]
 
 VERSION = 1
 _BATCH = 2048
@@ -44,14 +49,13 @@ class SourceSnapshot(TypedDict):
     version: int
     position: int
     """Offset to resume from."""
-    largest: list[int]
-    """State of its WatermarkTracker."""
+    watermark: WatermarkSnapshot
 
 
 @keeps_failures
 @dataclass(frozen=True)
-class LogSource(FixedPartitionedSource[SourceItem, SourceSnapshot]):
-    """Reads all partitions of a topic.
+class LogSource(FixedPartitionedSource[Item, SourceSnapshot]):
+    """Reads all partitions of a topic, and decodes their events: what is no event must not move a watermark.
 
     With `exit_at_end` a partition ends at the end offset it had when it was opened. `draining` is called before each
     batch. Once it returns true, nothing more is read, and when all records read are durable the flow is aborted. In a
@@ -97,13 +101,13 @@ class LogSource(FixedPartitionedSource[SourceItem, SourceSnapshot]):
 
 
 @keeps_failures
-class _SourcePartition(StatefulSourcePartition[SourceItem, SourceSnapshot]):
+class _SourcePartition(StatefulSourcePartition[Item, SourceSnapshot]):
     def __init__(self, source: LogSource, number: int, state: SourceSnapshot | None) -> None:
         position: int | None = None
-        largest: list[int] = []
+        watermark: WatermarkSnapshot | None = None
         if state is not None:
             refuse_newer("a source snapshot", state["version"], VERSION)
-            position, largest = state["position"], state["largest"]
+            position, watermark = state["position"], state["watermark"]
         self._source = source
         self.telemetry = source.telemetry
         self._name = partition_name(number)
@@ -111,7 +115,7 @@ class _SourcePartition(StatefulSourcePartition[SourceItem, SourceSnapshot]):
         self._watch = source.log.watch(source.topic) if self._is_first else lambda: None
         count = source.key_groups
         self._groups = [placed(f"{self._name}/{group:04d}", number * count + group) for group in range(count)]
-        self._watermark = WatermarkTracker(source.watermark_rank, largest)
+        self._watermark = WatermarkTracker(source.watermark_rank, watermark)
         self._resumed = self._sent_to_groups = self._watermark.now
         self._sent_to_clock: PartitionProgress | None = None
         self._has_messages = source.log.end_offset(source.topic, number) > 0
@@ -139,8 +143,8 @@ class _SourcePartition(StatefulSourcePartition[SourceItem, SourceSnapshot]):
         self._awake: datetime | None = None
         """When to call `next_batch` again; None for at once."""
 
-    def next_batch(self) -> list[SourceItem]:
-        batch: list[SourceItem] = []
+    def next_batch(self) -> list[Item]:
+        batch: list[Item] = []
         if self._taken is not None:
             self._durable, self._taken = self._taken, None
             self._reader.commit(self._durable)
@@ -182,30 +186,40 @@ class _SourcePartition(StatefulSourcePartition[SourceItem, SourceSnapshot]):
             return self._idle(batch)
         self._awake = None
         self._has_messages, self._last_read = True, self._source.clocks.monotonic()
-        self._inspection.check(columns)
         self._position = self._reader.position
         if self._end is not None and columns.offsets[-1] >= self._end:
             columns = columns.before(bisect_left(columns.offsets, self._end))
             self._position = self._end
-        grouped = self._grouped(columns)
-        self._reading.read(len(columns.offsets), self._position, self._watermark.now)
-        return batch + grouped
+        decoded = self._decoded(columns)
+        self._inspection.check(decoded)
+        self._reading.read(len(decoded), self._position, self._watermark.now)
+        return batch + self._grouped(decoded)
 
-    def _grouped(self, columns: LogColumns) -> list[SourceItem]:
-        """The records by key group, each with its watermark."""
-        offsets, timestamps, keys, values, headers = columns
+    def _decoded(self, records: RecordColumns) -> Batch[DecodedEvent]:
+        """The records with their events and watermarks."""
+        read_at = self._source.clocks.wall()
+        events = decode_all(records.keys, records.values)
+        types = Counter(map(type, events))
+        self.telemetry.decoded.update(types)
+        times = records.timestamps
         if self._source.event_time == "body":
-            timestamps = [*map(body_time, values)]
-        watermarks, read_at = self._watermark.observe_all(timestamps), self._source.clocks.wall()
+            times = [None if isinstance(event, Undecodable) else milliseconds(event.event_time) for event in events]
+        elif types[Undecodable]:
+            times = [
+                None if isinstance(event, Undecodable) else time for event, time in zip(events, times, strict=True)
+            ]
+        rejected = self._watermark.rejected
+        watermarks = self._watermark.observe_all(times, records.keys)
+        if self._watermark.rejected > rejected:
+            self._reading.candidates_rejected(self._watermark.rejected - rejected)
+        return Batch(records, events, watermarks, read_at, decode_all)
+
+    def _grouped(self, batch: Batch[DecodedEvent]) -> list[Item]:
+        """The batch by key group."""
         if len(self._groups) == 1:
-            return [(self._groups[0], RecordColumns(watermarks, offsets, keys, values, headers, timestamps, read_at))]
-        lists: list[list[Record]] = [[] for _ in self._groups]
-        # plain tuples with the fields of a Record, which the groups unpack: faster than building Records
-        fields = zip(watermarks, offsets, keys, values, headers, timestamps, strict=True)
-        records = cast("Iterable[Record]", fields)
-        for number, record in zip(groups_of(keys, len(lists)), records, strict=True):
-            lists[number].append(record)
-        return [(group, Timed(some, read_at)) for group, some in zip(self._groups, lists, strict=True) if some]
+            return [(self._groups[0], batch)]
+        numbers = groups_of(batch.records.keys, len(self._groups))
+        return [(self._groups[number], some) for number, some in sorted(batch.split(numbers).items())]
 
     def next_awake(self) -> datetime | None:
         return self._awake
@@ -213,7 +227,7 @@ class _SourcePartition(StatefulSourcePartition[SourceItem, SourceSnapshot]):
     def snapshot(self) -> SourceSnapshot:
         self._taken = self._position
         self._reading.snapshot()
-        return {"version": VERSION, "position": self._taken, "largest": self._watermark.snapshot()}
+        return {"version": VERSION, "position": self._taken, "watermark": self._watermark.snapshot()}
 
     def close(self) -> None:
         if not self._run_is_over:
@@ -223,14 +237,14 @@ class _SourcePartition(StatefulSourcePartition[SourceItem, SourceSnapshot]):
         self._reader.commit(self._position)
         self._reader.close()
 
-    def _idle(self, batch: list[SourceItem]) -> list[SourceItem]:
+    def _idle(self, batch: list[Item]) -> list[Item]:
         self._awake = datetime.fromtimestamp(self._source.clocks.wall(), UTC) + _IDLE
         return batch
 
     def _is_done(self) -> bool:
         return self._end is not None and (self._reader.at_end or self._position >= self._end)
 
-    def _progress_for_groups(self, step: int) -> list[SourceItem]:
+    def _progress_for_groups(self, step: int) -> list[Item]:
         """The watermark for each key group, if it has advanced by `step` ms since the last one sent."""
         now = self._watermark.now
         if now == NO_WATERMARK or now - self._sent_to_groups < step:
@@ -238,7 +252,7 @@ class _SourcePartition(StatefulSourcePartition[SourceItem, SourceSnapshot]):
         self._sent_to_groups = now
         return [(group, now) for group in self._groups]
 
-    def _progress_for_clock(self) -> list[SourceItem]:
+    def _progress_for_clock(self) -> list[Item]:
         """The progress of this partition for the window clock, if it has changed.
 
         Only for the first batch after a snapshot: progress does not pass through the key groups and would overtake the

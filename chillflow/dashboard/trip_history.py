@@ -12,10 +12,11 @@ import msgspec
 
 from chillflow.assembly.precedence import precedence
 from chillflow.connectors.database import Reader, Statement
-from chillflow.connectors.log import Log, LogRecord, records_until_end
+from chillflow.connectors.log import Log, records_until_end
 from chillflow.errors import DecodeError, UnknownTopicError
+from chillflow.keyed.batches import Record, Undecodable
 from chillflow.keyed.watermark import WatermarkTracker
-from chillflow.model.codec import decode_keyed, decode_value
+from chillflow.model.codec import decode_all, decode_keyed, decode_value
 from chillflow.model.events import DecodedEvent, TripEvent
 from chillflow.model.topics import TopicNames
 from chillflow.model.trips import milliseconds
@@ -135,6 +136,7 @@ class _PartitionScan:
         self._watermark = WatermarkTracker(finder.stream_time_rank)
         self._until = until
         self._limit = finder.limit
+        self._has_events = topic == finder.topics.events
         try:
             self.first, self._end = self._log.offset_at(topic, partition, since), self._log.end_offset(topic, partition)
         except UnknownTopicError:
@@ -143,7 +145,7 @@ class _PartitionScan:
         self.read = 0
         self.cut = False
 
-    def records(self, key: str) -> Iterator[LogRecord]:
+    def records(self, key: str) -> Iterator[Record]:
         """The records with this key."""
         if self.position >= self._end:
             return
@@ -151,15 +153,25 @@ class _PartitionScan:
         with closing(self._log.reader(self._topic, self._partition, self.position, group=None)) as reader:
             for records in records_until_end(reader, end=self._end, limit=batch, patience=_PATIENCE):
                 yield from (record for record in records if record.key == wanted)
-                self._watermark.observe_all([record.timestamp for record in records])
+                self._observe(records)
                 self.read += len(records)
                 self.position = reader.position
                 self.cut = self.read > self._limit - batch and self.position < self._end
                 if self.cut or self._watermark.now > self._until:
                     return
 
+    def _observe(self, records: Sequence[Record]) -> None:
+        keys = [record.key for record in records]
+        times = [record.timestamp for record in records]
+        if self._has_events:  # only these move the watermark of assembly
+            events = decode_all(keys, [record.value for record in records])
+            for at, event in enumerate(events):
+                if isinstance(event, Undecodable):
+                    times[at] = None
+        self._watermark.observe_all(times, keys)
 
-def _messages(records: Sequence[LogRecord]) -> list[TripMessage]:
+
+def _messages(records: Sequence[Record]) -> list[TripMessage]:
     """The messages in arrival order, each with its outcome after all of them."""
     messages: list[TripMessage] = []
     counted: dict[type, tuple[int, DecodedEvent]] = {}
@@ -180,7 +192,7 @@ def _messages(records: Sequence[LogRecord]) -> list[TripMessage]:
     return messages
 
 
-def _message(record: LogRecord, event: DecodedEvent | None, outcome: str) -> TripMessage:
+def _message(record: Record, event: DecodedEvent | None, outcome: str) -> TripMessage:
     fields = _fields(record)
     return TripMessage(
         record.offset,
@@ -192,7 +204,7 @@ def _message(record: LogRecord, event: DecodedEvent | None, outcome: str) -> Tri
     )
 
 
-def _fields(record: LogRecord) -> dict[str, object]:
+def _fields(record: Record) -> dict[str, object]:
     try:
         value = decode_value(record.value or b"{}")
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
@@ -200,7 +212,7 @@ def _fields(record: LogRecord) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-def _revision(record: LogRecord) -> TripRevision:
+def _revision(record: Record) -> TripRevision:
     fields = decode_value(record.value or b"{}")
     missing = tuple(fields.pop("missing", ()))
     return TripRevision(fields.get("revision", 0), record.offset, missing, fields)

@@ -7,13 +7,13 @@ results depend on the records alone, not on the wall clock or on how the records
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypedDict, TypeVar
+from typing import Generic, TypedDict, TypeVar, cast
 
 from chillflow.keyed.batches import Batch, GroupItem, Undecodable
-from chillflow.keyed.outcomes import BatchOutcome, Tally, Transition
-from chillflow.keyed.slots import Slots
+from chillflow.keyed.outcomes import BatchOutcome, Outcome, Tally, Transition
+from chillflow.keyed.slots import Slots, SlotState
 from chillflow.keyed.state_store import Contents, State, StateFormat, StateStore, StoreSnapshot
 from chillflow.keyed.versions import refuse_newer
 from chillflow.keyed.watermark import NO_WATERMARK
@@ -59,6 +59,7 @@ class KeyGroup(Generic[S, E, R]):
         if snapshot is not None:
             refuse_newer("key groups", snapshot["version"], VERSION)
         self._keyed = keyed
+        self._slots: Slots[S, E, R] = keyed.slots or Slots((), (), _no_state, _no_outcome, (), ())
         self._watermark = snapshot["watermark"] if snapshot else NO_WATERMARK
         self._store = StateStore(keyed.format, snapshot["states"] if snapshot else None)
 
@@ -94,14 +95,14 @@ class KeyGroup(Generic[S, E, R]):
         A key has events soon after its first one, in any order, so its state is live. That leaves out what `mapper`
         decides: events of closed or packed keys, repeats, corrections, late events; and records without an event.
         """
-        store, slots = self._store, self._keyed.slots
+        store, slots = cast("StateStore[SlotState[E]]", self._store), cast("Slots[SlotState[E], E, R]", self._slots)
+        keys, events = cast("Sequence[bytes]", batch.records.keys), cast("Sequence[E]", batch.events)
         live, packed, deadlines = store.live, store.packed, store.deadlines
         place_of, open_state, complete, needed = slots.places.get, slots.open, slots.complete, slots.needed_mask
-        results, tallies, opened, joined = out.results, [], 0, 0
+        results, opened, joined = out.results, 0, 0
+        tallies: list[Tally] = []
         due = deadlines.next
-        for at, key, event, watermark in zip(
-            range(len(batch)), batch.records.keys, batch.events, batch.watermarks, strict=True
-        ):
+        for at, key, event, watermark in zip(range(len(batch)), keys, events, batch.watermarks, strict=True):
             if watermark > due:
                 self._advance(watermark, out)
                 due = deadlines.next
@@ -119,7 +120,8 @@ class KeyGroup(Generic[S, E, R]):
                         before = state.deadline
                         outcome = complete(state, watermark)
                         tallies.append(outcome.tally)
-                        results.append(outcome.result)
+                        if outcome.result is not None:
+                            results.append(outcome.result)
                         if vacant:
                             store.put(key, before, state)
                         else:
@@ -129,8 +131,7 @@ class KeyGroup(Generic[S, E, R]):
                 elif key not in packed:
                     state = open_state(event, watermark)
                     if state is not None:
-                        live[key] = state
-                        deadlines.add(state.deadline, key)
+                        store.add(key, state)
                         due = deadlines.next
                         opened += 1
                         continue
@@ -176,3 +177,11 @@ class KeyGroup(Generic[S, E, R]):
         self._store.put(key, before, state)
         if outcome is not None:
             out.add(outcome)
+
+
+def _no_state(event: object, watermark: int) -> None:
+    """Let the mapper decide about each event."""
+
+
+def _no_outcome(state: object, watermark: int) -> Outcome[R]:
+    raise AssertionError("a key without slots is never complete")

@@ -16,16 +16,18 @@ E = TypeVar("E")
 R = TypeVar("R")
 
 
-class SlotState(State, Protocol[E]):
+class SlotState(Protocol[E]):
     """A state with a slot for each type of event."""
 
+    deadline: int | None
+    """Event time in ms."""
     events: list[E | None]
     """By slot, the event, or None."""
     vacant: int
     """Mask of the empty slots that a key group may fill: bit n for slot n; 0 if the mapper is to decide."""
 
 
-S = TypeVar("S", bound=SlotState[object])
+S = TypeVar("S", bound=State)
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Slots(Generic[S, E, R]):
     slots are filled. That is how nearly all events are mapped, in any order of arrival.
     """
 
-    types: Sequence[type[E]]
+    types: Sequence[object]
     """By slot, the type of its event."""
     needed: Sequence[int]
     """The slots that a complete key needs."""
@@ -50,7 +52,7 @@ class Slots(Generic[S, E, R]):
     """The change when an event fills a slot and completes nothing."""
 
     @cached_property
-    def places(self) -> dict[type[E], tuple[int, int]]:
+    def places(self) -> dict[object, tuple[int, int]]:
         """By type of event, its slot and the bit of that slot."""
         return {each: (slot, 1 << slot) for slot, each in enumerate(self.types)}
 

@@ -118,6 +118,12 @@ class StateStore(Generic[S]):
             return None, False
         return self._load(packed), True
 
+    def add(self, key: bytes, state: S) -> None:
+        """Add the live state of a key that has none."""
+        self.live[key] = state
+        if state.deadline is not None:
+            self.deadlines.add(state.deadline, key)
+
     def put(self, key: bytes, before: int | None, state: S | None) -> None:
         """Make this the live state of a key, or drop the key; `before` is the deadline of its previous state."""
         if key in self.packed and self._is_closed(self._packed.pop(key)):

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import reduce
 from operator import or_
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from pydantic import ValidationError
 
 from chillflow.errors import DecodeError
+from chillflow.keyed.batches import Undecodable
 from chillflow.model.events import (
     EVENT_CLASSES,
     DecodedEnd,
@@ -48,34 +49,35 @@ KINDS: dict[object, int] = {struct: kind for kind, struct in enumerate(STRUCTS)}
 """Struct to kind, the index of its class in `EVENT_CLASSES`."""
 
 
-def _pickup_is_usual(event: DecodedStart) -> bool:
-    return event.event_time.tzinfo is UTC and event.pickup_ts.tzinfo is UTC
+def _pickup_is_usual(key: bytes, event: DecodedStart) -> bool:
+    return event.trip_key.encode() == key and event.event_time.tzinfo is UTC and event.pickup_ts.tzinfo is UTC
 
 
-def _dropoff_is_usual(event: DecodedEnd) -> bool:
-    return event.event_time.tzinfo is UTC and event.dropoff_ts.tzinfo is UTC
+def _dropoff_is_usual(key: bytes, event: DecodedEnd) -> bool:
+    return event.trip_key.encode() == key and event.event_time.tzinfo is UTC and event.dropoff_ts.tzinfo is UTC
 
 
-def _event_is_usual(event: DecodedEvent) -> bool:
-    return event.event_time.tzinfo is UTC
+def _event_is_usual(key: bytes, event: DecodedEvent) -> bool:
+    return event.trip_key.encode() == key and event.event_time.tzinfo is UTC
 
 
-def _end_is_usual(event: DecodedEnd) -> bool:
-    return event.event_time.tzinfo is UTC and event.dropoff_ts.tzinfo is UTC and event.extra_columns is None
+def _end_is_usual(key: bytes, event: DecodedEnd) -> bool:
+    return _dropoff_is_usual(key, event) and event.extra_columns is None
 
 
-_CHECKS: dict[frozenset[str], Callable[[Any], bool]] = {
+_CHECKS: dict[frozenset[str], Callable[[bytes, Any], bool]] = {
     frozenset(): _event_is_usual,
     frozenset({"pickup_ts"}): _pickup_is_usual,
     frozenset({"dropoff_ts"}): _dropoff_is_usual,
     frozenset({"dropoff_ts", "extra_columns"}): _end_is_usual,
 }
 _CHECKED = frozenset[str]().union(*_CHECKS)
-_IS_USUAL: dict[object, Callable[[Any], bool]] = {
+_IS_USUAL: dict[object, Callable[[bytes, Any], bool]] = {
     struct: _CHECKS[_CHECKED.intersection(struct.__struct_fields__)] for struct in STRUCTS
 }
-"""Struct to a check that its times are in UTC and that it has no extra columns. The checks are written out for the
-fields of each struct: reading fields by name takes 0.15 µs instead of 0.11."""
+"""Struct to a check that the message key is its trip_key, its times are in UTC and it has no extra columns.
+
+A function reads the fields of one struct only, which takes Python 3.11 half the time of reading those of all five."""
 _decode: Callable[[bytes], DecodedEvent] = msgspec.json.Decoder(reduce(or_, STRUCTS)).decode
 _encoder = msgspec.json.Encoder()
 
@@ -108,36 +110,28 @@ def decode_keyed(key: bytes | None, value: bytes | None) -> DecodedEvent:
         raise DecodeError("null value (a tombstone)")
     try:
         event = _decode(value)
-        is_usual = value.isascii() and _IS_USUAL[type(event)](event)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        is_usual = False
-    if not is_usual:
-        event = decode_model(value).to_struct()
+        if value.isascii() and _IS_USUAL[type(event)](event.trip_key.encode() if key is None else key, event):
+            return event
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
+        pass
+    event = decode_model(value).to_struct()
     if key is not None and event.trip_key.encode() != key:
         raise DecodeError(f"the message key {key.decode(errors='replace')!r} is not the trip_key of the event")
     return event
 
 
-def decode_all(values: Sequence[bytes | None]) -> Sequence[DecodedEvent | None]:
-    """The events of a batch at 0.7 µs each, None for a message that needs `decode_keyed`.
+def decode_all(keys: Sequence[bytes | None], values: Sequence[bytes | None]) -> Sequence[DecodedEvent | Undecodable]:
+    """The event of each message, at 0.8 µs: the same as `decode_keyed`, or the reason of its DecodeError."""
+    return [*map(_decoded, keys, values)]
 
-    The caller checks keys, UTC offsets and extra columns, which decide about `decode_keyed` too.
-    """
-    present = cast("Sequence[bytes]", values)
+
+def _decoded(key: bytes | None, value: bytes | None) -> DecodedEvent | Undecodable:
+    if key is None:
+        return Undecodable("no message key")
     try:
-        if all(map(bytes.isascii, present)):
-            return [*map(_decode, present)]
-    except (msgspec.MsgspecError, RecursionError, UnicodeError, TypeError):
-        pass
-    return [*map(_decoded, values)]
-
-
-def _decoded(value: bytes | None) -> DecodedEvent | None:
-    try:
-        event = _decode(value or b"")
-    except (msgspec.MsgspecError, RecursionError, UnicodeError):
-        return None
-    return event if value and value.isascii() else None
+        return decode_keyed(key, value)
+    except DecodeError as error:
+        return Undecodable(str(error))
 
 
 def decode_model(value: bytes) -> Event:

@@ -13,8 +13,9 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from chillflow.connectors import open_log
-from chillflow.connectors.log import Log, LogRecord, newest_timestamp
+from chillflow.connectors.log import Log, newest_timestamp
 from chillflow.errors import DecodeError
+from chillflow.keyed.batches import Record
 from chillflow.model.codec import decode
 from chillflow.model.messages import Message
 from chillflow.model.topics import TopicNames
@@ -38,7 +39,7 @@ class DeadLetter(NamedTuple):
     reason: str
     where: dict[str, str]
     """The other headers: its origin, and in `replayed-from` the earlier letter of a message that failed again."""
-    record: LogRecord
+    record: Record
     replayed: bool
     """Whether its message has been replayed."""
 
@@ -116,7 +117,7 @@ def _send(log: Log, dlq_topic: str, chosen: Iterable[DeadLetter]) -> None:
     writer.close()
 
 
-def _is_before(record: LogRecord, time: int) -> bool:
+def _is_before(record: Record, time: int) -> bool:
     """Whether the event is older than this time (ms since 1970); the message if it cannot be decoded."""
     try:
         return milliseconds(decode(record.value).event_time) < time

@@ -11,8 +11,9 @@ from chillflow.connectors import open_database, open_log
 from chillflow.connectors.account_file import read_late_share
 from chillflow.connectors.database import migrations
 from chillflow.connectors.inspection import body_time, is_misplaced, is_mistimed
-from chillflow.connectors.log import Description, Log, LogRecord
+from chillflow.connectors.log import Description, Log
 from chillflow.errors import ChillFlowError, UnknownTopicError
+from chillflow.keyed.batches import Record
 from chillflow.model.topics import registry
 from chillflow.operation import run_status
 from chillflow.operation.doctor_checks import (
@@ -86,7 +87,7 @@ def _samples(log: Log, settings: Settings, partitions: int) -> Iterator[Sample]:
             yield Sample(record.key, number, misplaced, is_mistimed(record), time)
 
 
-def _event_time(record: LogRecord, *, from_body: bool) -> int | None:
+def _event_time(record: Record, *, from_body: bool) -> int | None:
     """The event time of a message, as `assemble` takes it; None if the message is not an event."""
     time = body_time(record.value)
     return time if from_body or time is None else record.timestamp

@@ -9,7 +9,8 @@ from heapq import merge
 from typing import Literal, NamedTuple, TypeAlias
 
 from chillflow.connectors import open_log
-from chillflow.connectors.log import Log, LogRecord, PartitionReader, records_until_end
+from chillflow.connectors.log import Log, PartitionReader, records_until_end
+from chillflow.keyed.batches import Record
 from chillflow.model.codec import decode_value
 from chillflow.settings import Settings
 
@@ -27,7 +28,7 @@ class Shown(NamedTuple):
 
     topic: str
     partition: int
-    record: LogRecord
+    record: Record
     value: dict[str, object] | None
     """None if the value is not a JSON object."""
 
@@ -78,12 +79,12 @@ class Following:
             if not any(records for (records,) in new):
                 time.sleep(_IDLE_SECONDS)
 
-    def _merged(self, partitions: Iterable[Iterable[list[LogRecord]]]) -> Iterator[Shown]:
+    def _merged(self, partitions: Iterable[Iterable[list[Record]]]) -> Iterator[Shown]:
         """The messages of all partitions by timestamp, in offset order within a partition."""
         shown = [self._shown(number, batches) for number, batches in enumerate(partitions)]
         return merge(*shown, key=lambda message: message.record.timestamp or 0)
 
-    def _shown(self, partition: int, batches: Iterable[list[LogRecord]]) -> Iterator[Shown]:
+    def _shown(self, partition: int, batches: Iterable[list[Record]]) -> Iterator[Shown]:
         for records in batches:
             for record in records:
                 yield Shown(self._topic, partition, record, _value(record))
@@ -94,7 +95,7 @@ class Following:
             reader.close()
 
 
-def _value(record: LogRecord) -> dict[str, object] | None:
+def _value(record: Record) -> dict[str, object] | None:
     try:
         value = decode_value(record.value) if record.value is not None else None
     except Exception:  # any bytes may be in a topic

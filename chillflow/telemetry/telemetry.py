@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
@@ -41,9 +41,10 @@ class Telemetry:
         self.failures: list[ChillFlowError] = []
         """Errors raised by sources and sinks, in order."""
         self._readings: dict[int, Reading] = {}
-        self._event_counts: Sequence[int] = ()
-        self._event_types: Sequence[str] = ()
-        self._events_shown: list[int] = []
+        self.decoded: Counter[object] = Counter()
+        """By class of event, the number decoded so far."""
+        self._event_types: Mapping[object, str] = {}
+        self._events_shown: Counter[object] = Counter()
         self._account_shown = 0
         """Events read, in the account published last."""
         self.late_share: float | None = None
@@ -60,19 +61,19 @@ class Telemetry:
         """The progress of the partitions that this process reads, in order."""
         return [self._readings[number] for number in sorted(self._readings)]
 
-    def follow_events(self, types: Sequence[str], counts: Sequence[int]) -> None:
-        """Take the counts of decoded events by type from this list, which the assembly keeps up to date."""
-        self._event_types, self._event_counts = types, counts
-        self._events_shown = [0] * len(types)
-        for event_type in types:  # Prometheus sees no increase in a series that appears with a value
+    def expect_events(self, types: Mapping[object, str]) -> None:
+        """Publish the numbers of decoded events of these classes, by their types."""
+        self._event_types = types
+        for event_type in types.values():  # Prometheus sees no increase in a series that appears with a value
             self.metrics.events.labels(event_type)
 
     def publish_events(self) -> None:
         """Bring the metric of events by type up to date."""
         with self.metrics.lock:
-            for kind, count in enumerate(self._event_counts):
-                self.metrics.events.labels(self._event_types[kind]).inc(count - self._events_shown[kind])
-                self._events_shown[kind] = count
+            for cls, event_type in self._event_types.items():
+                count = self.decoded[cls]
+                self.metrics.events.labels(event_type).inc(count - self._events_shown[cls])
+                self._events_shown[cls] = count
 
     def publish_account(self, account: Mapping[str, int], difference: int, late_share: float | None) -> None:
         """Publish the account of the last durable epoch, the events by which it does not balance, and the late share.

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from chillflow.connectors import filelog
 from chillflow.connectors.filelog import FileLog, FileReader
-from chillflow.connectors.log import LogRecord, records_until_end
+from chillflow.connectors.log import records_until_end
 from chillflow.errors import KafkaError, UnknownTopicError
+from chillflow.keyed.batches import Record
 from chillflow.model.codec import encode
 from chillflow.model.messages import Message
 from chillflow.model.topics import TopicSpec
@@ -41,7 +42,7 @@ def write(log: FileLog, *messages: Message, partition: int = 0) -> None:
     writer.close()
 
 
-def read_all(reader: FileReader, limit: int = 1000) -> list[LogRecord]:
+def read_all(reader: FileReader, limit: int = 1000) -> list[Record]:
     records = [*chain.from_iterable(records_until_end(reader, limit=limit))]
     assert reader.at_end
     return records

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from chillflow.connectors.log import LogColumns, LogRecord, records_until_end
+from chillflow.connectors.log import records_until_end
 from chillflow.connectors.retrying import Retrying
 from chillflow.errors import KafkaUnavailableError
+from chillflow.keyed.batches import Record, RecordColumns
 from tests.unit.fake_clock import FakeClock
 
 
@@ -40,13 +41,13 @@ class Reader:
         self._polls = [*polls]
         self._has_end = has_end
 
-    def read(self, limit: int) -> list[LogRecord]:
+    def read(self, limit: int) -> list[Record]:
         offsets = self._polls.pop(0) if self._polls else []
         self.at_end = not offsets and not self._polls and self._has_end
         self.position = max([self.position, *(offset + 1 for offset in offsets)])
-        return [LogRecord(offset, None, None, None, None) for offset in offsets]
+        return [Record(offset, None, None, None, None) for offset in offsets]
 
-    def columns(self, limit: int) -> LogColumns | None:
+    def columns(self, limit: int) -> RecordColumns | None:
         raise NotImplementedError
 
     def commit(self, position: int) -> None:
