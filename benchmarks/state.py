@@ -19,11 +19,12 @@ from chillflow.keyed.group import KeyedLogic, KeyGroup
 from chillflow.keyed.watermark import NO_WATERMARK
 from chillflow.model.codec import decode_all, decode_keyed
 from chillflow.model.messages import Message
+from chillflow.production.disorder import Disorder
 from chillflow.production.event_frames import event_frames
 from chillflow.production.parquet import ParquetTrips
-from chillflow.production.replay import replay_columns
+from chillflow.production.replay import replay_singly
 from chillflow.production.screening import Screen
-from chillflow.production.splitting import Events, encode_events
+from chillflow.production.splitting import Events, PlacedEvent, encode_events
 from chillflow.settings import DEFAULT_TIME_ZONE, Settings
 from chillflow.synthetic.trip_generator import generate
 
@@ -38,14 +39,14 @@ def some_events(folder: Path) -> list[LogRecord]:
     return [LogRecord(offset, each.timestamp, each.key, each.value, None) for offset, each in messages]
 
 
-def messages_of(file: Path, topic: str) -> Iterator[Message]:
-    """The events of a file's trips in event-time order."""
+def messages_of(file: Path, topic: str, shuffle: timedelta = timedelta(0)) -> Iterator[Message]:
+    """The events of a file's trips in event-time order, or delayed by up to `shuffle`."""
     screen = Screen(datetime.now(UTC), timedelta(hours=1), timedelta(days=8))
-    for events in replay_columns(
-        event_frames(ParquetTrips(file, DEFAULT_TIME_ZONE).frames(), screen, origin=str(file))
-    ):
-        if isinstance(events, Events):
-            yield from encode_events(events, topic)
+    frames = event_frames(ParquetTrips(file, DEFAULT_TIME_ZONE).frames(), screen, origin=str(file))
+    disorder = Disorder(shuffle)
+    for event in replay_singly(frames, disorder.apply if disorder else iter):
+        if isinstance(event, PlacedEvent):
+            yield from encode_events(Events.of([event]), topic)
 
 
 def rules() -> Assembly:
@@ -89,4 +90,4 @@ def sizes(folder: Path) -> Table:
         tracemalloc.stop()
         stored = len(pickle.dumps(one.snapshot()))
         rows.append([name, *(f"{size / len(one):,.0f}" for size in (live - before, packed - before, stored))])
-    return Table("State, bytes per trip", ["", "touched in this epoch", "packed", "in the snapshot"], rows)
+    return Table(["", "touched in this epoch", "packed", "in the snapshot"], rows)
