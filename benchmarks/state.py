@@ -16,6 +16,7 @@ from chillflow.connectors.log import LogRecord
 from chillflow.keyed.batches import Record
 from chillflow.keyed.compression import compress, decompress
 from chillflow.keyed.group import KeyedLogic, KeyGroup
+from chillflow.keyed.outcomes import Outcome
 from chillflow.keyed.watermark import NO_WATERMARK
 from chillflow.model.codec import decode_all, decode_keyed
 from chillflow.model.messages import Message
@@ -71,6 +72,34 @@ def group(snapshot: Any = None) -> KeyGroup[Any, Any, Any]:
         state_codec.adapt,
     )
     return KeyGroup(keyed, snapshot, compress, decompress)
+
+
+class Count:
+    """The state of `counting_group`."""
+
+    def __init__(self, deadline: int | None, number: int) -> None:
+        self.deadline = deadline
+        self.number = number
+
+
+def counting_group() -> KeyGroup[Any, Any, Any]:
+    """A key group of the simplest use of `stateful_map`: it counts the messages of a key."""
+    day, outcome, ended = 86_400_000, Outcome[Any]((("counted", 1),)), Outcome[Any]((("ended", 1),))
+
+    def mapper(state: Count | None, event: bytes | None, watermark: int) -> tuple[Count, Outcome[Any]]:
+        if state is None:
+            return Count(watermark + day, 1), outcome
+        state.number += 1
+        return state, outcome
+
+    keyed = KeyedLogic(
+        mapper,
+        lambda state: (None, ended),
+        decode=lambda key, value: value,
+        dump=lambda state: state.number.to_bytes(8),
+        load=lambda data: Count(None, int.from_bytes(data)),
+    )
+    return KeyGroup(keyed, None, compress, decompress)
 
 
 def sizes(folder: Path) -> Table:

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmarks.state import group, rules, some_events
+from benchmarks.state import counting_group, group, rules, some_events
 from chillflow.assembly.results import Outputs
 from chillflow.assembly.windows import Terms, WindowShard, spread
 from chillflow.connectors.inspection import body_time
@@ -94,6 +94,11 @@ def test_event_time_of_the_body(benchmark: BenchmarkFixture, events: list[LogRec
 def test_assemble(benchmark: BenchmarkFixture, records: list[Record]) -> None:
     """A whole key group: decoding, states, results, and packing closed states."""
     timed(benchmark, lambda one: one.process([records]), group)
+
+
+def test_count(benchmark: BenchmarkFixture, records: list[Record]) -> None:
+    """`stateful_map` in general: a key group that counts the messages of each key, without decoding them."""
+    timed(benchmark, lambda one: one.process([records]), counting_group)
 
 
 def test_rules(benchmark: BenchmarkFixture, records: list[Record]) -> None:
