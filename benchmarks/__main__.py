@@ -38,7 +38,7 @@ from chillflow.settings import load
 from tests.servers.kafka import KafkaServer
 from tests.servers.postgres import PostgresServer
 
-RESULTS = Path(__file__).with_name("RESULTS.md")
+RESULTS = Path(__file__).resolve().with_name("RESULTS.md")
 SECTIONS = {
     "production": "Production",
     "job": "The whole job",
@@ -74,6 +74,8 @@ def main() -> None:
     )
     parser.add_argument("--write", type=Path, help=f"also write the tables to this file, such as {RESULTS.name}")
     chosen = parser.parse_args()
+    if chosen.write and chosen.write.resolve() == RESULTS and {*chosen.only, *chosen.orders} < {*SECTIONS, *ORDERS}:
+        parser.error(f"{RESULTS.name} is written whole: without --only and --orders")
     with tempfile.TemporaryDirectory() as name, ExitStack() as servers:
         folder = Path(name)
         broker = servers.enter_context(_broker(chosen.servers, folder))

@@ -11,7 +11,7 @@ from benchmarks.bench import EPOCH, Bench, Outputs, counted_in, records, trips_i
 from benchmarks.measuring import Run, Table, spread
 from benchmarks.peers import Peer
 
-_EPOCHS = (EPOCH, 3, 5)
+_EPOCHS = (EPOCH, 5)
 """Epoch intervals to compare: each epoch pays for one snapshot."""
 _OURS, _STOCK = "ChillFlow, 1 worker, epochs of {} s", "Bytewax's own parts, epochs of {} s"
 Contender = Callable[[], tuple[Run, Outputs]]
