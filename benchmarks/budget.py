@@ -35,7 +35,8 @@ STEPS: dict[str, list[str]] = {
         "chillflow.connectors.source:_SourcePartition.next_batch",
         "chillflow.connectors.source:_SourcePartition.snapshot",
     ],
-    "decode, assemble, pack": ["chillflow.keyed.stateful_map:_Group.on_batch"],
+    "decode": ["chillflow.connectors.source:decode_all"],
+    "assemble, pack": ["chillflow.keyed.stateful_map:_Group.on_batch"],
     "encode trips": ["chillflow.assembly.results:Outputs.trips"],
     "windows": [
         "chillflow.assembly.results:Outputs.changes",

@@ -75,7 +75,8 @@ def disorder(streams: Streams, names: Sequence[str], repeat: int, new_database: 
             pairs.append((base, ours))
             print(
                 f"  {order.title}: {base.rate:,.0f} and {ours.rate:,.0f} events/s, {ours.rate / base.rate:.2f};"
-                f" {base.cpu_us:.1f} and {ours.cpu_us:.1f} µs per event; {ours.memory:,.0f} MB",
+                f" {base.cpu_us:.1f} and {ours.cpu_us:.1f} µs per event, {base.cpu_us / ours.cpu_us:.2f};"
+                f" {ours.memory:,.0f} MB",
                 file=sys.stderr,
             )
         rows.append(_row(order, pairs))

@@ -34,11 +34,11 @@ from chillflow.synthetic.trip_generator import generate
 STEPS_TRIPS = 20_000
 
 
-def some_events(folder: Path) -> list[Record]:
-    """Events of one day of trips, as log records in order."""
+def some_events(folder: Path, shuffle: timedelta = timedelta(0)) -> list[Record]:
+    """Events of one day of trips as log records, in order or delayed by up to `shuffle`."""
     file = folder / "some.parquet"
     generate(file, STEPS_TRIPS, days=1)
-    messages = enumerate(messages_of(file, "trip-events"))
+    messages = enumerate(messages_of(file, "trip-events", shuffle))
     return [Record(offset, each.timestamp, each.key, each.value, None) for offset, each in messages]
 
 

@@ -35,10 +35,10 @@ from chillflow.settings import Settings
 ROUNDS = 9
 
 
-@pytest.fixture(scope="module")
-def events(tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
-    """Events of one day of trips, in order."""
-    return some_events(tmp_path_factory.mktemp("events"))
+@pytest.fixture(scope="module", params=[0, 60], ids=["in-order", "shuffled"])
+def events(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
+    """Events of one day of trips, in order and shuffled by a minute."""
+    return some_events(tmp_path_factory.mktemp("events"), timedelta(seconds=request.param))
 
 
 @pytest.fixture(scope="module")
