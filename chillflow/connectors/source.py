@@ -37,7 +37,7 @@ __all__ = ["LogSource"]
 Item: TypeAlias = SourceItem[DecodedEvent]
 
 VERSION = 1
-_BATCH = 2048
+_BATCH = int(__import__("os").environ.get("B", "2048"))
 _IDLE = timedelta(milliseconds=10)
 _PROGRESS_STEP = 60_000
 """Quiet key groups get the watermark in steps of this many ms: each step costs them a snapshot."""
@@ -140,6 +140,7 @@ class _SourcePartition(StatefulSourcePartition[Item, SourceSnapshot]):
         """Whether the bounded run is over in this process: then `LogSource.ended` closes the reader, not `close`."""
         self._drained = False
         """Whether reading has stopped for a drain."""
+        self._skip = len(source.built)
         self._awake: datetime | None = None
         """When to call `next_batch` again; None for at once."""
 
@@ -180,6 +181,10 @@ class _SourcePartition(StatefulSourcePartition[Item, SourceSnapshot]):
             if self._durable == self._position and not batch:
                 raise StopIteration
             return self._idle(batch)
+        if self._skip:
+            self._skip -= 1
+            self._awake = None
+            return batch
         columns = self._reader.columns(_BATCH)
         if columns is None:
             self._position = self._reading.position = self._reader.position
@@ -190,6 +195,8 @@ class _SourcePartition(StatefulSourcePartition[Item, SourceSnapshot]):
         if self._end is not None and columns.offsets[-1] >= self._end:
             columns = columns.before(bisect_left(columns.offsets, self._end))
             self._position = self._end
+        if len(columns.offsets) == _BATCH:
+            self._skip = len(self._source.built) - 1
         decoded = self._decoded(columns)
         self._inspection.check(decoded)
         self._reading.read(len(decoded), self._position, self._watermark.now)

@@ -11,7 +11,7 @@ when a state is looked up. `contents()` shows all of this to tests.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, Protocol, TypedDict, TypeVar
 
@@ -141,13 +141,17 @@ class StateStore(Generic[S]):
         self._move_deadline(key, before, None if self._closes(deadline, data) else deadline)
         self._packed.put(key, deadline, data)
 
-    def close(self, key: bytes, before: int | None, state: S) -> None:
-        """Pack the live state of a key that is closed and has a deadline; `before` is its registered deadline."""
-        del self.live[key]
-        if before is not None:
-            self.deadlines.remove(before, key)
-        assert state.deadline is not None
-        self._packed.put(key, state.deadline, self._format.dump(state))
+    def close(self, states: Mapping[bytes, tuple[int | None, S]]) -> None:
+        """Pack live states that are closed and have deadlines, given with the deadlines registered for their keys."""
+        live, remove, dump = self.live, self.deadlines.remove, self._format.dump
+        packed: dict[bytes, tuple[int, bytes]] = {}
+        for key, (before, state) in states.items():
+            del live[key]
+            if before is not None:
+                remove(before, key)
+            assert state.deadline is not None
+            packed[key] = state.deadline, dump(state)
+        self._packed.put_all(packed)
 
     def expired(self, watermark: int) -> Iterator[tuple[bytes, S]]:
         """Take the states whose deadlines this watermark has passed, by deadline and then by key."""
