@@ -37,7 +37,7 @@ __all__ = ["LogSource"]
 Item: TypeAlias = SourceItem[DecodedEvent]
 
 VERSION = 1
-_BATCH = int(__import__("os").environ.get("B", "2048"))
+_BATCH = 2048
 _IDLE = timedelta(milliseconds=10)
 _PROGRESS_STEP = 60_000
 """Quiet key groups get the watermark in steps of this many ms: each step costs them a snapshot."""
@@ -140,7 +140,9 @@ class _SourcePartition(StatefulSourcePartition[Item, SourceSnapshot]):
         """Whether the bounded run is over in this process: then `LogSource.ended` closes the reader, not `close`."""
         self._drained = False
         """Whether reading has stopped for a drain."""
-        self._skip = len(source.built)
+        self._turns_to_wait = len(source.built)
+        """Calls of `next_batch` that read nothing. In a backlog partitions read one after the other, so that a batch is
+        decoded, assembled and encoded while it is in the CPU's cache, which saves a tenth of the time."""
         self._awake: datetime | None = None
         """When to call `next_batch` again; None for at once."""
 
@@ -181,8 +183,8 @@ class _SourcePartition(StatefulSourcePartition[Item, SourceSnapshot]):
             if self._durable == self._position and not batch:
                 raise StopIteration
             return self._idle(batch)
-        if self._skip:
-            self._skip -= 1
+        if self._turns_to_wait:
+            self._turns_to_wait -= 1
             self._awake = None
             return batch
         columns = self._reader.columns(_BATCH)
@@ -196,7 +198,7 @@ class _SourcePartition(StatefulSourcePartition[Item, SourceSnapshot]):
             columns = columns.before(bisect_left(columns.offsets, self._end))
             self._position = self._end
         if len(columns.offsets) == _BATCH:
-            self._skip = len(self._source.built) - 1
+            self._turns_to_wait = len(self._source.built) - 1
         decoded = self._decoded(columns)
         self._inspection.check(decoded)
         self._reading.read(len(decoded), self._position, self._watermark.now)
