@@ -54,12 +54,12 @@ class StoreSnapshot(TypedDict):
 
 
 class Contents(NamedTuple):
-    """The keys of each tier with their deadlines (ms; NEVER without one), and the registered deadlines."""
+    """The keys of each tier with their deadlines (ms; NEVER without one), and all registered deadlines, in order."""
 
     live: dict[bytes, int]
     packed_open: dict[bytes, int]
     closed: dict[bytes, int]
-    registered: dict[bytes, int]
+    registered: list[tuple[int, bytes]]
 
 
 class StateStore(Generic[S]):
@@ -105,7 +105,7 @@ class StateStore(Generic[S]):
             {key: _finite(state.deadline) for key, state in self.live.items()},
             {key: deadline_of(state) for key, state in packed.items() if not self._is_closed(state)},
             {key: deadline_of(state) for key, state in packed.items() if self._is_closed(state)},
-            {key: deadline for deadline, key in self.deadlines},
+            sorted(self.deadlines),
         )
 
     def get(self, key: bytes, watermark: int) -> tuple[S | None, bool]:
