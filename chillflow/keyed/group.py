@@ -122,10 +122,10 @@ class KeyGroup(Generic[S, E, R]):
                         tallies.append(outcome.tally)
                         if outcome.result is not None:
                             results.append(outcome.result)
-                        if vacant:
-                            store.put(key, before, state)
+                        if outcome.pack:
+                            store.pack(key, before, state)
                         else:
-                            store.close(key, before, state)
+                            store.put(key, before, state)
                         due = deadlines.next
                         continue
                 elif key not in packed:
