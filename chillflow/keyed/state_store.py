@@ -121,7 +121,7 @@ class StateStore(Generic[S]):
     def add(self, key: bytes, state: S) -> None:
         """Add the live state of a key that has none."""
         self.live[key] = state
-        if state.deadline is not None:
+        if state.deadline is not None and state.deadline < NEVER:
             self.deadlines.add(state.deadline, key)
 
     def put(self, key: bytes, before: int | None, state: S | None) -> None:
@@ -141,14 +141,6 @@ class StateStore(Generic[S]):
         self._move_deadline(key, before, None if self._closes(deadline, data) else deadline)
         self._packed.put(key, deadline, data)
 
-    def close(self, key: bytes, before: int | None, state: S) -> None:
-        """Pack the live state of a key that is closed and has a deadline; `before` is its registered deadline."""
-        del self.live[key]
-        if before is not None:
-            self.deadlines.remove(before, key)
-        assert state.deadline is not None
-        self._packed.put(key, state.deadline, self._format.dump(state))
-
     def expired(self, watermark: int) -> Iterator[tuple[bytes, S]]:
         """Take the states whose deadlines this watermark has passed, by deadline and then by key."""
         for _, key in self.deadlines.before(watermark):
@@ -156,9 +148,10 @@ class StateStore(Generic[S]):
 
     def sweep(self, watermark: int) -> None:
         """Drop closed states whose deadlines this watermark has passed, up to 70 minutes later."""
-        if watermark >> SPAN_BITS != self._swept:
-            self._swept = watermark >> SPAN_BITS
-            self._packed.drop_before(watermark)
+        reached = min(watermark, self.deadlines.next)  # an open state packed with a passed deadline has yet to expire
+        if reached >> SPAN_BITS > self._swept:
+            self._swept = reached >> SPAN_BITS
+            self._packed.drop_before(reached)
 
     def take_all(self) -> Iterator[tuple[bytes, S]]:
         """Take all live and packed open states, by key. Their deadlines stay registered."""
