@@ -147,7 +147,8 @@ class Assembly:
     def _add_to_complete(self, state: TripState, kind: int, event: DecodedEvent, watermark: int) -> Outcome[Result]:
         """Add an event to a complete trip: one that a trip needs is a correction, and makes a new revision."""
         trip, mark = state.trip, state.marks[kind]
-        assert trip is not None and state.deadline is not None
+        assert trip is not None
+        assert state.deadline is not None
         match precedence(event, None if mark is None else identity_of(mark)):
             case "duplicate":
                 return _DUPLICATE

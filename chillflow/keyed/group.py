@@ -89,11 +89,11 @@ class KeyGroup(Generic[S, E, R]):
             self._end(key, state.deadline, expire(state), out)
         return out
 
-    def _process(self, batch: Batch[E], out: BatchOutcome[R]) -> None:
-        """Map the events of a batch: in this loop those whose slot is vacant, which are nearly all; the rest one by one.
+    def _process(self, batch: Batch[E], out: BatchOutcome[R]) -> None:  # noqa: C901 - one loop, without calls
+        """Map the events of a batch: in this loop those whose slot is vacant, nearly all; the rest one by one.
 
-        A key has events soon after its first one, in any order, so its state is live. That leaves out what `mapper`
-        decides: events of closed or packed keys, repeats, corrections, late events; and records without an event.
+        A key has events soon after its first one, in any order, so its state is live. For `mapper` remain
+        events of closed or packed keys, repeats, corrections and late events; then there are records without an event.
         """
         store, slots = cast("StateStore[SlotState[E]]", self._store), cast("Slots[SlotState[E], E, R]", self._slots)
         keys, events = cast("Sequence[bytes]", batch.records.keys), cast("Sequence[E]", batch.events)
@@ -151,7 +151,7 @@ class KeyGroup(Generic[S, E, R]):
             return
         assert key is not None, "a record without a key has no event"
         store = self._store
-        state, is_packed = store.get(key, watermark)
+        state = store.get(key, watermark)
         before = None if state is None else state.deadline
         state, outcome = self._keyed.mapper(state, event, watermark)
         if outcome is not None:

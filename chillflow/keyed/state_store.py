@@ -108,15 +108,15 @@ class StateStore(Generic[S]):
             sorted(self.deadlines),
         )
 
-    def get(self, key: bytes, watermark: int) -> tuple[S | None, bool]:
-        """The state of a key and whether it is packed. A packed state is loaded, but stays where it is."""
+    def get(self, key: bytes, watermark: int) -> S | None:
+        """The state of a key. A packed state is loaded, but stays where it is."""
         state = self.live.get(key)
         if state is not None:
-            return state, False
+            return state
         packed = self.packed.get(key)
         if packed is None or (deadline_of(packed) < watermark and self._is_closed(packed)):
-            return None, False
-        return self._load(packed), True
+            return None
+        return self._load(packed)
 
     def add(self, key: bytes, state: S) -> None:
         """Add the live state of a key that has none."""
