@@ -53,7 +53,7 @@ def test_without_a_function_events_are_pickled() -> None:
 
 
 def test_what_arrives_is_what_the_function_makes_of_the_bytes() -> None:
-    made = Batch(RecordColumns.of(records(five())[:2]), ["not", "sent"], [NOW, NOW], None, lengths)
+    made = Batch(RecordColumns.of(records(five())[:2]), [-1, -1], [NOW, NOW], None, lengths)
     assert pickle.loads(pickle.dumps(made)).events == [*map(len, made.records.values)]  # type: ignore[arg-type]
 
 
