@@ -37,7 +37,7 @@ chaos: $(VENV)/.dev  ## run 100 kills on files, 100 on servers and 60 outages (h
 	CHILLFLOW_KILLS=100 CHILLFLOW_FAULTS=60 CHILLFLOW_OUTAGE_SECONDS=95 $(BIN)/python -m pytest --long -rP tests/chaos
 
 bench: $(VENV)/.dev  ## measure the job against a hand-written loop and Bytewax's own parts; write benchmarks/RESULTS.md
-	$(BIN)/python -m benchmarks --write benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks --write benchmarks/RESULTS.md $(BENCH_OPTIONS)
 	$(BIN)/python -m pytest -o addopts= --benchmark-columns=min,median,rounds benchmarks/test_steps.py
 
 stream:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -13,8 +12,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.bench import Bench, Broker
 from benchmarks.measuring import COMMAND, Table, environment_with
-from benchmarks.pipeline import Bench, events_topic
+from benchmarks.streams import SHUFFLED, produce
 from chillflow.assembly.account import read_account
 from chillflow.running.recovery import ACCOUNT_FILE
 from chillflow.synthetic.trip_generator import generate
@@ -40,26 +40,19 @@ class Progress(NamedTuple):
     """Monotonic time, seconds."""
 
 
-def long_log(bench: Bench, events: int) -> Table:
-    """Assemble a generated log of about `events` events, some of them lost, from its beginning."""
-    topic, trips = f"{bench.topic}-long", events // 5
-    file, recovery = bench.folder / "long.parquet", bench.folder / "recovery-long"
-    events_topic(bench.log, topic, 4)
-    environment = environment_with(
-        KAFKA_BOOTSTRAP_SERVERS=bench.servers,
-        CHILLFLOW_TOPIC=topic,
-        CHILLFLOW_COMPLETE_TOPIC=f"{topic}-trips",
-        CHILLFLOW_INCOMPLETE_TOPIC=f"{topic}-incomplete",
-        CHILLFLOW_WINDOWS_TOPIC=f"{topic}-windows",
-        CHILLFLOW_RECOVERY_DIR=str(recovery),
-    )
+def long_log(broker: Broker, events: int) -> Table:
+    """Assemble a generated log of about `events` events, shuffled and some of them lost, from its beginning."""
+    trips = events // 5
+    bench, file = Bench(broker, broker.new_topic("long"), trips), broker.folder / "long.parquet"
+    broker.events_topic(bench.topic)
+    names = bench.environment(bench.outputs())
+    environment, recovery = environment_with(**names), Path(names["CHILLFLOW_RECOVERY_DIR"])
     generate(file, trips, start=date(2024, 1, 1), days=max(1, trips // TRIPS_A_DAY))
-    produce = [COMMAND, "produce-from-file", "--file", str(file), "--drop", str(LOST), "--json"]
-    produced = json.loads(subprocess.run(produce, env=environment, check=True, capture_output=True).stdout)["events"]
+    produce(broker, bench.topic, file, trips, *SHUFFLED.options, "--drop", str(LOST))
     file.unlink()
-    running = subprocess.Popen([COMMAND, "assemble"], env=environment, stderr=subprocess.DEVNULL)
+    running = subprocess.Popen([*COMMAND, "assemble"], env=environment, stderr=subprocess.DEVNULL)
     try:
-        samples = [*_sampled(running.pid, produced, recovery)]
+        samples = [*_sampled(running.pid, bench.events, recovery)]
     finally:
         running.send_signal(signal.SIGTERM)
         running.wait()
@@ -76,11 +69,12 @@ def long_log(bench: Bench, events: int) -> Table:
         for before, now in pairwise(samples)
     ]
     note = (
-        f"{TRIPS_A_DAY:,} trips a day in 4 partitions, {LOST:.0%} of the events lost; one worker, with recovery,"
-        " windows and exactly-once. Rate and CPU time cover the events since the row above."
+        f"{TRIPS_A_DAY:,} trips a day in 4 partitions, {LOST:.0%} of the events lost, the others shuffled by"
+        " 60 s; one worker, with recovery, windows and exactly-once. Rate and CPU time cover the events since the row"
+        " above."
     )
     head = ["events", "days", "open trips", "memory, MB", "store, MB", "events/s", "CPU µs per event"]
-    return Table("A long log", head, rows, note)
+    return Table(head, rows, note)
 
 
 def _sampled(process: int, events: int, recovery: Path) -> Iterator[Progress]:

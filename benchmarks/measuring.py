@@ -8,15 +8,19 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
-COMMAND = str(Path(sys.executable).with_name("chillflow-stream"))
+COMMAND = (sys.executable, "-m", "chillflow")
+"""The command of the tree in the current directory, whatever is installed."""
+_SAMPLE_SECONDS = 0.05
 
 
 class Run(NamedTuple):
@@ -26,7 +30,7 @@ class Run(NamedTuple):
     seconds: float
     cpu: float
     memory: float
-    """Peak resident memory of its largest process, MB."""
+    """Peak resident memory of its first process, MB."""
 
     @property
     def rate(self) -> float:
@@ -43,16 +47,15 @@ class Run(NamedTuple):
 class Table:
     """A table of results, formatted."""
 
-    title: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     note: str = ""
 
-    def markdown(self) -> str:
+    def markdown(self, title: str) -> str:
         """The table as a Markdown section."""
         lines = [self.head, ["---"] + ["---:"] * (len(self.head) - 1), *self.rows]
         body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-        return f"## {self.title}\n\n{f'{self.note}{chr(10) * 2}' if self.note else ''}{body}\n"
+        return f"## {title}\n\n{f'{self.note}{chr(10) * 2}' if self.note else ''}{body}\n"
 
 
 def environment_with(**names: str) -> dict[str, str]:
@@ -67,13 +70,40 @@ def measured(events: int, command: Sequence[str], environment: Mapping[str, str]
         process = subprocess.Popen(
             command, env=environment_with(**environment), stdout=subprocess.DEVNULL, stderr=errors
         )
+        memory = _PeakMemory(process.pid)
         _, status, used = os.wait4(process.pid, 0)  # includes the children that it waited for
         seconds = time.monotonic() - start
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             errors.seek(0)
             raise SystemExit(f"{' '.join(command)}\n{errors.read()[-2000:]}")
-    return Run(events, seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1e3)
+    return Run(events, seconds, used.ru_utime + used.ru_stime, memory.stop() / 1e3)
+
+
+class _PeakMemory(threading.Thread):
+    """The peak resident memory of a process, kB, sampled while it runs.
+
+    `ru_maxrss` of a child is never less than its parent's peak: Linux keeps the peak across `exec`.
+    """
+
+    def __init__(self, process: int) -> None:
+        super().__init__(daemon=True)
+        self._status = Path(f"/proc/{process}/status")
+        self._ended = threading.Event()
+        self._peak = 0
+        self.start()
+
+    def run(self) -> None:
+        while not self._ended.wait(_SAMPLE_SECONDS):
+            with suppress(OSError):
+                lines = self._status.read_text().splitlines()
+                self._peak = next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), self._peak)
+
+    def stop(self) -> int:
+        """End the samples and return the peak."""
+        self._ended.set()
+        self.join()
+        return self._peak
 
 
 def spread(values: Sequence[float], form: str) -> str:

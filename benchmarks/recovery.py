@@ -77,7 +77,10 @@ def recoveries(events: int, kills: int, workers: int, folder: Path) -> Recoverie
         topic=f"trip-events-{mark}",
     )
     environment, log = to_environment(settings), open_log(settings)
-    assemble, produce = [COMMAND, "assemble", "--workers", str(workers)], [COMMAND, "produce-from-file", "--file", file]
+    assemble, produce = (
+        [*COMMAND, "assemble", "--workers", str(workers)],
+        [*COMMAND, "produce-from-file", "--file", file],
+    )
 
     def run(*command: object) -> None:
         subprocess.run([*map(str, command)], env=environment, check=True, stderr=subprocess.DEVNULL)
@@ -87,7 +90,7 @@ def recoveries(events: int, kills: int, workers: int, folder: Path) -> Recoverie
         days = max(1, trips // TRIPS_A_DAY)
         generate(file, trips, start=FIRST_DAY, days=days)
         if settings.database_url:
-            run(COMMAND, "init-db")
+            run(*COMMAND, "init-db")
         run(*produce)
         run(*assemble, "--exit-at-end")
         store = sum(path.stat().st_size for path in settings.recovery_dir.glob("part-*"))

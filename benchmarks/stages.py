@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import resource
-import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import psycopg
 from psycopg import sql
 
-from benchmarks.measuring import COMMAND, Run, Table, environment_with, measured
-from benchmarks.pipeline import Bench, events_topic
-from chillflow.connectors.log import Log
+from benchmarks.bench import Bench, Broker
+from benchmarks.measuring import Run, Table
+from benchmarks.streams import SHUFFLED, produce
 from chillflow.connectors.postgres import PostgresDatabase
 from chillflow.model.table_rows import COMPLETE_TRIP
 from chillflow.model.trips import CompleteTrip
 from chillflow.production.producer import TripEventProducer
 from chillflow.settings import load
 from chillflow.synthetic.trip_generator import generate
-
-
-def produce(servers: str, topic: str, file: Path, trips: int) -> Run:
-    """Run the command that replays a file."""
-    names = {"KAFKA_BOOTSTRAP_SERVERS": servers, "CHILLFLOW_TOPIC": topic}
-    return measured(5 * trips, [COMMAND, "produce-from-file", "--file", str(file)], names)
 
 
 def send(servers: str, topic: str, count: int) -> Run:
@@ -48,57 +42,60 @@ def send(servers: str, topic: str, count: int) -> Run:
     return Run(len(events), time.monotonic() - start, time.process_time() - cpu, memory)
 
 
-def production(servers: str, log: Log, folder: Path, file: Path, trips: int, topic: str) -> Table:
+def production(broker: Broker, file: Path, trips: int) -> Table:
     """Speed of production. The long file comes first, because a freshly started broker is slow."""
-    month = folder / "month.parquet"
+    month = broker.folder / "month.parquet"
     generate(month, 6 * trips)
-    for name in ("month", "sent"):
-        events_topic(log, f"{topic}-{name}", 4)
+    topics = [broker.new_topic(name) for name in ("month", "produced", "sent")]
+    for topic in topics:
+        broker.events_topic(topic)
     runs = {
-        "`produce-from-file`, a file six times as long": produce(servers, f"{topic}-month", month, 6 * trips),
-        "`produce-from-file`": produce(servers, topic, file, trips),
+        "`produce-from-file`, a file six times as long": produce(broker, topics[0], month, 6 * trips),
+        "`produce-from-file`": produce(broker, topics[1], file, trips),
+        "`produce-from-file`, shuffled by 60 s": produce(broker, topics[1], file, trips, *SHUFFLED.options),
+        "`TripEventProducer.send_events`": send(broker.servers, topics[2], 100_000),
     }
-    log.remove_topics([f"{topic}-month"])
-    runs["`TripEventProducer.send_events`"] = send(servers, f"{topic}-sent", 100_000)
+    broker.log.remove_topics(topics)
     rows = [[name, f"{run.events:,}", f"{run.rate:,.0f}", f"{run.cpu_us:.1f}"] for name, run in runs.items()]
-    return Table("Production", ["", "events", "events/s", "CPU µs per event"], rows)
+    return Table(["", "events", "events/s", "CPU µs per event"], rows)
 
 
-def partitions(servers: str, log: Log, folder: Path, file: Path, trips: int, topic: str) -> Table:
+def partitions(broker: Broker, file: Path, trips: int) -> Table:
     """The same events in few and in many partitions."""
     rows = []
     for number in (1, 4, 12):
-        name = f"{topic}-by-{number}"
-        events_topic(log, name, number)
-        produce(servers, name, file, trips)
-        run, _ = Bench.on(log, servers, folder, name, trips).ours()
+        bench = Bench(broker, broker.new_topic("partitions"), trips)
+        broker.events_topic(bench.topic, number)
+        produce(broker, bench.topic, file, trips)
+        run, _ = bench.ours()
         rows.append([str(number), f"{run.rate:,.0f}", f"{run.cpu_us:.1f}"])
-    return Table("Partitions, one worker", ["partitions", "events/s", "CPU µs per event"], rows)
+    return Table(["partitions", "events/s", "CPU µs per event"], rows)
 
 
-def open_trips(servers: str, log: Log, folder: Path, topic: str, counts: list[int]) -> Table:
-    """The job with about `counts` trips open at a time: each trip lasts 20 hours."""
+def open_trips(broker: Broker, counts: list[int]) -> Table:
+    """The job with about `counts` trips open at a time: each trip lasts 20 hours. The events are shuffled by 60 s."""
     rows = []
     for count in counts:
         trips, hours = max(200_000, 2 * count), 20
-        file, name = folder / f"open-{count}.parquet", f"{topic}-open-{count}"
+        file = broker.folder / f"open-{count}.parquet"
         generate(file, trips, days=max(1, round(trips * hours / 24 / count)))
         lasting = pl.read_parquet(file).with_columns(
             tpep_dropoff_datetime=pl.col("tpep_pickup_datetime") + pl.duration(hours=hours)
         )
         lasting.write_parquet(file)
-        events_topic(log, name, 4)
-        produce(servers, name, file, trips)
-        run, _ = Bench.on(log, servers, folder, name, trips).ours()
+        bench = Bench(broker, broker.new_topic("open"), trips)
+        broker.events_topic(bench.topic)
+        produce(broker, bench.topic, file, trips, *SHUFFLED.options)
+        run, _ = bench.ours()
         rows.append([f"{count:,}", f"{run.events:,}", f"{run.rate:,.0f}", f"{run.cpu_us:.1f}", f"{run.memory:,.0f}"])
-    return Table(
-        "Open trips", ["open at a time (approx.)", "events", "events/s", "CPU µs per event", "memory, MB"], rows
-    )
+        broker.log.remove_topics([bench.topic])
+    head = ["open at a time (approx.)", "events", "events/s", "CPU µs per event", "memory, MB"]
+    return Table(head, rows, "The events are shuffled by 60 s.")
 
 
-def database(bench: Bench, url: str) -> Table:
+def database(bench: Bench, new_database: Callable[[], str]) -> Table:
     """The job without and with Postgres, and the speed of the Postgres sink alone."""
-    subprocess.run([COMMAND, "init-db"], env=environment_with(DATABASE_URL=url), check=True, capture_output=True)
+    url = new_database()
     without, _ = bench.ours()
     within, _ = bench.ours(DATABASE_URL=url)
     rows = [
@@ -107,7 +104,7 @@ def database(bench: Bench, url: str) -> Table:
     ]
     print(f"  with Postgres: {within.rate / without.rate:.2f}", file=sys.stderr)
     note = f"The Postgres sink alone, on prepared rows: {_sink(url):,.0f} trips/s."
-    return Table("With a database", ["", "events/s", "relative to topics only", "CPU µs per event"], rows, note)
+    return Table(["", "events/s", "relative to topics only", "CPU µs per event"], rows, note)
 
 
 def _sink(url: str) -> float:

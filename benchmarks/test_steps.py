@@ -12,21 +12,22 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmarks.state import group, rules, some_events
+from benchmarks.state import batch_of, counting_group, group, rules, some_events
 from chillflow.assembly.results import Outputs
 from chillflow.assembly.windows import Terms, WindowShard, spread
-from chillflow.connectors.inspection import body_time
-from chillflow.keyed.batches import Record
-from chillflow.keyed.placement import group_of
+from chillflow.keyed.batches import Batch, Record, RecordColumns
+from chillflow.keyed.placement import groups_of
 from chillflow.keyed.watermark import WatermarkTracker
-from chillflow.model.codec import decode_keyed
+from chillflow.model.codec import decode_all
+from chillflow.model.events import DecodedEvent
 from chillflow.model.measures import change_of
 from chillflow.model.topics import TopicNames
 from chillflow.settings import Settings
@@ -34,26 +35,27 @@ from chillflow.settings import Settings
 ROUNDS = 9
 
 
-@pytest.fixture(scope="module")
-def events(tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
-    """Events of one day of trips, in order."""
-    return some_events(tmp_path_factory.mktemp("events"))
+@pytest.fixture(scope="module", params=[0, 60], ids=["in-order", "shuffled"])
+def events(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
+    """Events of one day of trips, in order and shuffled by a minute."""
+    return some_events(tmp_path_factory.mktemp("events"), timedelta(seconds=request.param))
 
 
 @pytest.fixture(scope="module")
-def records(events: list[Record]) -> list[Record]:
-    """The events as records, as a source emits them."""
-    watermarks = WatermarkTracker(20).observe_all([each.timestamp for each in events])
-    return [
-        Record(watermark, each.offset, each.key, each.value, None, each.timestamp)
-        for watermark, each in zip(watermarks, events, strict=True)
-    ]
+def batch(events: list[Record]) -> Batch[DecodedEvent]:
+    """The events as a source emits them."""
+    return batch_of(events, watermarks_of(events))
+
+
+def watermarks_of(events: list[Record]) -> Sequence[int]:
+    """The watermark after each event."""
+    return WatermarkTracker(20).observe_all([each.timestamp for each in events], [each.key for each in events])
 
 
 @pytest.fixture(scope="module")
-def results(records: list[Record]) -> list[Any]:
-    """The results of these records."""
-    return group().process([records]).results
+def results(batch: Batch[DecodedEvent]) -> list[Any]:
+    """The results of this batch."""
+    return group().process([batch]).results
 
 
 def timed(benchmark: Any, work: Callable[..., object], prepare: Callable[[], Any] | None = None) -> None:
@@ -66,38 +68,43 @@ def timed(benchmark: Any, work: Callable[..., object], prepare: Callable[[], Any
 
 
 def test_source(benchmark: BenchmarkFixture, events: list[Record]) -> None:
-    """Watermarks and key groups."""
+    """Watermarks."""
+    timed(benchmark, lambda: watermarks_of(events))
 
-    def work() -> object:
-        watermarks = WatermarkTracker(20).observe_all([each[1] for each in events])
-        return [(watermark, group_of(each[2], 16)) for watermark, each in zip(watermarks, events, strict=True)]
 
-    timed(benchmark, work)
+@pytest.mark.parametrize("groups", [4, 16])
+def test_key_groups(benchmark: BenchmarkFixture, batch: Batch[DecodedEvent], groups: int) -> None:
+    """Splitting a batch by key group."""
+    timed(benchmark, lambda: batch.split(groups_of(batch.records.keys, groups)))
+
+
+@pytest.mark.parametrize("decoded", [True, False], ids=["bytes", "events"])
+def test_crossing(benchmark: BenchmarkFixture, batch: Batch[DecodedEvent], decoded: bool) -> None:
+    """A batch that crosses processes: as bytes that are decoded again, or with its events pickled."""
+    crossing = batch if decoded else replace(batch, decode=None)
+    timed(benchmark, lambda: pickle.loads(pickle.dumps(crossing)))
 
 
 def test_decode(benchmark: BenchmarkFixture, events: list[Record]) -> None:
     """The decoder alone."""
 
-    def work() -> None:
-        for each in events:
-            decode_keyed(each.key or b"", each.value)
-
-    timed(benchmark, work)
+    columns = RecordColumns.of(events)
+    timed(benchmark, lambda: decode_all(columns.keys, columns.values))
 
 
-def test_event_time_of_the_body(benchmark: BenchmarkFixture, events: list[Record]) -> None:
-    """Additional cost of `CHILLFLOW_EVENT_TIME=body`."""
-    timed(benchmark, lambda: [body_time(each.value) for each in events])
+def test_assemble(benchmark: BenchmarkFixture, batch: Batch[DecodedEvent]) -> None:
+    """A whole key group: states, results, and packing closed states."""
+    timed(benchmark, lambda one: one.process([batch]), group)
 
 
-def test_assemble(benchmark: BenchmarkFixture, records: list[Record]) -> None:
-    """A whole key group: decoding, states, results, and packing closed states."""
-    timed(benchmark, lambda one: one.process([records]), group)
+def test_count(benchmark: BenchmarkFixture, batch: Batch[DecodedEvent]) -> None:
+    """`stateful_map` in general: a key group that counts the events of each key."""
+    timed(benchmark, lambda one: one.process([batch]), counting_group)
 
 
-def test_rules(benchmark: BenchmarkFixture, records: list[Record]) -> None:
+def test_rules(benchmark: BenchmarkFixture, batch: Batch[DecodedEvent]) -> None:
     """The rules alone, without the key group."""
-    decoded = [(each.key, decode_keyed(each.key or b"", each.value), each.watermark) for each in records]
+    decoded = [*zip(batch.records.keys, batch.events, batch.watermarks, strict=True)]
     assembly = rules()
 
     def work(states: dict[Any, Any]) -> None:
@@ -107,17 +114,17 @@ def test_rules(benchmark: BenchmarkFixture, records: list[Record]) -> None:
     timed(benchmark, work, dict)
 
 
-def test_snapshot(benchmark: BenchmarkFixture, records: list[Record]) -> None:
+def test_snapshot(benchmark: BenchmarkFixture, batch: Batch[DecodedEvent]) -> None:
     """A snapshot of closed trips, pickled as for the recovery store."""
     one = group()
-    one.process([records])
+    one.process([batch])
     timed(benchmark, lambda: pickle.dumps(one.snapshot()))
 
 
-def test_restore(benchmark: BenchmarkFixture, records: list[Record]) -> None:
+def test_restore(benchmark: BenchmarkFixture, batch: Batch[DecodedEvent]) -> None:
     """A key group restored from its snapshot."""
     one = group()
-    one.process([records])
+    one.process([batch])
     snapshot = one.snapshot()
     timed(benchmark, lambda: group(snapshot))
 

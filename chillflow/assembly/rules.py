@@ -13,7 +13,7 @@ from operator import attrgetter
 
 from chillflow.assembly.precedence import precedence
 from chillflow.assembly.tallies import joined_tally, moved_tally, opened_tally
-from chillflow.assembly.trip_building import complete_trip, events_of, identity_of, incomplete_result, marks_of
+from chillflow.assembly.trip_building import complete_trip, events_of, identity_of, incomplete_result, mark_of, marks_of
 from chillflow.assembly.trip_state import (
     ALL,
     COMPLETE,
@@ -154,13 +154,13 @@ class Assembly:
                 return _DUPLICATE
             case "superseded":
                 return _SUPERSEDED
-        events = events_of(trip, state.marks)
-        events[kind] = event
-        state.marks = marks_of(events)
+        state.marks[kind] = mark_of(event)
         state.deadline = max(state.deadline, self._kept_until(event.event_time, watermark))
         is_full = None not in state.marks
         if kind not in NEEDED:
             return Outcome(joined_tally(COMPLETE) if mark is None else _SUPERSEDES, pack=is_full)
+        events = events_of(trip, state.marks)
+        events[kind] = event
         was_excluded = state.counted in _LAST_REVISION_EXCLUDED
         state.revision += 1
         state.trip = revised = complete_trip(events, state.revision)

@@ -30,6 +30,7 @@ __all__ = [
     "getter",
     "identity_of",
     "incomplete_result",
+    "mark_of",
     "marks_of",
 ]
 
@@ -67,15 +68,17 @@ def complete_trip(events: list[DecodedEvent | None], revision: int) -> TripValue
     return build_trip(*needed_events(events), values, revision)
 
 
+def mark_of(event: DecodedEvent) -> Mark:
+    """The mark of an event."""
+    return (event.event_id, event.event_version) if event.event_version else event.event_id
+
+
 def marks_of(events: Sequence[DecodedEvent | None]) -> list[Mark | None]:
     """The marks of the events of a trip, by kind."""
     present = [event for event in events if event is not None]
     if len(present) == len(events) and not any(map(_version, present)):
         return [*map(_id, present)]  # a third of the time: nearly always
-    return [
-        None if event is None else (event.event_id, event.event_version) if event.event_version else event.event_id
-        for event in events
-    ]
+    return [None if event is None else mark_of(event) for event in events]
 
 
 _id: Callable[[DecodedEvent], str] = attrgetter("event_id")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import TypeAlias
 
@@ -77,7 +77,7 @@ class TripState:
     counted: int = UNCOUNTED
     trip: TripValues | None = None
     """The last revision of a complete trip."""
-    marks: Sequence[Mark | None] = ()
+    marks: list[Mark | None] = field(default_factory=list)
     """By kind, the identity of the event that counts for a complete trip, or None."""
 
     @property

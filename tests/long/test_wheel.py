@@ -25,7 +25,8 @@ REQUIREMENTS: list[str] = [*PROJECT["dependencies"], *PROJECT["optional-dependen
 TOOLS = ("hypothesis", "pytest", "pytest-timeout", "pytest-xdist")
 TESTS = ("tests/unit", "tests/dataflows")
 OF_THE_CHECKOUT = tuple(
-    f"test_{name}.py" for name in ("checks", "compose", "deploy", "design", "docs", "glossary", "layers", "purity")
+    f"test_{name}.py"
+    for name in ("benchmarks", "checks", "compose", "deploy", "design", "docs", "glossary", "layers", "purity")
 )
 """Tests that read files of the checkout which are not in the wheel, or its sources."""
 
