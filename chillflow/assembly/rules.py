@@ -73,7 +73,7 @@ class Assembly:
     @property
     def slots(self) -> Slots[TripState, DecodedEvent, Result]:
         """The part of the rules that a key group applies itself: an event of an open trip that has none of its type."""
-        return Slots(STRUCTS, NEEDED, self.open, self.complete, opened_tally(1), joined_tally(OPEN))
+        return Slots(STRUCTS, NEEDED, self.open, self.complete, self._correction, opened_tally(1), joined_tally(OPEN))
 
     def open(self, event: DecodedEvent, watermark: int) -> TripState | None:
         """The state of the trip that this event opens; None if the event is late.
@@ -165,7 +165,8 @@ class Assembly:
     def _add_to_complete(self, state: TripState, kind: int, event: DecodedEvent, watermark: int) -> Outcome[Result]:
         """Add an event to a complete trip: one that a trip needs is a correction, and makes a new revision."""
         trip, mark = state.trip, state.marks[kind]
-        assert trip is not None and state.deadline is not None
+        assert trip is not None
+        assert state.deadline is not None
         match precedence(event, None if mark is None else identity_of(mark)):
             case "duplicate":
                 return _DUPLICATE

@@ -1,7 +1,7 @@
 """The command `chillflow-stream`: parse options, call a job, print its result. One file per group of commands.
 
 Holds: no logic. Each command imports what it needs when it runs, so that `--help` is fast.
-May import: errors, settings, telemetry, model, connectors, production, synthetic, operation, dashboard.
+May import: errors, settings, telemetry, keyed, model, connectors, production, synthetic, operation, dashboard.
 """
 
 from __future__ import annotations

@@ -85,8 +85,8 @@ Decode: TypeAlias = Callable[[Sequence[bytes | None], Sequence[bytes | None]], S
 class Batch(Generic[E]):
     """Records of one key group in the order of the log, with their events and watermarks.
 
-    Between processes either the events or the bytes must cross. The bytes do, and are decoded again on arrival: pickled
-    events take five times as long as decoding (see `benchmarks/test_steps.py`).
+    Between processes only the bytes cross, and are decoded again on arrival: so events need not be picklable. Without
+    `decode` the events cross, too.
     """
 
     records: RecordColumns

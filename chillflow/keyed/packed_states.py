@@ -100,8 +100,9 @@ class PackedStates:
 
     def drop_before(self, watermark: int) -> None:
         """Drop all states in the spans that end before this watermark (ms)."""
-        first, states = deadline_prefix(watermark), self.states
-        for number in [number for number in self._spans if number < watermark >> SPAN_BITS]:
+        now, states = watermark >> SPAN_BITS, self.states
+        first = deadline_prefix(now << SPAN_BITS)
+        for number in [number for number in self._spans if number < now]:
             span = self._spans.pop(number)
             for key in chain(span.keys, span.rest):
                 packed = states.get(key)

@@ -54,12 +54,12 @@ class StoreSnapshot(TypedDict):
 
 
 class Contents(NamedTuple):
-    """The keys of each tier with their deadlines (ms; NEVER without one), and the registered deadlines."""
+    """The keys of each tier with their deadlines (ms; NEVER without one), and all registered deadlines, in order."""
 
     live: dict[bytes, int]
     packed_open: dict[bytes, int]
     closed: dict[bytes, int]
-    registered: dict[bytes, int]
+    registered: list[tuple[int, bytes]]
 
 
 class StateStore(Generic[S]):
@@ -105,23 +105,22 @@ class StateStore(Generic[S]):
             {key: _finite(state.deadline) for key, state in self.live.items()},
             {key: deadline_of(state) for key, state in packed.items() if not self._is_closed(state)},
             {key: deadline_of(state) for key, state in packed.items() if self._is_closed(state)},
-            {key: deadline for deadline, key in self.deadlines},
+            sorted(self.deadlines),
         )
 
-    def get(self, key: bytes, watermark: int) -> tuple[S | None, bool]:
-        """The state of a key and whether it is packed. A packed state is loaded, but stays where it is."""
+    def get(self, key: bytes, watermark: int) -> S | None:
+        """The state of a key. A packed state is loaded, but stays where it is."""
         state = self.live.get(key)
         if state is not None:
-            return state, False
+            return state
         packed = self.packed.get(key)
         if packed is None or (deadline_of(packed) < watermark and self._is_closed(packed)):
-            return None, False
-        return self._load(packed), True
+            return None
+        return self._load(packed)
 
-    def add(self, key: bytes, state: S) -> None:
-        """Add the live state of a key that has none."""
-        self.live[key] = state
-        if state.deadline is not None:
+    def register(self, key: bytes, state: S) -> None:
+        """Register the deadline of a live state, if it is not."""
+        if state.deadline is not None and state.deadline < NEVER:
             self.deadlines.add(state.deadline, key)
 
     def put(self, key: bytes, before: int | None, state: S | None) -> None:
@@ -134,23 +133,14 @@ class StateStore(Generic[S]):
             self.live[key] = state
         self._move_deadline(key, before, None if state is None else state.deadline)
 
-    def pack(self, key: bytes, before: int | None, state: S) -> None:
-        """Pack the live state of a key; `before` is its registered deadline."""
-        del self.live[key]
-        deadline, data = _finite(state.deadline), self._format.dump(state)
-        self._move_deadline(key, before, None if self._closes(deadline, data) else deadline)
-        self._packed.put(key, deadline, data)
-
-    def close(self, states: Mapping[bytes, tuple[int | None, S]]) -> None:
-        """Pack live states that are closed and have deadlines, given with the deadlines registered for their keys."""
-        live, remove, dump = self.live, self.deadlines.remove, self._format.dump
+    def pack(self, states: Mapping[bytes, tuple[int | None, S]]) -> None:
+        """Pack live states, given by key with the deadlines that are registered."""
         packed: dict[bytes, tuple[int, bytes]] = {}
         for key, (before, state) in states.items():
-            del live[key]
-            if before is not None:
-                remove(before, key)
-            assert state.deadline is not None
-            packed[key] = state.deadline, dump(state)
+            del self.live[key]
+            deadline, data = _finite(state.deadline), self._format.dump(state)
+            self._move_deadline(key, before, None if self._closes(deadline, data) else deadline)
+            packed[key] = deadline, data
         self._packed.put_all(packed)
 
     def expired(self, watermark: int) -> Iterator[tuple[bytes, S]]:
@@ -160,9 +150,10 @@ class StateStore(Generic[S]):
 
     def sweep(self, watermark: int) -> None:
         """Drop closed states whose deadlines this watermark has passed, up to 70 minutes later."""
-        if watermark >> SPAN_BITS != self._swept:
-            self._swept = watermark >> SPAN_BITS
-            self._packed.drop_before(watermark)
+        reached = min(watermark, self.deadlines.next)  # an open state packed with a passed deadline has yet to expire
+        if reached >> SPAN_BITS > self._swept:
+            self._swept = reached >> SPAN_BITS
+            self._packed.drop_before(reached)
 
     def take_all(self) -> Iterator[tuple[bytes, S]]:
         """Take all live and packed open states, by key. Their deadlines stay registered."""

@@ -2,5 +2,5 @@
 
 Holds: assemble, produce, load, set up, reset, dead letters, following a topic, status, doctor. Jobs parse no options
 and print nothing.
-May import: errors, settings, telemetry, model, assembly, connectors, production, running, dataflows.
+May import: errors, settings, telemetry, keyed, model, assembly, connectors, production, running, dataflows.
 """

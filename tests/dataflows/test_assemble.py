@@ -14,8 +14,9 @@ from bytewax.testing import TestingSink, TestingSource, run_main
 from chillflow.assembly.account import difference
 from chillflow.connectors.filelog import FileLog
 from chillflow.connectors.sink import ExactlyOnceSink
-from chillflow.keyed.batches import GroupBatch
+from chillflow.keyed.batches import Batch, GroupBatch
 from chillflow.model.codec import decode_value
+from chillflow.model.events import DecodedEvent
 from chillflow.model.messages import Message
 from chillflow.model.table_rows import COMPLETE_TRIP, Retire, Rows
 from chillflow.model.topics import registry, result_topics
@@ -23,6 +24,7 @@ from chillflow.running.run import Run as RunOfAssembly
 from dataflows.assemble import build
 from tests.dataflows.conftest import Run
 from tests.dataflows.vocabulary import PARTITIONS, batches, in_order, settings, trip
+from tests.unit.vocabulary import batch
 
 COUNT = 200
 
@@ -122,7 +124,7 @@ def test_only_a_log_that_has_ended_closes_trips(run: Run, trips: list[Any]) -> N
 @pytest.mark.parametrize("where", [0.2, 0.5, 0.9])
 def test_a_crash_changes_no_result(resume: Run, trips: list[Any], where: float) -> None:
     """Bytewax's testing sinks may repeat what the last epoch wrote; they never lack or change it."""
-    steps: list[GroupBatch | TestingSource.ABORT] = [*batches(in_order(trips))]
+    steps: list[GroupBatch[DecodedEvent] | TestingSource.ABORT] = [*batches(in_order(trips))]
     undisturbed, ends = Ends(), Ends()
     resume_free = [*steps]
     steps.insert(round(where * len(steps)), TestingSource.ABORT())
@@ -146,7 +148,7 @@ def test_after_crashes_each_result_is_in_its_topic_once(
     log = FileLog(tmp_path / "topics")
     log.ensure_topics([*registry(chosen).values()], PARTITIONS, 1)
     specs = result_topics(chosen)
-    steps: list[GroupBatch | TestingSource.ABORT] = [*batches(in_order(trips))]
+    steps: list[GroupBatch[DecodedEvent] | TestingSource.ABORT] = [*batches(in_order(trips))]
     for number in range(crashes):
         steps.insert((number + 1) * len(steps) // (crashes + 1), TestingSource.ABORT())
     ends = Ends()
@@ -170,16 +172,16 @@ def test_after_crashes_each_result_is_in_its_topic_once(
 
 def test_what_is_no_event_is_a_dead_letter(run: Run, trips: list[Any]) -> None:
     steps = batches(in_order(trips))
-    group, records = steps[7]
-    assert isinstance(records, list)
-    bad = [record._replace(value=b"not an event") for record in records[:1]]
+    group, some = steps[7]
+    assert isinstance(some, Batch)
+    bad = some.records.record(0)._replace(value=b"not an event")
     ends = Ends()
 
-    run(ends.flow([*steps, (group, bad)]))
+    run(ends.flow([*steps, (group, batch([bad], some.watermarks[:1]))]))
 
     (letter,) = (message for _, messages in ends.topics for message in messages if message.topic == "trip-events.dlq")
     assert letter.value == b"not an event"
-    assert dict(letter.headers)["offset"] == str(bad[0].offset).encode()
+    assert dict(letter.headers)["offset"] == str(bad.offset).encode()
     assert ends.account["dead_letters"] == 1
     assert difference(ends.account) == 0
     assert len(ends.keys) == COUNT

@@ -12,15 +12,21 @@ from bytewax.inputs import AbortExecution, StatefulSourcePartition
 
 from chillflow.connectors.filelog import FileLog
 from chillflow.connectors.source import LogSource, SourceSnapshot
-from chillflow.keyed.batches import PartitionProgress, Record, SourceItem
+from chillflow.keyed.batches import Batch, PartitionProgress, SourceItem, Undecodable
 from chillflow.keyed.watermark import NO_WATERMARK
+from chillflow.model.codec import encode
+from chillflow.model.events import DecodedEvent
 from chillflow.model.messages import Message
 from chillflow.model.topics import registry
 from tests.dataflows.vocabulary import settings
 from tests.unit.fake_clock import FakeClock
+from tests.unit.vocabulary import start_event
 
 TOPIC = "trip-events"
-Partition: TypeAlias = StatefulSourcePartition[SourceItem, SourceSnapshot]
+Item: TypeAlias = SourceItem[DecodedEvent]
+Partition: TypeAlias = StatefulSourcePartition[Item, SourceSnapshot]
+AT = 1_704_103_200_000
+"""The time of all events, ms: 2024-01-01, 10:00 UTC."""
 
 
 @pytest.fixture
@@ -30,32 +36,39 @@ def log(tmp_path: Path) -> FileLog:
     return log
 
 
-def send(log: FileLog, *values: bytes) -> None:
+def send(log: FileLog, *trips: str) -> None:
+    """The starts of these trips."""
     writer = log.writer("test")
-    for value in values:
-        writer.send(Message(TOPIC, b"k", value, 1_704_103_200_000))
+    for key in trips:
+        event = start_event(trip_key=key, event_time=datetime.fromtimestamp(AT / 1000, UTC))
+        writer.send(Message(TOPIC, key.encode(), encode(event), AT))
     writer.flush()
     writer.close()
 
 
-def values_of(batch: Iterable[SourceItem]) -> list[bytes | None]:
-    return [Record(*record).value for _, records in batch if isinstance(records, list) for record in records]
+def trips_in(batch: Iterable[Item]) -> list[str]:
+    """The trips of the events, in the order of the log."""
+    some = [each for _, each in batch if isinstance(each, Batch)]
+    found = [pair for each in some for pair in zip(each.records.offsets, each.events, strict=True)]
+    return [
+        event.trip_key for _, event in sorted(found, key=lambda pair: pair[0]) if not isinstance(event, Undecodable)
+    ]
 
 
-def progress_in(batch: Iterable[SourceItem]) -> list[PartitionProgress]:
+def progress_in(batch: Iterable[Item]) -> list[PartitionProgress]:
     return [item for _, item in batch if isinstance(item, PartitionProgress)]
 
 
-def read_to_the_end(part: Partition) -> tuple[list[bytes | None], SourceSnapshot | None]:
-    """The values of a bounded run, and the last snapshot, each batch an epoch of its own."""
-    values: list[bytes | None] = []
+def read_to_the_end(part: Partition) -> tuple[list[str], SourceSnapshot | None]:
+    """The trips of a bounded run, and the last snapshot, each batch an epoch of its own."""
+    trips: list[str] = []
     snapshot: SourceSnapshot | None = None
     for _ in range(50):
         try:
             batch = part.next_batch()
         except StopIteration:
-            return values, snapshot
-        values += values_of(batch)
+            return trips, snapshot
+        trips += trips_in(batch)
         snapshot = part.snapshot()
     raise AssertionError("no end")
 
@@ -63,33 +76,33 @@ def read_to_the_end(part: Partition) -> tuple[list[bytes | None], SourceSnapshot
 @pytest.mark.parametrize("before", [0, 1, 30])
 def test_records_that_arrive_during_a_bounded_run_are_left_for_the_next(log: FileLog, before: int) -> None:
     source = LogSource(log, TOPIC, 4, 20, group="test", exit_at_end=True)
-    early, late = [b"early %d" % number for number in range(before)], [b"late 1", b"late 2"]
+    early, late = [f"early {number}" for number in range(before)], ["late 1", "late 2"]
     send(log, *early)
     part = source.build_part("read_events", "0000", None)
     send(log, *late)
 
-    values, snapshot = read_to_the_end(part)
-    assert values == early
+    trips, snapshot = read_to_the_end(part)
+    assert trips == early
 
-    values, _ = read_to_the_end(source.build_part("read_events", "0000", snapshot))
-    assert values == late
+    trips, _ = read_to_the_end(source.build_part("read_events", "0000", snapshot))
+    assert trips == late
 
 
 def test_a_partition_does_not_end_before_its_snapshot_is_durable(log: FileLog) -> None:
     source = LogSource(log, TOPIC, 4, 20, group="test", exit_at_end=True)
-    send(log, b"a")
+    send(log, "a")
     part = source.build_part("read_events", "0000", None)
 
     for _ in range(5):
         part.next_batch()  # does not end: no snapshot was taken
-    values, _ = read_to_the_end(part)
-    assert values == []
+    trips, _ = read_to_the_end(part)
+    assert trips == []
 
 
 def test_a_bounded_run_of_one_process_ends_at_once_and_commits_when_all_is_durable(tmp_path: Path) -> None:
     log = FileLog(tmp_path)
     log.ensure_topics([registry(settings())[TOPIC]], 2, 1)
-    send(log, b"a", b"b")
+    send(log, "a", "b")
     ended: list[Callable[[], None]] = []
     source = LogSource(log, TOPIC, 4, 1, group="test", exit_at_end=True, ended=ended)
     parts = [source.build_part("read_events", name, None) for name in source.list_parts()]
@@ -102,9 +115,7 @@ def test_a_bounded_run_of_one_process_ends_at_once_and_commits_when_all_is_durab
                 part.close()
                 parts.remove(part)
     assert not parts
-    assert [each for each in progress if each.last] == [
-        PartitionProgress(progress[0].partition, 1_704_103_200_000, False, last=True)
-    ]
+    assert [each for each in progress if each.last] == [PartitionProgress(progress[0].partition, AT, False, last=True)]
     assert len(ended) == 2
     for end in ended:
         end()
@@ -113,11 +124,11 @@ def test_a_bounded_run_of_one_process_ends_at_once_and_commits_when_all_is_durab
 def test_a_drain_ends_once_everything_is_durable(log: FileLog) -> None:
     draining = False
     source = LogSource(log, TOPIC, 4, 20, group="test", draining=lambda: draining)
-    send(log, b"a", b"b")
+    send(log, "a", "b")
     part = source.build_part("read_events", "0000", None)
     assert part.next_batch()
     draining = True
-    send(log, b"c")
+    send(log, "c")
 
     for _ in range(5):
         assert part.next_batch() == []
@@ -127,28 +138,28 @@ def test_a_drain_ends_once_everything_is_durable(log: FileLog) -> None:
 
     draining = False
     batch = source.build_part("read_events", "0000", {**part.snapshot(), "position": position}).next_batch()
-    assert values_of(batch) == [b"c"]
+    assert trips_in(batch) == ["c"]
 
 
 def test_the_watermark_is_reported_once_all_records_before_it_have_arrived(log: FileLog) -> None:
     part = LogSource(log, TOPIC, 4, 1, group="test").build_part("read_events", "0000", None)
     assert part.next_batch() == []  # a partition without messages does not hold back the others
-    send(log, b"a")
+    send(log, "a")
     progress = []
     for _ in range(3):  # batches of one epoch
         progress += progress_in(part.next_batch())
     assert progress == [PartitionProgress("0000", NO_WATERMARK, False)]
     part.snapshot()
-    assert progress_in(part.next_batch()) == [PartitionProgress("0000", 1_704_103_200_000, False)]
+    assert progress_in(part.next_batch()) == [PartitionProgress("0000", AT, False)]
 
 
 def test_a_silent_partition_is_reported_as_idle_until_a_record_arrives(log: FileLog) -> None:
     clock = FakeClock()
     source = LogSource(log, TOPIC, 4, 1, group="test", idle_timeout=timedelta(minutes=1), clocks=clock.clocks)
-    send(log, b"a")
+    send(log, "a")
     part = source.build_part("read_events", "0000", None)
 
-    def reported(after: float, *more: bytes) -> list[bool]:
+    def reported(after: float, *more: str) -> list[bool]:
         send(log, *more)
         clock.now += after
         batch = part.next_batch()
@@ -159,7 +170,7 @@ def test_a_silent_partition_is_reported_as_idle_until_a_record_arrives(log: File
     assert reported(1) == [False]  # with its watermark
     assert reported(60) == [True]
     assert reported(60) == []
-    assert reported(1, b"b") == []  # its watermark is reported after the next snapshot
+    assert reported(1, "b") == []  # its watermark is reported after the next snapshot
     assert reported(1) == [False]
     assert reported(59) == []
     assert reported(1) == [True]
@@ -170,6 +181,6 @@ def test_an_empty_poll_is_repeated_after_ten_milliseconds(log: FileLog) -> None:
     part = LogSource(log, TOPIC, 4, 1, group="test", clocks=clock.clocks).build_part("read_events", "0000", None)
     part.next_batch()
     assert part.next_awake() == datetime(2024, 1, 1, 10, 0, 0, 10_000, tzinfo=UTC)
-    send(log, b"a")
+    send(log, "a")
     part.next_batch()
     assert part.next_awake() is None

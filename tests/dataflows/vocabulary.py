@@ -10,10 +10,11 @@ from chillflow.keyed.batches import GroupBatch, Record
 from chillflow.keyed.placement import group_of, partition_name
 from chillflow.keyed.watermark import WatermarkTracker
 from chillflow.model.codec import encode
-from chillflow.model.events import TripEvent
+from chillflow.model.events import DecodedEvent, TripEvent
 from chillflow.model.trips import CompleteTrip, milliseconds
 from chillflow.production.splitting import split
 from chillflow.settings import Settings, load
+from tests.unit.vocabulary import batch
 
 BEGINNING = datetime(2024, 1, 1, 12, tzinfo=UTC)
 GROUPS = 16
@@ -45,20 +46,21 @@ def in_order(trips: Iterable[CompleteTrip]) -> list[TripEvent]:
     return sorted(events, key=lambda event: event.event_time)
 
 
-def batches(events: Iterable[TripEvent], *, size: int = 20) -> list[GroupBatch]:
+def batches(events: Iterable[TripEvent], *, size: int = 20) -> list[GroupBatch[DecodedEvent]]:
     """What a source makes of a topic of these events: each trip in a partition and a group of its own key."""
     times = [WatermarkTracker(rank=20) for _ in range(PARTITIONS)]
     offsets = [0] * PARTITIONS
-    made: list[GroupBatch] = []
+    made: list[GroupBatch[DecodedEvent]] = []
     events = list(events)
     for start in range(0, len(events), size):
-        grouped: defaultdict[str, list[Record]] = defaultdict(list)
+        grouped: defaultdict[str, list[tuple[Record, int]]] = defaultdict(list)
         for event in events[start : start + size]:
             key = event.trip_key.encode()
             number = sum(key) % PARTITIONS
             group = f"{partition_name(number)}/{group_of(key, GROUPS):04d}"
-            watermark = times[number].observe(milliseconds(event.event_time))
-            grouped[group].append(Record(watermark, offsets[number], key, encode(event), None))
+            time = milliseconds(event.event_time)
+            record = Record(offsets[number], time, key, encode(event), None)
+            grouped[group].append((record, times[number].observe(time, key)))
             offsets[number] += 1
-        made += grouped.items()
+        made += [(group, batch(*zip(*some, strict=True))) for group, some in grouped.items()]
     return made

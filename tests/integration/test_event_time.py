@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from bisect import insort
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TypeAlias
 import polars as pl
 import pytest
 
+from chillflow.keyed.watermark import WatermarkTracker
 from tests.pipelines.pipeline import Changes, Pipeline
 from tests.pipelines.topics import JsonObject, Read
 from tests.real_trips import GREEN, YELLOW, rows_of, scaled_file
@@ -40,12 +40,11 @@ class Model:
             partitions[message.partition].append(message)
         for log in partitions.values():
             trips: defaultdict[str, list[tuple[int, JsonObject, int]]] = defaultdict(list)
-            times: list[int] = []
-            watermark = -1
+            tracker = WatermarkTracker(RANK)  # which has a model of its own in test_watermark.py
+            watermark = tracker.now
             for message in log:
                 assert message.timestamp is not None
-                insort(times, message.timestamp)
-                watermark = times[-RANK] if len(times) >= RANK else -1
+                watermark = tracker.observe(message.timestamp, message.key)
                 event = message.json
                 trips[event["trip_key"]].append((watermark, event, message.timestamp))
             for key, seen in trips.items():
@@ -79,7 +78,9 @@ class Model:
                 continue
             ids[event["event_type"]] = event["event_id"]
             latest = max(latest, time)
-            if status != "complete" and ids.keys() >= NEEDED:
+            if status == "complete":
+                deadline = max(deadline, watermark + 24 * HOUR, time + 24 * HOUR)
+            elif ids.keys() >= NEEDED:
                 status, deadline, revision = "complete", max(watermark, latest) + 24 * HOUR, revision + 1
                 self.complete[key] = revision
             elif status == "incomplete":

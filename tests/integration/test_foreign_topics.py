@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import random
 import sys
+import time
 from pathlib import Path
 
+import polars as pl
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.cimpl import NewTopic
 
+from chillflow.synthetic.trip_generator import generate
 from tests.pipelines.pipeline import Pipeline
 from tests.pipelines.topics import Read
 from tests.servers.kafka_topics import KafkaTopics
@@ -76,6 +79,26 @@ def test_ten_thousand_damaged_events_affect_no_good_one(embedded: Pipeline, trip
 def _append(pipeline: Pipeline, path: Path, key: bytes, value: bytes, like: Read) -> None:
     assert path.exists()
     pipeline.topics.send(pipeline.topic, key, value, timestamp=like.timestamp, partition=like.partition)
+
+
+def test_messages_that_are_not_events_make_nothing_late(embedded: Pipeline, tmp_path: Path) -> None:
+    embedded.environment["CHILLFLOW_PARTITIONS"] = "1"
+    generate(tmp_path / "all.parquet", 6_000)
+    trips = pl.read_parquet(tmp_path / "all.parquet").sort("tpep_pickup_datetime")
+    for name, some in (("first", trips[:1_000]), ("rest", trips[1_000:])):
+        some.write_parquet(tmp_path / name)
+    embedded.produce(tmp_path / "first")
+    for _ in range(20):
+        embedded.topics.send(embedded.topic, None, b"hello", timestamp=time.time_ns() // 1_000_000)
+    embedded.produce(tmp_path / "rest")
+    assert [event.partition for event in embedded.events()] == [0] * 30_020
+
+    summary = embedded.assemble("--workers", 2, DATABASE_URL=None, CHILLFLOW_KEY_GROUPS="3")  # batches cross processes
+
+    expected = {"events": 30_020, "complete_trips": 6_000, "late": 0, "dead_letters": 20, "open_trips": 0}
+    assert {name: summary[name] for name in expected} == expected
+    assert len(embedded.trips()) == 6_000
+    assert [letter.value for letter in embedded.dead_letters()] == [b"hello"] * 20
 
 
 @pytest.mark.kafka

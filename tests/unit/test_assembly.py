@@ -27,14 +27,15 @@ from tests.unit.vocabulary import (
     MINUTE,
     NOW,
     assembly,
+    batch,
+    contents,
     end_event,
     enter_event,
     exit_event,
     five,
     group,
-    nothing,
+    held,
     payment_event,
-    records,
     start_event,
     trip,
     trips,
@@ -54,6 +55,7 @@ class Stream:
         self.results: list[Result] = []
         self.late: list[Record] = []
         self.dead: list[str] = []
+        self.watermark = NO_WATERMARK
 
     def take(self, decided: BatchOutcome[Result]) -> list[Result]:
         self.account.update(decided.tally)
@@ -67,16 +69,23 @@ class Stream:
 
     def read(self, *events: TripEvent, watermark: int = NOW) -> list[Result]:
         """One record after the other."""
-        return [result for record in records(events, watermark) for result in self.take(self.group.process([[record]]))]
+        self.watermark = watermark
+        return [result for each in events for result in self.take(self.group.process([batch([each], watermark)]))]
 
     def advance(self, watermark: int) -> list[Result]:
         """Advance the partition without a record for this group."""
+        self.watermark = watermark
         return self.take(self.group.process([watermark]))
 
+    @property
+    def held(self) -> dict[bytes, int]:
+        """The deadlines of the trips that have a state."""
+        return held(self.group, self.watermark)
+
     def assert_nothing_is_left(self) -> None:
-        assert len(self.group) == 0
-        self.group.process([self.group._watermark + 2 * HOUR])  # closed states are dropped by the hour
-        assert nothing(self.group)
+        assert not self.held
+        self.advance(self.watermark + 2 * HOUR)  # closed states are dropped by the hour
+        assert not any(contents(self.group, self.watermark))
         assert self.account["open_trips"] == self.account["events_in_open"] == 0
 
 
@@ -140,7 +149,7 @@ def test_with_one_event_missing(missing: int) -> None:
             assert stream.account["incomplete_trips"] == 1
             assert stream.account["events_in_incomplete"] == 4
             assert stream.advance(deadline + 8 * DAY) == []
-            assert len(stream.group) == 1
+            assert len(stream.held) == 1
             assert stream.advance(deadline + 8 * DAY + 1) == []
         stream.assert_nothing_is_left()
 
@@ -171,7 +180,7 @@ def test_an_incomplete_trip_is_completed_within_its_horizon(last: int) -> None:
     assert stream.account["incomplete_trips"] == stream.account["events_in_incomplete"] == 0
     assert stream.account["events_in_complete"] == 5
     stream.advance(NOW + 25 * HOUR + 9 * DAY)
-    assert len(stream.group) == 1  # kept for corrections from its completion on
+    assert len(stream.held) == 1  # kept for corrections from its completion on
     stream.advance(NOW + 25 * HOUR + 9 * DAY + 1)
     stream.assert_nothing_is_left()
 
@@ -240,10 +249,8 @@ def test_the_highest_version_counts_in_any_order(kind: int, order: tuple[int, ..
         stream = Stream()
         corrections = [versions[at] for at in order]
         stream.read(*(corrections + others if first else others + corrections))
-        state = stream.group._state(KEY.encode(), NOW)[0]
-        assert state is not None
-        assert state.events[kind].event_version == 2
-        assert stream.account["superseded"] == 2
+        stream.read(versions[1], versions[2])
+        assert (stream.account["superseded"], stream.account["duplicates"]) == (3, 1)
         assert stream.account["events_in_complete"] == 5
         assert stream.account["complete_trips"] == 1
         stream.advance(NOW + 3 * DAY)
@@ -270,7 +277,7 @@ def test_a_correction_is_a_new_revision_of_a_complete_trip() -> None:
     assert (stream.account["superseded"], stream.account["duplicates"]) == (2, 1)
     # kept from its new completion on
     stream.advance(NOW + HOUR + DAY)
-    assert len(stream.group) == 1
+    assert len(stream.held) == 1
     stream.advance(NOW + HOUR + DAY + 1)
     stream.assert_nothing_is_left()
 
@@ -289,9 +296,37 @@ def test_a_complete_trip_is_kept_from_its_largest_event_time_on() -> None:
     far = BEGINNING + timedelta(days=3)
     stream.read(start_event(), payment_event(), end_event(event_time=far))
     stream.advance(NOW + 4 * DAY)
-    assert len(stream.group) == 1
+    assert len(stream.held) == 1
     stream.advance(NOW + 4 * DAY + 1)
     stream.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize(
+    ("kind", "correction"), [(EXITED, False), (ENTERED, False), *((kind, True) for kind in range(5))]
+)
+def test_a_repeat_of_an_event_added_to_a_complete_trip_is_no_new_trip(kind: int, correction: bool) -> None:
+    stream, far = Stream(), BEGINNING + timedelta(days=3)
+    stream.read(*(event for at, event in enumerate(five()) if correction or at != kind))
+    added = five()[kind].model_copy(update={"event_id": "later", "event_time": far, "event_version": int(correction)})
+    stream.read(added)
+    newest = five()[kind].model_copy(update={"event_id": "newest", "event_version": 2})
+    stream.read(newest)  # its own deadline is earlier than the trip's
+    stream.read(added, newest, watermark=NOW + 4 * DAY)
+    assert (stream.account["duplicates"], stream.account["superseded"]) == (1, 3 if correction else 2)
+    assert (stream.account["complete_trips"], stream.account["open_trips"]) == (1, 0)
+    stream.read(added, newest, watermark=NOW + 4 * DAY + 1)
+    assert stream.account["late"] == 2
+    stream.assert_nothing_is_left()
+
+
+def test_a_zone_event_extends_the_deadline_of_a_complete_trip() -> None:
+    stream = Stream()
+    stream.read(start_event(), payment_event(), end_event())
+    stream.read(exit_event(event_time=BEGINNING + timedelta(days=3)))
+    stream.read(enter_event(), watermark=NOW + DAY)
+    assert stream.held == {KEY.encode(): NOW + 4 * DAY}
+    stream.read(exit_event(event_time=BEGINNING + timedelta(days=3)), watermark=NOW + 4 * DAY)
+    assert (stream.account["duplicates"], stream.account["open_trips"], len(stream.results)) == (1, 0, 1)
 
 
 def test_a_duplicate_after_the_horizon_is_late_not_a_new_trip() -> None:
@@ -363,7 +398,7 @@ def test_a_trip_completed_without_a_watermark_is_kept_and_then_dropped() -> None
     stream.read(*five(), watermark=NO_WATERMARK)
     assert len(stream.results) == 1
     stream.advance(NOW + 10 * MINUTE + DAY)
-    assert len(stream.group) == 1
+    assert len(stream.held) == 1
     stream.advance(NOW + 10 * MINUTE + DAY + 1)
     stream.assert_nothing_is_left()
 
@@ -396,13 +431,13 @@ def test_a_closed_trip_can_still_be_completed(watermark: int) -> None:
 def test_what_cannot_be_decoded_is_a_dead_letter() -> None:
     stream = Stream()
     bad = [
-        Record(NOW, 0, b"k", b"no json", None),
-        Record(NOW, 1, b"k", None, None),
-        Record(NOW, 2, None, encode(start_event()), None),
-        Record(NOW, 3, b"another", encode(start_event()), None),
-        Record(NOW, 4, b"", b"", None),
+        Record(0, NOW, b"k", b"no json", None),
+        Record(1, NOW, b"k", None, None),
+        Record(2, NOW, None, encode(start_event()), None),
+        Record(3, NOW, b"another", encode(start_event()), None),
+        Record(4, NOW, b"", b"", None),
     ]
-    stream.take(stream.group.process([bad]))
+    stream.take(stream.group.process([batch(bad)]))
     assert stream.account["dead_letters"] == stream.account["events"] == 5
     assert all(stream.dead)
     stream.assert_nothing_is_left()

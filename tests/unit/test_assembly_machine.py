@@ -11,6 +11,7 @@ import pickle
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -22,11 +23,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from chillflow.assembly.account import difference
 from chillflow.assembly.tallies import ACCOUNT
 from chillflow.assembly.trip_state import Result
-from chillflow.keyed.batches import Record
+from chillflow.keyed.batches import GroupItem
 from chillflow.keyed.outcomes import BatchOutcome
 from chillflow.keyed.watermark import NO_WATERMARK
-from chillflow.model.codec import encode
-from chillflow.model.events import EVENT_TYPES, TripEvent
+from chillflow.model.events import EVENT_TYPES, DecodedEvent, TripEvent
 from chillflow.model.structs import as_dict
 from chillflow.model.trips import CompleteTrip, derived, milliseconds
 from chillflow.production.splitting import split
@@ -37,12 +37,14 @@ from tests.unit.vocabulary import (
     MINUTE,
     NOW,
     assembly,
-    deadlines,
+    batch,
+    contents,
     end_event,
     enter_event,
     exit_event,
     group,
-    nothing,
+    held,
+    keyed,
     payment_event,
     records,
     start_event,
@@ -120,11 +122,13 @@ class Model:
             status = "complete"
             for at in [complete, *(at for at in news if at > complete)]:
                 if at < dropped_at or at == complete:
-                    known, (watermark, event) = self._known(places, at + 1), self._event(at)
+                    watermark, event = self._event(at)
+                    added = self._known(places, at + 1).values() if at == complete else [event]
+                    until = max(watermark, *(milliseconds(each.event_time) for each in added)) + CORRECTION
+                    due = until if at == complete else max(due, until)
+                    dropped_at = self._passed(due, at)
                     if event.event_type in NEEDED:
                         revisions.append(at + 1)
-                        due = max(watermark, *(milliseconds(each.event_time) for each in known.values())) + CORRECTION
-                        dropped_at = self._passed(due, at)
         self._count(status, [at for at in places if at < dropped_at], dropped_at)
         self.trips += 1
         self.held += dropped_at == never
@@ -184,6 +188,7 @@ def known(result: Result) -> Fields:
     return fields | {"missing": result.missing}
 
 
+PLAIN = replace(keyed(), slots=None)
 KEYS = st.sampled_from(["a", "b", "c"])
 KINDS = st.one_of(
     st.lists(st.sampled_from(range(5)), min_size=1, max_size=4),
@@ -199,13 +204,16 @@ STEPS = st.one_of(
 
 
 class AssemblyMachine(RuleBasedStateMachine):
-    """A key group of trips that receives anything in any order and is restored at any time."""
+    """A key group of trips that receives anything in any order and is restored at any time.
+
+    Next to it runs a group without slots, in which each event takes the way through `Assembly.assemble`.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.group = group()
+        self.group, self.plain = group(), group(logic=PLAIN)
         self.log: list[Entry] = []
-        self.now = NO_WATERMARK
+        self.now = self.received = NO_WATERMARK
         self.account: Counter[str] = Counter()
         self.results: dict[str, list[Fields]] = {}
         self.late: list[int] = []
@@ -236,30 +244,33 @@ class AssemblyMachine(RuleBasedStateMachine):
         """The watermark advances; the group receives it at once, or with its next record."""
         self._go_to(max(self.now, NOW) + step, is_received)
 
-    @precondition(lambda self: bool(deadlines(self.group)))
+    @precondition(lambda self: any(self.group.inspect()))
     @rule(pick=st.integers(0, 1000), past=st.sampled_from([0, 1]), is_received=st.booleans())
     def go_to_a_deadline(self, pick: int, past: int, is_received: bool) -> None:
         """To the millisecond of one of the deadlines, or to the next."""
-        ends = deadlines(self.group)
+        live, packed_open, closed, _ = self.group.inspect()
+        ends = sorted([*live.values(), *packed_open.values(), *closed.values()])
         self._go_to(max(self.now, ends[pick % len(ends)] + past), is_received)
 
     @rule(most=st.sampled_from([0, 1, 10_000]))
     def snapshot(self, most: int) -> None:
         """A snapshot packs all open states but `most`."""
-        with patch("chillflow.keyed.group._MOST_LIVE", most):
+        with patch("chillflow.keyed.state_store._MOST_LIVE", most):
             self.group.snapshot()
-        assert len(self.group._live) <= most
+            self.plain.snapshot()
+        assert len(self.group.inspect().live) <= most
 
     @rule()
     def restore(self) -> None:
         """A crash: only what was pickled survives."""
         self.group = group(pickle.loads(pickle.dumps(self.group.snapshot())))
+        self.plain = group(pickle.loads(pickle.dumps(self.plain.snapshot())), PLAIN)
 
     @rule()
     def end(self) -> None:
         """The end of a bounded run that closes open trips; the next run resumes."""
         self.log.append(Entry(NO_WATERMARK, is_end=True))
-        self._take(self.group.close(assembly().close))
+        self._take(self.group.close(assembly().close), self.plain.close(assembly().close))
 
     @invariant()
     def the_model_says_the_same(self) -> None:
@@ -268,7 +279,11 @@ class AssemblyMachine(RuleBasedStateMachine):
         assert {name: self.account[name] for name in (*model.account, "events")} == {**model.account, "events": events}
         assert {key: results for key, results in model.results.items() if results} == self.results
         assert sorted(model.late) == self.late
-        assert len(self.group) == model.held
+        assert len(held(self.group, self.received)) == model.held
+
+    @invariant()
+    def the_rules_alone_do_the_same(self) -> None:
+        assert self.group.inspect() == self.plain.inspect()
 
     @invariant()
     def it_adds_up(self) -> None:
@@ -281,25 +296,30 @@ class AssemblyMachine(RuleBasedStateMachine):
         """All deadlines pass: nothing is left, and no trip is open."""
         self._go_to(max(self.now, NOW) + FOR_EVER, is_received=True)
         self.the_model_says_the_same()
-        assert len(self.group) == self.account["open_trips"] == self.account["events_in_open"] == 0
-        assert nothing(self.group)
-        assert not deadlines(self.group)
+        assert not any(contents(self.group, self.received))
+        assert self.account["open_trips"] == self.account["events_in_open"] == 0
 
-    def _read(self, events: Iterable[TripEvent], at_once: bool) -> None:
-        batch = []
-        for event in events:
-            batch.append(Record(self.now, len(self.log), event.trip_key.encode(), encode(event), None))
-            self.log.append(Entry(self.now, event))
-        for batches in [[batch]] if at_once else [[[record]] for record in batch]:
-            self._take(self.group.process(batches))
+    def _read(self, events: Sequence[TripEvent], at_once: bool) -> None:
+        read = [record._replace(offset=len(self.log) + at) for at, record in enumerate(records(events))]
+        self.log += [Entry(self.now, event) for event in events]
+        self.received = self.now
+        for some in [read] if at_once else [[record] for record in read]:
+            self._process(batch(some, self.now))
 
     def _go_to(self, watermark: int, is_received: bool) -> None:
         self.now = watermark
         if is_received:
+            self.received = watermark
             self.log.append(Entry(watermark))
-            self._take(self.group.process([watermark]))
+            self._process(watermark)
 
-    def _take(self, decided: BatchOutcome[Any]) -> None:
+    def _process(self, item: GroupItem[DecodedEvent]) -> None:
+        self._take(self.group.process([item]), self.plain.process([item]))
+
+    def _take(self, decided: BatchOutcome[Any], plainly: BatchOutcome[Any]) -> None:
+        """The outcome of a step; what the rules alone make of it is the same."""
+        assert (decided.results, decided.late, decided.dead) == (plainly.results, plainly.late, plainly.dead)
+        assert +decided.tally == +plainly.tally
         self.account.update(decided.tally)
         for result in decided.results:
             self.results.setdefault(result.trip.trip_key, []).append(known(result))
@@ -315,7 +335,7 @@ def final(events: Iterable[TripEvent]) -> tuple[dict[str, Fields], Counter[str]]
     one = group()
     account: Counter[str] = Counter(dict.fromkeys(ACCOUNT, 0))
     last: dict[str, Fields] = {}
-    for decided in (one.process([records(events, NO_WATERMARK)]), one.close(assembly().close)):
+    for decided in (one.process([batch(events, NO_WATERMARK)]), one.close(assembly().close)):
         account.update(decided.tally)
         last |= {result.trip.trip_key: known(result) for result in decided.results}
     return last, account

@@ -9,9 +9,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from chillflow.errors import DecodeError
+from chillflow.keyed.batches import Undecodable
 from chillflow.model.codec import (
     KINDS,
     decode,
+    decode_all,
     decode_keyed,
     decode_model,
     decode_value,
@@ -302,6 +304,36 @@ def test_a_key_that_is_not_the_trip_key_is_refused() -> None:
         decode_keyed(b"other", encode(end_event()))
     with pytest.raises(DecodeError, match="message key"):
         decode_keyed(b"\xff", encode(end_event()))
+
+
+def test_many_messages_are_decoded_as_one_by_one() -> None:
+    ended = encode(end_event())
+    odd = raw(start_event(), "event_time", '"2024-01-01T07:00:00-05:00"')
+    pairs: list[tuple[bytes | None, bytes | None]] = [
+        *((event.trip_key.encode(), encode(event)) for event in five()),
+        (b"a-trip", odd),
+        (b"a-trip", b"hello"),
+        (b"a-trip", None),
+        (b"a-trip", b"[" * 100_000),
+        (b"other", ended),
+        (b"", ended),
+        (None, ended),
+    ]
+    found = decode_all(*zip(*pairs, strict=True))
+    assert found[:6] == [
+        *(event.to_struct() for event in five()),
+        start_event(event_id=decode(odd).event_id).to_struct(),
+    ]
+    for (key, value), event in zip(pairs, found, strict=True):
+        if key is None:
+            assert event == Undecodable("no message key")
+        elif isinstance(event, Undecodable):
+            with pytest.raises(DecodeError) as raised:
+                decode_keyed(key, value)
+            assert event.reason == str(raised.value)
+        else:
+            assert event == decode_keyed(key, value)
+    assert [isinstance(event, Undecodable) for event in found] == [False] * 6 + [True] * 6
 
 
 def test_the_reason_names_the_field() -> None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -18,14 +20,14 @@ from chillflow.connectors import sink, source
 from chillflow.connectors.filelog import FileLog
 from chillflow.errors import RecoveryError
 from chillflow.keyed import group as keygroup
-from chillflow.keyed.batches import Record
-from chillflow.keyed.watermark import WatermarkTracker
+from chillflow.keyed.batches import Batch
+from chillflow.model.codec import encode
 from chillflow.model.messages import Message
 from chillflow.model.topics import registry
 from chillflow.settings import load
 from tests.unit.test_exactly_once_sink import fresh, result, written
-from tests.unit.test_group import visits
-from tests.unit.vocabulary import DAY, HOUR, MINUTE, NOW
+from tests.unit.test_group import visit, visits
+from tests.unit.vocabulary import BEGINNING, DAY, HOUR, MINUTE, NOW, held, start_event
 
 GOLDEN = Path(__file__).parent / "golden"
 TOPIC = "trip-events"
@@ -37,19 +39,26 @@ def golden(part: str) -> list[Any]:
     return [pytest.param(ast.literal_eval(path.read_text()), id=path.stem) for path in paths]
 
 
-# The source: after 30 messages
+# The source: after 30 messages, with an open trial
 
 
 def topic_of(folder: Path, count: int) -> FileLog:
-    """A topic of messages that are a minute of event time apart, but for some that come late."""
+    """A topic of events that are a minute of event time apart; some come late, one is far ahead, some are junk."""
     log = FileLog(folder)
     log.ensure_topics([registry(load())[TOPIC]], 1, 1)
     writer = log.writer("test")
     for number in range(count):
-        writer.send(Message(TOPIC, b"trip %d" % (number // 5), b'{"number":%d}' % number, time_of(number)))
+        key, junk = f"trip {number // 5}", number % 10 == 9
+        event = start_event(trip_key=key, event_time=BEGINNING + timedelta(milliseconds=time_of(number) - NOW))
+        time = FAR if junk or number == 25 else time_of(number)
+        writer.send(Message(TOPIC, key.encode(), b"hello" if junk else encode(event), time))
     writer.flush()
     writer.close()
     return log
+
+
+FAR = NOW + 40 * DAY
+"""The time of the junk and of the event that is far ahead."""
 
 
 def time_of(number: int) -> int:
@@ -67,20 +76,20 @@ def source_snapshot(folder: Path) -> Any:
     return part.snapshot()
 
 
-def records_of(part: Any) -> list[Record]:
-    """The records of the next batch."""
-    lists = [some for _, some in part.next_batch() if isinstance(some, list)]
-    return sorted((Record(*record) for some in lists for record in some), key=lambda record: record.offset)
+def records_of(part: Any) -> list[tuple[int, int]]:
+    """The offset and the watermark of each record of the next batch."""
+    batches = [some for _, some in part.next_batch() if isinstance(some, Batch)]
+    return sorted(pair for some in batches for pair in zip(some.records.offsets, some.watermarks, strict=True))
 
 
 @pytest.mark.parametrize("snapshot", golden("source"))
 def test_a_source_resumes(snapshot: Any, tmp_path: Path) -> None:
-    part = partition(topic_of(tmp_path, 40), snapshot)
-    found = [record for _ in range(3) for record in records_of(part)]
-    time = WatermarkTracker(20)
-    watermarks = [time.observe(time_of(number)) for number in range(40)]
-    assert [record.value for record in found] == [b'{"number":%d}' % number for number in range(30, 40)]
-    assert [record.watermark for record in found] == watermarks[30:]
+    log = topic_of(tmp_path, 40)
+    undisturbed, resumed = partition(log, None), partition(log, snapshot)
+    whole, rest = ([pair for _ in range(3) for pair in records_of(part)] for part in (undisturbed, resumed))
+    assert len(whole) == 40
+    assert rest == whole[30:]
+    assert NOW < rest[0][1] < rest[-1][1] < FAR
 
 
 # The sink: 20 results are durable, 10 more are not
@@ -114,33 +123,32 @@ def test_a_sink_resumes(snapshot: Any, tmp_path: Path) -> None:
 SCHEMA = b"closed pages"
 
 
-def visit(key: bytes, watermark: int) -> list[Record]:
-    return [Record(watermark, 0, key, None, None)]
-
-
 def key_group_snapshot() -> keygroup.GroupSnapshot:
     one = keygroup.KeyGroup(visits(SCHEMA))
-    one.process([visit(b"closed", NOW), NOW + 1, visit(b"packed", NOW + 1)])
-    resumed = keygroup.KeyGroup(visits(SCHEMA), one.snapshot())
-    resumed.process([visit(b"live", NOW + 1)])
-    return resumed.snapshot()
+    one.process([visit("closed"), NOW + 1, visit("packed", watermark=NOW + 1)])
+    with patch("chillflow.keyed.state_store._MOST_LIVE", 0):
+        one.snapshot()
+    one.process([visit("live", watermark=NOW + 1)])
+    return one.snapshot()
 
 
 @pytest.mark.parametrize("snapshot", golden("key_group"))
 def test_a_key_group_resumes(snapshot: Any) -> None:
     one = keygroup.KeyGroup(visits(SCHEMA), snapshot)
-    again = [visit(key, NOW + 1) for key in (b"closed", b"packed", b"live", b"new")]
-    assert one.process(again).results == [b"1 2", b"0 2", b"0 2", b"0 1"]
+    tiers = one.inspect()
+    assert (*tiers.live, *tiers.packed_open, *tiers.closed) == (b"live", b"packed", b"closed")
+    again = visit("closed", "packed", "live", "new", watermark=NOW + 1)
+    assert one.process([again]).results == [b"1 2", b"0 2", b"0 2", b"0 1"]
 
 
 @pytest.mark.parametrize("snapshot", golden("key_group"))
 def test_deadlines_of_a_key_group_resume(snapshot: Any) -> None:
     one = keygroup.KeyGroup(visits(SCHEMA), snapshot)
     one.process([NOW + 2])
-    assert one.process([visit(b"packed", NOW + 2), visit(b"live", NOW + 2)]).results == [b"1 2", b"1 2"]
-    assert len(one) == 3
+    assert one.process([visit("packed", "live", watermark=NOW + 2)]).results == [b"1 2", b"1 2"]
+    assert len(held(one, NOW + 2, visits(SCHEMA))) == 3
     one.process([NOW + DAY + 1])
-    assert len(one) == 0
+    assert not held(one, NOW + DAY + 1, visits(SCHEMA))
 
 
 # All of them

@@ -16,8 +16,9 @@ from chillflow.assembly.account import difference, read_account
 from chillflow.assembly.tallies import ACCOUNT
 from chillflow.connectors.account_file import AccountFile, read_late_share
 from chillflow.errors import ChillFlowError
+from chillflow.keyed.batches import Undecodable
 from chillflow.model.codec import decode_keyed
-from chillflow.model.events import EVENT_TYPES
+from chillflow.model.events import TripEndedEvent, TripStartedEvent
 from chillflow.model.messages import dead_letter
 from chillflow.model.table_rows import refusal
 from chillflow.telemetry import Telemetry
@@ -238,12 +239,12 @@ def test_rejected_candidates_are_counted_by_partition(telemetry: Telemetry) -> N
 
 
 def test_events_by_type_follow_the_counts(telemetry: Telemetry) -> None:
-    counts = [0, 0, 0, 0, 0]
-    telemetry.follow_events(EVENT_TYPES, counts)
+    telemetry.expect_events({TripStartedEvent: "trip_started", TripEndedEvent: "trip_ended"})
     for _ in range(3):
-        counts[4] += 2
+        telemetry.decoded.update({TripEndedEvent: 2, Undecodable: 1})
         telemetry.publish_events()
-    assert value(telemetry, "chillflow_events_total", event_type="trip_ended") == 6
+    counts = [value(telemetry, "chillflow_events_total", event_type=each) for each in ("trip_started", "trip_ended")]
+    assert counts == [0, 6]
 
 
 # Epochs

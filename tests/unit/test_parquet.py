@@ -11,13 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from chillflow.assembly import state_codec
-from chillflow.assembly.rules import Assembly
 from chillflow.errors import InputError
 from chillflow.keyed.batches import Record
-from chillflow.keyed.group import KeyedLogic, KeyGroup
 from chillflow.keyed.watermark import NO_WATERMARK
-from chillflow.model.codec import decode
 from chillflow.model.structs import as_dict
 from chillflow.production import parquet
 from chillflow.production.event_frames import event_frames
@@ -29,7 +25,7 @@ from chillflow.production.splitting import Events, encode_events
 from chillflow.production.trip_frames import TripRow
 from tests.real_trips import GREEN, YELLOW, real_file, rows_of
 from tests.trip_rows import rows_of as rows_in
-from tests.unit.vocabulary import assembly
+from tests.unit.vocabulary import batch, group
 
 NEW_YORK = "America/New_York"
 Row: TypeAlias = dict[str, datetime | int | float | None]
@@ -175,17 +171,14 @@ def real(request: pytest.FixtureRequest) -> tuple[Path, str, int]:
 
 def assembled(path: Path) -> pl.DataFrame:
     """The trips of a file, split into events and reassembled."""
-    rules: Assembly = assembly()
     screen = Screen(datetime(2030, 1, 1, tzinfo=UTC), timedelta(hours=1), timedelta(days=8))
-    group = KeyGroup(
-        KeyedLogic(rules.assemble, rules.expire, lambda key, value: decode(value), state_codec.dump, state_codec.load)
-    )
     items = [*replay_columns(event_frames(ParquetTrips(path, NEW_YORK).frames(), screen, origin=str(path)))]
     sent = [message for item in items if isinstance(item, Events) for message in encode_events(item, "events")]
     assert not any(isinstance(item, RejectedRow) for item in items)
     timestamps = [message.timestamp or 0 for message in sent]
     assert timestamps == sorted(timestamps)
-    decided = group.process([[Record(NO_WATERMARK, 0, message.key, message.value, None) for message in sent]])
+    read = [Record(at, each.timestamp, each.key, each.value, None) for at, each in enumerate(sent)]
+    decided = group().process([batch(read, NO_WATERMARK)])
     assert decided.tally["events_in_complete"] == len(sent)
     assert decided.tally["open_trips"] == 0
     return pl.DataFrame([as_dict(result.trip) for result in decided.results], infer_schema_length=None)

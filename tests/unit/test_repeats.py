@@ -13,7 +13,7 @@ from chillflow.telemetry.repeats import CountingHandler
 
 
 class _WithCount(logging.Formatter):
-    def format(self, record: logging.Record) -> str:
+    def format(self, record: logging.LogRecord) -> str:
         return f"{record.getMessage()} +{getattr(record, 'repeated', 0)}"
 
 
@@ -29,7 +29,7 @@ class Log:
         self.handler.setFormatter(_WithCount())
 
     def __call__(self, message: object, *arguments: object, level: int = logging.WARNING, name: str = "a") -> None:
-        record = logging.Record(name, level, "", 0, message, arguments, None)
+        record = logging.LogRecord(name, level, "", 0, message, arguments, None)
         self.handler.handle(record)
 
     @property

@@ -1,19 +1,22 @@
 """Helpers that the unit tests share: a trip and its events, records, and Hypothesis strategies for them."""
 
-from collections.abc import Iterable, Sequence
+import pickle
+from collections.abc import Collection, Iterable, Sequence
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
 from chillflow.assembly import state_codec
 from chillflow.assembly.rules import Assembly
 from chillflow.assembly.trip_state import Result, TripState
-from chillflow.keyed.batches import Record
+from chillflow.keyed.batches import Batch, Record, RecordColumns
+from chillflow.keyed.deadlines import NEVER
 from chillflow.keyed.group import KeyedLogic, KeyGroup
-from chillflow.keyed.packing import deadline_of
-from chillflow.keyed.watermark import NO_WATERMARK
-from chillflow.model.codec import decode_all, decode_keyed, encode
+from chillflow.keyed.packing import SPAN_BITS, PieceFormat
+from chillflow.keyed.state_store import Contents, StateFormat
+from chillflow.model.codec import decode_all, encode
 from chillflow.model.events import (
     DecodedEvent,
     Event,
@@ -38,6 +41,7 @@ SECOND, MINUTE, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000
 NOW = milliseconds(BEGINNING)
 TIMEOUT, CORRECTION, INCOMPLETE = timedelta(hours=25), timedelta(hours=24), timedelta(days=8)
 KEY = "a-trip"
+E = TypeVar("E")
 
 
 def trip(**fields: Any) -> CompleteTrip:
@@ -140,23 +144,16 @@ def assembly() -> Assembly:
 def keyed() -> KeyedLogic[TripState, DecodedEvent, Result]:
     """Assembly as a key group runs it."""
     rules = assembly()
-    return KeyedLogic(
-        rules.assemble,
-        rules.expire,
-        decode_keyed,
-        state_codec.dump,
-        state_codec.load,
-        state_codec.is_closed,
-        rules.shortcut,
-        decode_all,
-        state_codec.SCHEMA,
-        state_codec.adapt,
-    )
+    pieces = PieceFormat(state_codec.SCHEMA, state_codec.adapt)
+    states = StateFormat(state_codec.dump, state_codec.load, state_codec.is_closed, pieces)
+    return KeyedLogic(rules.assemble, rules.expire, states, rules.slots)
 
 
-def group(snapshot: Any = None) -> KeyGroup[TripState, DecodedEvent, Result]:
+def group(
+    snapshot: Any = None, logic: KeyedLogic[TripState, DecodedEvent, Result] | None = None
+) -> KeyGroup[TripState, DecodedEvent, Result]:
     """A key group of trips."""
-    return KeyGroup(keyed(), snapshot)
+    return KeyGroup(logic or keyed(), snapshot)
 
 
 def messages(replayed: Iterable[Replayed]) -> list[Message]:
@@ -167,26 +164,50 @@ def messages(replayed: Iterable[Replayed]) -> list[Message]:
     return [*letters, *encode_events(events, "events")]
 
 
-def nothing(one: KeyGroup[Any, Any, Any]) -> bool:
-    """Whether the group holds nothing but its time."""
-    return len(one) == 0 and {**one.snapshot(), "watermark": None} == {**group().snapshot(), "watermark": None}
+def contents(one: KeyGroup[Any, Any, Any], watermark: int, logic: KeyedLogic[Any, Any, Any] | None = None) -> Contents:
+    """The contents of a group that has received this watermark last. Asserts what holds for any group at any time."""
+    twin = deepcopy(one)  # a snapshot packs states, an inspection writes pieces
+    found = twin.inspect()
+    states = found.live | found.packed_open | found.closed
+    assert len(states) == len(found.live) + len(found.packed_open) + len(found.closed), "a key is in one tier"
+    expiring = {key: deadline for key, deadline in (found.live | found.packed_open).items() if deadline < NEVER}
+    assert found.registered == sorted((deadline, key) for key, deadline in expiring.items())
+    assert min(expiring.values(), default=watermark) >= watermark, "what the watermark has passed has expired"
+    assert min(found.closed.values(), default=watermark) >> SPAN_BITS >= watermark >> SPAN_BITS, "or was dropped"
+    restored = KeyGroup(logic or keyed(), pickle.loads(pickle.dumps(twin.snapshot())))
+    assert restored.inspect() == twin.inspect()
+    return found
 
 
-def deadlines(one: KeyGroup[Any, Any, Any]) -> list[int]:
-    """When its states end."""
-    return sorted(
-        [*(due for due, _ in one._deadlines), *(deadline_of(state) for _, state in one._closed.items(NO_WATERMARK))]
-    )
+def held(
+    one: KeyGroup[Any, Any, Any], watermark: int, logic: KeyedLogic[Any, Any, Any] | None = None
+) -> dict[bytes, int]:
+    """The deadlines (ms) of the keys that have a state at this watermark; a closed state may be dropped later."""
+    found = contents(one, watermark, logic)
+    return found.live | found.packed_open | {key: due for key, due in found.closed.items() if due >= watermark}
 
 
-def records(events: Iterable[TripEvent], watermarks: int | Sequence[int] = NOW) -> list[Record]:
-    """The events as records of one partition, at a fixed watermark or at the given ones."""
-    listed = list(events)
-    times = watermarks if isinstance(watermarks, Sequence) else [watermarks] * len(listed)
+def records(some: Iterable[TripEvent | Record]) -> list[Record]:
+    """Events as records of one partition; what is a record already is left as it is."""
     return [
-        Record(watermark, offset, event.trip_key.encode(), encode(event), None)
-        for offset, (event, watermark) in enumerate(zip(listed, times, strict=True))
+        each
+        if isinstance(each, Record)
+        else Record(offset, milliseconds(each.event_time), each.trip_key.encode(), encode(each), None)
+        for offset, each in enumerate(some)
     ]
+
+
+def batch(some: Iterable[TripEvent | Record], watermarks: int | Sequence[int] = NOW) -> Batch[DecodedEvent]:
+    """Events or records as a source emits them, at a fixed watermark (ms) or at the given ones."""
+    made = records(some)
+    columns = RecordColumns.of(made) if made else RecordColumns((), (), (), (), ())
+    times = watermarks if isinstance(watermarks, Sequence) else [watermarks] * len(made)
+    return Batch(columns, decode_all(columns.keys, columns.values), times, None, decode_all)
+
+
+def cut(whole: Batch[E], places: Collection[int]) -> list[Batch[E]]:
+    """The batch in parts that begin at these places."""
+    return [*whole.split([sum(place <= at for place in places) for at in range(len(whole))]).values()]
 
 
 def without_revision(result: Any) -> dict[str, Any]:
