@@ -104,7 +104,6 @@ def test_crossing_as_events(benchmark: BenchmarkFixture, batch: Batch[DecodedEve
 
 def test_decode(benchmark: BenchmarkFixture, events: list[Record]) -> None:
     """The decoder alone."""
-
     columns = RecordColumns.of(events)
     timed(benchmark, lambda: decode_all(columns.keys, columns.values))
 

@@ -373,7 +373,7 @@ class PairState:
         self.deadline, self.events, self.vacant, self.done = deadline, events, vacant, done
 
 
-def pairs(kind: Pair, *, with_slots: bool) -> KeyedLogic[PairState, Any, tuple[object, ...]]:
+def pairs(kind: Pair, *, with_slots: bool) -> KeyedLogic[PairState, Any, tuple[object, ...]]:  # noqa: C901
     """Keys that are complete with a number and a text; a list is optional."""
     types = (int, str, list)
 
