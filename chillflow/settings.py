@@ -176,7 +176,7 @@ class Settings(BaseSettings):
         "timestamp", description="the event time of a message: Kafka's `timestamp`, or `event_time` in the `body`"
     )
     stream_time_rank: int = Field(
-        20, ge=1, description="the watermark is the event time that this many messages of a partition have reached"
+        20, ge=1, description="the watermark is the event time that this many events of a partition have reached"
     )
     key_groups: int = Field(
         1, ge=1, le=4096, description="key groups per partition (fixed once a recovery store exists)"

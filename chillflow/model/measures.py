@@ -119,7 +119,7 @@ _LAST = datetime.max.replace(tzinfo=UTC) - timedelta(days=2)
 def _cents(dollars: float) -> int:
     """The amount in cents, rounded as the tables do: half to even on the exact binary value. Raises OverflowError.
 
-    An amount close to a whole cent, as fares are, takes a shortcut; the general case takes four times as long.
+    An amount close to a whole cent, as fares are, takes a quarter of the time of the general case.
     """
     if not -MONEY_LIMIT < dollars < MONEY_LIMIT:
         raise OverflowError
