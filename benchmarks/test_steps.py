@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
@@ -22,12 +22,14 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from benchmarks.state import batch_of, counting_group, group, rules, some_events
 from chillflow.assembly.results import Outputs
 from chillflow.assembly.windows import Terms, WindowShard, spread
-from chillflow.keyed.batches import Batch, Record, RecordColumns, Undecodable
+from chillflow.connectors import source
+from chillflow.keyed.batches import Batch, Record, RecordColumns
 from chillflow.keyed.placement import groups_of
 from chillflow.keyed.watermark import WatermarkTracker
 from chillflow.model.codec import decode_all
 from chillflow.model.events import DecodedEvent
 from chillflow.model.measures import change_of
+from chillflow.model.structs import as_tuple
 from chillflow.model.topics import TopicNames
 from chillflow.settings import Settings
 
@@ -49,6 +51,12 @@ def batch(events: list[Record]) -> Batch[DecodedEvent]:
 def watermarks_of(events: list[Record]) -> Sequence[int]:
     """The watermark after each event."""
     return WatermarkTracker(20).observe_all([each.timestamp for each in events], [each.key for each in events])
+
+
+@pytest.fixture(scope="module")
+def batches(batch: Batch[DecodedEvent]) -> list[Batch[DecodedEvent]]:
+    """The same in batches of the size that a source reads."""
+    return [*batch.split([at // source._BATCH for at in range(len(batch))]).values()]
 
 
 @pytest.fixture(scope="module")
@@ -77,9 +85,21 @@ def test_key_groups(benchmark: BenchmarkFixture, batch: Batch[DecodedEvent], gro
     timed(benchmark, lambda: batch.split(groups_of(batch.records.keys, groups)))
 
 
-def test_crossing(benchmark: BenchmarkFixture, batch: Batch[DecodedEvent]) -> None:
-    """A batch that crosses processes, as bytes that are decoded again."""
+def test_crossing_as_bytes(benchmark: BenchmarkFixture, batch: Batch[DecodedEvent]) -> None:
+    """A batch that crosses processes: its bytes, which are decoded again."""
     timed(benchmark, lambda: pickle.loads(pickle.dumps(batch)))
+
+
+def test_crossing_as_events(benchmark: BenchmarkFixture, batch: Batch[DecodedEvent]) -> None:
+    """The same if the events crossed too, as tuples, from which they are made again."""
+    kinds = [*map(type, batch.events)]
+
+    def work() -> object:
+        rows = [*map(as_tuple, batch.events)]
+        crossed = pickle.loads(pickle.dumps((batch.records, rows, batch.watermarks)))
+        return [kind(*row) for kind, row in zip(kinds, crossed[1], strict=True)]
+
+    timed(benchmark, work)
 
 
 def test_decode(benchmark: BenchmarkFixture, events: list[Record]) -> None:
@@ -88,20 +108,20 @@ def test_decode(benchmark: BenchmarkFixture, events: list[Record]) -> None:
     timed(benchmark, lambda: decode_all(columns.keys, columns.values))
 
 
-def test_assemble(benchmark: BenchmarkFixture, batch: Batch[DecodedEvent]) -> None:
+def test_assemble(benchmark: BenchmarkFixture, batches: list[Batch[DecodedEvent]]) -> None:
     """A whole key group: states, results, and packing closed states."""
-    timed(benchmark, lambda one: one.process([batch]), group)
+    timed(benchmark, lambda one: one.process(batches), group)
 
 
-def test_count(benchmark: BenchmarkFixture, batch: Batch[DecodedEvent]) -> None:
+def test_count(benchmark: BenchmarkFixture, batches: list[Batch[DecodedEvent]]) -> None:
     """`stateful_map` in general: a key group that counts the events of each key."""
-    timed(benchmark, lambda one: one.process([batch]), counting_group)
+    timed(benchmark, lambda one: one.process(batches), counting_group)
 
 
 def test_rules(benchmark: BenchmarkFixture, batch: Batch[DecodedEvent]) -> None:
     """The rules alone, without the key group."""
-    rows = zip(batch.records.keys, batch.events, batch.watermarks, strict=True)
-    decoded = [(key, event, watermark) for key, event, watermark in rows if not isinstance(event, Undecodable)]
+    events = cast("Sequence[DecodedEvent]", batch.events)
+    decoded = [*zip(batch.records.keys, events, batch.watermarks, strict=True)]
     assembly = rules()
 
     def work(states: dict[Any, Any]) -> None:

@@ -7,12 +7,15 @@ which of two events of one type counts, so the order of arrival does not matter.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from operator import attrgetter
+from typing import cast
+
+import msgspec
 
 from chillflow.assembly.precedence import precedence
-from chillflow.assembly.tallies import joined_tally, moved_tally, opened_tally
+from chillflow.assembly.tallies import completed_tally, joined_tally, opened_tally, timed_out_tally
 from chillflow.assembly.trip_building import complete_trip, events_of, identity_of, incomplete_result, mark_of, marks_of
 from chillflow.assembly.trip_state import (
     ALL,
@@ -29,7 +32,7 @@ from chillflow.assembly.trip_state import (
 from chillflow.keyed.outcomes import Outcome, Tally, Transition
 from chillflow.keyed.slots import Slots
 from chillflow.model.codec import KINDS, STRUCTS
-from chillflow.model.events import EVENT_CLASSES, DecodedEvent
+from chillflow.model.events import DecodedEvent
 from chillflow.model.measures import Change, change_of, taken_out
 from chillflow.model.trips import TripValues, milliseconds
 
@@ -40,9 +43,7 @@ _DUPLICATE: Outcome[Result] = Outcome((("duplicates", 1),), unchanged=True)
 _SUPERSEDED: Outcome[Result] = Outcome((("superseded", 1),), unchanged=True)
 _event_time: Callable[[DecodedEvent], datetime] = attrgetter("event_time")
 _SUPERSEDES: Tally = (("superseded", 1),)
-_TAKES_OVER: Outcome[Result] = Outcome(_SUPERSEDES)
 _OPENED: Outcome[Result] = Outcome(opened_tally(1))
-_JOINED: Outcome[Result] = Outcome(joined_tally(OPEN))
 _EXCLUDED: Tally = (("left_out_trips", 1),)
 _INCLUDED: Tally = (("left_out_trips", -1),)
 _LAST_REVISION_EXCLUDED = (EXCLUDED, FIXED)
@@ -72,7 +73,8 @@ class Assembly:
     @property
     def slots(self) -> Slots[TripState, DecodedEvent, Result]:
         """The part of the rules that a key group applies itself: an event of an open trip that has none of its type."""
-        return Slots(STRUCTS, NEEDED, self.open, self.complete, opened_tally(1), joined_tally(OPEN))
+        opened, joined = opened_tally(1), joined_tally(OPEN)
+        return Slots(STRUCTS, NEEDED, self.open, self.complete, opened, joined, kept=self._correction)
 
     def open(self, event: DecodedEvent, watermark: int) -> TripState | None:
         """The state of the trip that this event opens; None if the event is late.
@@ -104,45 +106,62 @@ class Assembly:
                 return state, _DUPLICATE
             case "superseded":
                 return state, _SUPERSEDED
-        joined = 1 if current is None else 0
+        joined = joined_tally(state.status) if current is None else _SUPERSEDES
         if state.status == INCOMPLETE:
             return state, self._add_to_incomplete(state, kind, event, watermark, joined)
         state.events[kind] = event
         state.vacant &= ~(1 << kind)
         if state.is_complete:
-            return state, self.complete(state, watermark, joined)
-        return state, _JOINED if joined else _TAKES_OVER
+            return state, self._complete(state, watermark, joined)
+        return state, Outcome(joined)
 
     def _add_to_incomplete(
-        self, state: TripState, kind: int, event: DecodedEvent, watermark: int, joined: int
+        self, state: TripState, kind: int, event: DecodedEvent, watermark: int, joined: Tally
     ) -> Outcome[Result]:
         """Add an event to an incomplete trip, which makes a new revision."""
         last_incomplete = incomplete_result(state)
         state.events[kind] = event
         if state.is_complete:
-            return self.complete(state, watermark, joined, last_incomplete)
+            return self._complete(state, watermark, joined, last_incomplete)
         state.revision += 1
-        return Outcome(moved_tally(INCOMPLETE, INCOMPLETE, state.size, joined), incomplete_result(state))
+        return Outcome(joined, incomplete_result(state))
 
-    def complete(
-        self, state: TripState, watermark: int, joined: int = 1, last_incomplete: Result | None = None
+    def _complete(
+        self, state: TripState, watermark: int, joined: Tally, last_incomplete: Result | None = None
     ) -> Outcome[Result]:
-        """Complete a trip that has all needed events; `joined` is the number of its new events."""
-        before, events = state.status, [event for event in state.events if event is not None]
-        state.status, state.vacant, state.revision = COMPLETE, 0, state.revision + 1
-        state.trip = trip = complete_trip(state.events, state.revision)
-        state.marks, state.events = marks_of(state.events), []
-        state.deadline = self._kept_until(max(map(_event_time, events)), watermark)
-        tally = moved_tally(before, COMPLETE, len(events), joined)
-        change = self._change_of(trip, watermark)
-        if change is None:
-            state.counted = EXCLUDED
-            result = Result(trip, (), last_incomplete, milliseconds(trip.dropoff_ts))
-            tally += _EXCLUDED
-        else:
-            state.counted = COUNTED
-            result = Result(trip, (), last_incomplete, change[1], (change,))
-        return Outcome(tally, result, pack=len(events) == len(EVENT_CLASSES))
+        """Complete a trip with an event that changes the account by `joined`."""
+        (outcome,) = self.complete((state,), (watermark,))
+        assert outcome.result is not None
+        result = msgspec.structs.replace(outcome.result, last_incomplete=last_incomplete)
+        return Outcome(joined + outcome.tally, result, pack=outcome.pack)
+
+    def complete(self, states: Sequence[TripState], watermarks: Sequence[int]) -> list[Outcome[Result]]:
+        """Complete open or incomplete trips that have all needed events, which are counted with them already."""
+        outcomes = []
+        correction, window_horizon = self._correction, self._window_horizon
+        for state, watermark in zip(states, watermarks, strict=True):
+            events, before = state.events, state.status
+            is_full = not state.vacant if before == OPEN else None not in events
+            present = cast("list[DecodedEvent]", events) if is_full else [each for each in events if each is not None]
+            state.status, state.vacant, state.revision = COMPLETE, 0, state.revision + 1
+            state.trip = trip = complete_trip(events, state.revision)
+            state.events, state.marks = [], marks_of(events, is_full=is_full)
+            tally = completed_tally(before, len(present))
+            change = change_of(trip)
+            if change is not None and change[1] >= watermark - window_horizon:
+                state.counted = COUNTED
+                dropoff = change[1]
+                result = Result(trip, (), None, dropoff, (change,))
+            else:
+                state.counted = EXCLUDED
+                dropoff = milliseconds(trip.dropoff_ts)
+                result = Result(trip, (), None, dropoff)
+                tally += _EXCLUDED
+            latest = max(map(_event_time, present))
+            last = dropoff if latest == trip.dropoff_ts else milliseconds(latest)
+            state.deadline = (last if last > watermark else watermark) + correction
+            outcomes.append(Outcome(tally, result, False, is_full))
+        return outcomes
 
     def _add_to_complete(self, state: TripState, kind: int, event: DecodedEvent, watermark: int) -> Outcome[Result]:
         """Add an event to a complete trip: one that a trip needs is a correction, and makes a new revision."""
@@ -155,10 +174,11 @@ class Assembly:
             case "superseded":
                 return _SUPERSEDED
         state.marks[kind] = mark_of(event)
-        state.deadline = max(state.deadline, self._kept_until(event.event_time, watermark))
         is_full = None not in state.marks
         if kind not in NEEDED:
+            state.deadline = max(state.deadline, milliseconds(event.event_time) + self._correction)
             return Outcome(joined_tally(COMPLETE) if mark is None else _SUPERSEDES, pack=is_full)
+        state.deadline = max(state.deadline, self._kept_until(event.event_time, watermark))
         events = events_of(trip, state.marks)
         events[kind] = event
         was_excluded = state.counted in _LAST_REVISION_EXCLUDED
@@ -204,4 +224,4 @@ class Assembly:
         state.revision += 1
         assert state.deadline is not None
         state.deadline += self._incomplete  # not from the watermark at this call, which may vary
-        return state, Outcome(moved_tally(OPEN, INCOMPLETE, state.size, -1), incomplete_result(state))
+        return state, Outcome(timed_out_tally(state.size), incomplete_result(state))

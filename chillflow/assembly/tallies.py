@@ -6,7 +6,7 @@ from functools import cache
 
 from chillflow.keyed.outcomes import Tally
 
-__all__ = ["ACCOUNT", "joined_tally", "moved_tally", "opened_tally"]
+__all__ = ["ACCOUNT", "completed_tally", "joined_tally", "opened_tally", "timed_out_tally"]
 
 ACCOUNT = (
     "events",
@@ -42,19 +42,16 @@ def joined_tally(status: int) -> Tally:
 
 
 @cache
-def moved_tally(before: int, now: int, size: int, joined: int) -> Tally:
-    """The change when a trip, now of `size` events, goes from one status to another or stays in it.
+def completed_tally(before: int, size: int) -> Tally:
+    """The change when a trip of this status, in which `size` events are counted, becomes complete."""
+    return _moved(_NAMES[before], "complete", size)
 
-    `joined` is the number of new events, 0 if one superseded another, -1 if no event caused this.
-    """
-    superseded: Tally = (("superseded", 1),) if joined == 0 else ()
-    new = max(joined, 0)
-    if before == now:
-        return (*superseded, (f"events_in_{_NAMES[now]}", new))
-    return (
-        *superseded,
-        (f"{_NAMES[before]}_trips", -1),
-        (f"events_in_{_NAMES[before]}", new - size),
-        (f"{_NAMES[now]}_trips", 1),
-        (f"events_in_{_NAMES[now]}", size),
-    )
+
+@cache
+def timed_out_tally(size: int) -> Tally:
+    """The change when an open trip of `size` events becomes incomplete."""
+    return _moved("open", "incomplete", size)
+
+
+def _moved(before: str, now: str, size: int) -> Tally:
+    return (f"{before}_trips", -1), (f"events_in_{before}", -size), (f"{now}_trips", 1), (f"events_in_{now}", size)

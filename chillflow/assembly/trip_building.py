@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from operator import attrgetter
-from typing import TypeAlias, cast
+from operator import attrgetter, itemgetter
+from typing import TypeAlias
 
 from chillflow.assembly.precedence import Identity
 from chillflow.assembly.trip_state import NEEDED, Mark, Result, TripState, needed_events
@@ -54,7 +54,9 @@ build_trip: Callable[..., TripValues] = eval(  # noqa: S307 - our own names; 0.4
 )
 """(needed events in the order of their kinds, derived values, revision) -> trip."""
 
-_START, _END = KINDS[TripStartedEvent.struct], KINDS[TripEndedEvent.struct]
+_start_and_end: Callable[[list[DecodedEvent | None]], tuple[DecodedStart, DecodedEnd]] = itemgetter(
+    KINDS[TripStartedEvent.struct], KINDS[TripEndedEvent.struct]
+)
 carried_values = tuple(map(getter, CARRIED))
 """By kind, a function that returns the values of these fields, of an event or of a trip."""
 _BY_PRECEDENCE = (*(kind for kind in range(len(EVENT_CLASSES)) if kind not in NEEDED), *NEEDED)
@@ -63,7 +65,7 @@ _BY_PRECEDENCE = (*(kind for kind in range(len(EVENT_CLASSES)) if kind not in NE
 
 def complete_trip(events: list[DecodedEvent | None], revision: int) -> TripValues:
     """The trip of these events by kind, among them all needed ones."""
-    started, ended = cast("DecodedStart", events[_START]), cast("DecodedEnd", events[_END])
+    started, ended = _start_and_end(events)
     values = derived(ended.trip_distance, started.pickup_ts, ended.dropoff_ts)
     return build_trip(*needed_events(events), values, revision)
 
@@ -73,16 +75,15 @@ def mark_of(event: DecodedEvent) -> Mark:
     return (event.event_id, event.event_version) if event.event_version else event.event_id
 
 
-def marks_of(events: Sequence[DecodedEvent | None]) -> list[Mark | None]:
-    """The marks of the events of a trip, by kind."""
-    present = [event for event in events if event is not None]
-    if len(present) == len(events) and not any(map(_version, present)):
-        return [*map(_id, present)]  # a third of the time: nearly always
+def marks_of(events: Sequence[DecodedEvent | None], *, is_full: bool) -> list[Mark | None]:
+    """The marks of the events of a trip, by kind; `is_full` if none is missing."""
+    if is_full and not any(map(_version, events)):
+        return [*map(_id, events)]  # a third of the time: nearly always
     return [None if event is None else mark_of(event) for event in events]
 
 
-_id: Callable[[DecodedEvent], str] = attrgetter("event_id")
-_version: Callable[[DecodedEvent], int] = attrgetter("event_version")
+_id: Callable[[DecodedEvent | None], str] = attrgetter("event_id")
+_version: Callable[[DecodedEvent | None], int] = attrgetter("event_version")
 
 
 def identity_of(mark: Mark) -> Identity:

@@ -355,7 +355,7 @@ class KafkaLog:
             "isolation.level": "read_committed",
             "auto.offset.reset": "error",  # a deleted offset is an error, never skipped silently
             "fetch.queue.backoff.ms": 10,  # 1,000 by default, which pauses reading for a second when queues are full
-            "queued.max.messages.kbytes": 8_192,
+            "queued.max.messages.kbytes": 2_048,
             "fetch.wait.max.ms": 100,
             "on_commit": _on_commit,
             **self._common,
@@ -505,7 +505,7 @@ class KafkaReader:
 
     def columns(self, limit: int) -> RecordColumns | None:
         messages = self._consumer.consume(limit, 0)
-        if [error for error in map(_error, messages) if error is not None]:
+        if any(map(_error, messages)):
             messages = self._without_errors(messages)
         elif messages:
             self.at_end = False  # the end is reported once, and is the end until a message arrives

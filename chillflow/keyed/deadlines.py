@@ -6,7 +6,7 @@ Deadlines lie in unsorted buckets of about a minute; a bucket is sorted when the
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Iterator
 from heapq import heappop, heappush
 from itertools import chain, islice
@@ -49,7 +49,7 @@ class Deadlines:
         return chain(islice(self._current, self._taken, None), ahead)
 
     def add(self, deadline: int, key: bytes) -> None:
-        """Add the deadline of a key that has none."""
+        """Add the deadline of a key that has no other."""
         number = deadline >> _BUCKET
         bucket = self._buckets.get(number)
         if bucket is not None:
@@ -59,8 +59,10 @@ class Deadlines:
             heappush(self._numbers, number)
             self.next = min(self.next, number << _BUCKET)
         else:
-            insort(self._current, (deadline, key), self._taken)
-            self.next = min(self.next, deadline)
+            place = bisect_left(self._current, (deadline, key), self._taken)
+            if self._current[place : place + 1] != [(deadline, key)]:
+                self._current.insert(place, (deadline, key))
+                self.next = min(self.next, deadline)
 
     def remove(self, deadline: int, key: bytes) -> None:
         """Remove the deadline of a key, unless `before` has returned it."""
@@ -72,23 +74,24 @@ class Deadlines:
             if self._current[place : place + 1] == [(deadline, key)]:
                 del self._current[place]
 
+    def peek(self, watermark: int) -> int:
+        """Sort the buckets that begin before `watermark` until a deadline is found. Returns `next`, then exact."""
+        while self._taken == len(self._current):
+            if not self._numbers or self._numbers[0] << _BUCKET >= watermark:
+                self.next = self._numbers[0] << _BUCKET if self._numbers else NEVER
+                return self.next
+            self._number = heappop(self._numbers)
+            bucket = self._buckets.pop(self._number)
+            self._current, self._taken = sorted([(deadline, key) for key, deadline in bucket.items()]), 0
+        self.next = self._current[self._taken][0]
+        return self.next
+
     def before(self, watermark: int) -> Iterator[tuple[int, bytes]]:
         """Remove and return the deadlines before `watermark`, ordered by time and then by key.
 
         Deadlines that are added during the iteration are included.
         """
-        while True:
-            if self._taken < len(self._current):
-                entry = self._current[self._taken]
-                if entry[0] >= watermark:
-                    self.next = entry[0]
-                    return
-                self._taken += 1
-                yield entry
-            elif self._numbers and self._numbers[0] << _BUCKET < watermark:
-                self._number = heappop(self._numbers)
-                bucket = self._buckets.pop(self._number)
-                self._current, self._taken = sorted([(deadline, key) for key, deadline in bucket.items()]), 0
-            else:
-                self.next = self._numbers[0] << _BUCKET if self._numbers else NEVER
-                return
+        while self.peek(watermark) < watermark:
+            entry = self._current[self._taken]
+            self._taken += 1
+            yield entry

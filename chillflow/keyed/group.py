@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Generic, TypedDict, TypeVar, cast
 
 from chillflow.keyed.batches import Batch, GroupItem, Undecodable
+from chillflow.keyed.deadlines import NEVER
 from chillflow.keyed.outcomes import BatchOutcome, Outcome, Tally, Transition
 from chillflow.keyed.slots import Slots, SlotState
 from chillflow.keyed.state_store import Contents, State, StateFormat, StateStore, StoreSnapshot
@@ -59,7 +60,7 @@ class KeyGroup(Generic[S, E, R]):
         if snapshot is not None:
             refuse_newer("key groups", snapshot["version"], VERSION)
         self._keyed = keyed
-        self._slots: Slots[S, E, R] = keyed.slots or Slots((), (), _no_state, _no_outcome, (), ())
+        self._slots: Slots[S, E, R] = keyed.slots or Slots((), (), _no_state, _no_outcomes, (), ())
         self._watermark = snapshot["watermark"] if snapshot else NO_WATERMARK
         self._store = StateStore(keyed.format, snapshot["states"] if snapshot else None)
 
@@ -89,23 +90,29 @@ class KeyGroup(Generic[S, E, R]):
             self._end(key, state.deadline, expire(state), out)
         return out
 
-    def _process(self, batch: Batch[E], out: BatchOutcome[R]) -> None:  # noqa: C901 - one loop, without calls
+    def _process(self, batch: Batch[E], out: BatchOutcome[R]) -> None:  # noqa: C901, PLR0912, PLR0915 - one loop
         """Map the events of a batch: in this loop those whose slot is vacant, nearly all; the rest one by one.
 
         A key has events soon after its first one, in any order, so its state is live. For `mapper` remain
         events of closed or packed keys, repeats, corrections and late events; then there are records without an event.
+        Keys are completed, and deadlines registered, at the end of the batch: most keys get all their events, and no
+        deadline, within one batch.
         """
         store, slots = cast("StateStore[SlotState[E]]", self._store), cast("Slots[SlotState[E], E, R]", self._slots)
         keys, events = cast("Sequence[bytes]", batch.records.keys), cast("Sequence[E]", batch.events)
         live, packed, deadlines = store.live, store.packed, store.deadlines
-        place_of, open_state, complete, needed = slots.places.get, slots.open, slots.complete, slots.needed_mask
-        results, opened, joined = out.results, 0, 0
-        tallies: list[Tally] = []
-        due = deadlines.next
+        place_of, open_state, needed = slots.places.get, slots.open, slots.needed_mask
+        opened: list[bytes] = []
+        complete: dict[bytes, int] = {}
+        """By key, the watermark at which its needed slots were filled."""
+        joined, due, last, kept_until = 0, deadlines.next, batch.watermarks[-1], NEVER
         for at, key, event, watermark in zip(range(len(batch)), keys, events, batch.watermarks, strict=True):
             if watermark > due:
-                self._advance(watermark, out)
-                due = deadlines.next
+                due = min(deadlines.peek(watermark), kept_until)
+                if watermark > due:
+                    self._complete(complete, out)
+                    self._advance(watermark, out)
+                    due, kept_until = deadlines.next, NEVER
             slot, bit = place_of(type(event), _NO_SLOT)
             if bit:
                 state = live.get(key)
@@ -114,34 +121,54 @@ class KeyGroup(Generic[S, E, R]):
                     if vacant & bit:
                         state.events[slot] = event
                         state.vacant = vacant = vacant ^ bit
-                        if vacant & needed:
-                            joined += 1
-                            continue
-                        before = state.deadline
-                        outcome = complete(state, watermark)
-                        tallies.append(outcome.tally)
-                        if outcome.result is not None:
-                            results.append(outcome.result)
-                        if outcome.pack:
-                            store.pack(key, before, state)
-                        else:
-                            store.put(key, before, state)
-                        due = deadlines.next
+                        joined += 1
+                        if bit & needed and not vacant & needed:
+                            if not complete:
+                                kept_until = watermark + slots.kept
+                                due = min(due, kept_until)
+                            complete[key] = watermark
                         continue
                 elif key not in packed:
                     state = open_state(event, watermark)
                     if state is not None:
-                        store.add(key, state)
-                        due = deadlines.next
-                        opened += 1
+                        opened.append(key)
+                        live[key] = state
+                        if state.deadline is not None and state.deadline < last:
+                            deadlines.add(state.deadline, key)
+                            due = min(deadlines.next, kept_until)
                         continue
+            if key in complete:
+                self._complete({key: complete.pop(key)}, out)
             self._map(batch, at, out)
-            due = deadlines.next
-        out.tallies.update(tallies)
-        out.tallies[slots.opened] += opened
+            due = min(deadlines.next, kept_until)
+        self._complete(complete, out)
+        for key in opened:
+            state = live.get(key)
+            if state is not None and state.deadline is not None and state.deadline < NEVER:
+                deadlines.add(state.deadline, key)
+        out.tallies[slots.opened] += len(opened)
         out.tallies[slots.joined] += joined
-        self._watermark = watermark
-        store.sweep(watermark)
+        self._watermark = last
+        store.sweep(last)
+
+    def _complete(self, watermarks: dict[bytes, int], out: BatchOutcome[R]) -> None:
+        """Complete the keys whose needed slots are filled, given the watermarks at which that happened."""
+        if not watermarks:
+            return
+        store = self._store
+        states = [store.live[key] for key in watermarks]
+        before = [state.deadline for state in states]
+        outcomes = self._slots.complete(states, [*watermarks.values()])
+        packed: dict[bytes, tuple[int | None, S]] = {}
+        for key, state, deadline, outcome in zip(watermarks, states, before, outcomes, strict=True):
+            if outcome.pack:
+                packed[key] = deadline, state
+            else:
+                store.put(key, deadline, state)
+        store.pack(packed)
+        out.tallies.update([outcome.tally for outcome in outcomes])
+        out.results += [outcome.result for outcome in outcomes if outcome.result is not None]
+        watermarks.clear()
 
     def _map(self, batch: Batch[E], at: int, out: BatchOutcome[R]) -> None:
         """Map one record by the mapper."""
@@ -162,7 +189,7 @@ class KeyGroup(Generic[S, E, R]):
                 return
         store.put(key, before, state)
         if state is not None and outcome is not None and outcome.pack:
-            store.pack(key, state.deadline, state)
+            store.pack({key: (state.deadline, state)})
 
     def _advance(self, watermark: int, out: BatchOutcome[R]) -> None:
         """Expire the states whose deadlines this watermark has passed."""
@@ -183,5 +210,5 @@ def _no_state(event: object, watermark: int) -> None:
     """Let the mapper decide about each event."""
 
 
-def _no_outcome(state: object, watermark: int) -> Outcome[R]:
+def _no_outcomes(states: Sequence[object], watermarks: Sequence[int]) -> Sequence[Outcome[R]]:
     raise AssertionError("a key without slots is never complete")

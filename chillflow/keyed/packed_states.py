@@ -66,15 +66,22 @@ class PackedStates:
 
     def put(self, key: bytes, deadline: int, data: bytes) -> None:
         """Pack the state of a key that has no packed state."""
-        number = deadline >> SPAN_BITS
-        span = self._spans.get(number)
-        if span is None:
-            span = self._spans[number] = _Span()
-        self.states[key] = span.rest[key] = pack(deadline, data)
-        span.rest_piece = None
-        span.count += 1
-        if span.removed:
-            span.removed.discard(key)
+        self.put_all({key: (deadline, data)})
+
+    def put_all(self, packed: Mapping[bytes, tuple[int, bytes]]) -> None:
+        """Pack states, given as (deadline, data) by key. Most are in one span, which is looked up once."""
+        states, number, span = self.states, 0, None
+        for key, (deadline, data) in packed.items():
+            if span is None or deadline >> SPAN_BITS != number:
+                number = deadline >> SPAN_BITS
+                span = self._spans.get(number)
+                if span is None:
+                    span = self._spans[number] = _Span()
+                span.rest_piece = None
+            states[key] = span.rest[key] = pack(deadline, data)
+            span.count += 1
+            if span.removed:
+                span.removed.discard(key)
 
     def pop(self, key: bytes) -> bytes:
         """Remove and return the packed state of a key, which has one."""

@@ -20,7 +20,7 @@ class SlotState(Protocol[E]):
     """A state with a slot for each type of event."""
 
     deadline: int | None
-    """Event time in ms."""
+    """Event time in ms, or None."""
     events: list[E | None]
     """By slot, the event, or None."""
     vacant: int
@@ -34,8 +34,9 @@ S = TypeVar("S", bound=State)
 class Slots(Generic[S, E, R]):
     """The slots of a state, and what a key group may do itself with an event whose slot is vacant.
 
-    It must equal what the mapper would do: put the event into its slot, count it, and call `complete` once all needed
-    slots are filled. That is how nearly all events are mapped, in any order of arrival.
+    It must equal what the mapper would do: put the event into its slot, count it, and complete the key once all needed
+    slots are filled. That is how nearly all events are mapped, in any order of arrival. An event that fills a slot
+    which is not needed, after that, must give the same result before and after `complete`.
     """
 
     types: Sequence[object]
@@ -44,12 +45,16 @@ class Slots(Generic[S, E, R]):
     """The slots that a complete key needs."""
     open: Callable[[E, int], S | None]
     """(first event of a key, watermark) -> its state; None if the mapper is to decide."""
-    complete: Callable[[S, int], Outcome[R]]
-    """(state whose needed slots are filled, watermark) -> outcome."""
+    complete: Callable[[Sequence[S], Sequence[int]], Sequence[Outcome[R]]]
+    """(states whose needed slots are filled, watermark of each when that happened) -> an outcome of each; `pack` if all
+    of its slots are filled. Must not count the events in the slots again, which `opened` and `joined` did."""
     opened: Tally
     """The change of the account when an event opens a key."""
     joined: Tally
-    """The change when an event fills a slot and completes nothing."""
+    """The change when a further event fills a slot."""
+    kept: int = 0
+    """ms. `complete` sets no deadline before the watermark plus this. A key may be completed that much later, together
+    with others."""
 
     @cached_property
     def places(self) -> dict[object, tuple[int, int]]:

@@ -11,7 +11,7 @@ when a state is looked up. `contents()` shows all of this to tests.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, Protocol, TypedDict, TypeVar
 
@@ -118,12 +118,6 @@ class StateStore(Generic[S]):
             return None
         return self._load(packed)
 
-    def add(self, key: bytes, state: S) -> None:
-        """Add the live state of a key that has none."""
-        self.live[key] = state
-        if state.deadline is not None and state.deadline < NEVER:
-            self.deadlines.add(state.deadline, key)
-
     def put(self, key: bytes, before: int | None, state: S | None) -> None:
         """Make this the live state of a key, or drop the key; `before` is the deadline of its previous state."""
         if key in self.packed and self._is_closed(self._packed.pop(key)):
@@ -134,12 +128,18 @@ class StateStore(Generic[S]):
             self.live[key] = state
         self._move_deadline(key, before, None if state is None else state.deadline)
 
-    def pack(self, key: bytes, before: int | None, state: S) -> None:
-        """Pack the live state of a key; `before` is its registered deadline."""
-        del self.live[key]
-        deadline, data = _finite(state.deadline), self._format.dump(state)
-        self._move_deadline(key, before, None if self._closes(deadline, data) else deadline)
-        self._packed.put(key, deadline, data)
+    def pack(self, states: Mapping[bytes, tuple[int | None, S]]) -> None:
+        """Pack live states, given by key with the deadline of the previous state, which may not be registered yet."""
+        live, dump, deadlines = self.live, self._format.dump, self.deadlines
+        packed: dict[bytes, tuple[int, bytes]] = {}
+        for key, (before, state) in states.items():
+            del live[key]
+            deadline, data = packed[key] = _finite(state.deadline), dump(state)
+            if before is not None:
+                deadlines.remove(before, key)
+            if deadline < NEVER and not self._closes(deadline, data):
+                deadlines.add(deadline, key)
+        self._packed.put_all(packed)
 
     def expired(self, watermark: int) -> Iterator[tuple[bytes, S]]:
         """Take the states whose deadlines this watermark has passed, by deadline and then by key."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import reduce
 from operator import or_
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from pydantic import ValidationError
@@ -49,36 +49,38 @@ KINDS: dict[object, int] = {struct: kind for kind, struct in enumerate(STRUCTS)}
 """Struct to kind, the index of its class in `EVENT_CLASSES`."""
 
 
-def _pickup_is_usual(key: bytes, event: DecodedStart) -> bool:
+def _pickup_is_usual(key: bytes | None, event: DecodedStart) -> bool:
     return event.trip_key.encode() == key and event.event_time.tzinfo is UTC and event.pickup_ts.tzinfo is UTC
 
 
-def _dropoff_is_usual(key: bytes, event: DecodedEnd) -> bool:
+def _dropoff_is_usual(key: bytes | None, event: DecodedEnd) -> bool:
     return event.trip_key.encode() == key and event.event_time.tzinfo is UTC and event.dropoff_ts.tzinfo is UTC
 
 
-def _event_is_usual(key: bytes, event: DecodedEvent) -> bool:
+def _event_is_usual(key: bytes | None, event: DecodedEvent) -> bool:
     return event.trip_key.encode() == key and event.event_time.tzinfo is UTC
 
 
-def _end_is_usual(key: bytes, event: DecodedEnd) -> bool:
+def _end_is_usual(key: bytes | None, event: DecodedEnd) -> bool:
     return _dropoff_is_usual(key, event) and event.extra_columns is None
 
 
-_CHECKS: dict[frozenset[str], Callable[[bytes, Any], bool]] = {
+_CHECKS: dict[frozenset[str], Callable[[bytes | None, Any], bool]] = {
     frozenset(): _event_is_usual,
     frozenset({"pickup_ts"}): _pickup_is_usual,
     frozenset({"dropoff_ts"}): _dropoff_is_usual,
     frozenset({"dropoff_ts", "extra_columns"}): _end_is_usual,
 }
 _CHECKED = frozenset[str]().union(*_CHECKS)
-_IS_USUAL: dict[object, Callable[[bytes, Any], bool]] = {
+_IS_USUAL: dict[object, Callable[[bytes | None, Any], bool]] = {
     struct: _CHECKS[_CHECKED.intersection(struct.__struct_fields__)] for struct in STRUCTS
 }
 """Struct to a check that the message key is its trip_key, its times are in UTC and it has no extra columns.
 
 A function reads the fields of one struct only, which takes Python 3.11 half the time of reading those of all five."""
 _decode: Callable[[bytes], DecodedEvent] = msgspec.json.Decoder(reduce(or_, STRUCTS)).decode
+_REFUSALS = (msgspec.MsgspecError, RecursionError, UnicodeError)
+"""What the fast decoder raises."""
 _encoder = msgspec.json.Encoder()
 
 encode_value: Callable[[object], bytes] = _encoder.encode
@@ -112,7 +114,7 @@ def decode_keyed(key: bytes | None, value: bytes | None) -> DecodedEvent:
         event = _decode(value)
         if value.isascii() and _IS_USUAL[type(event)](event.trip_key.encode() if key is None else key, event):
             return event
-    except (msgspec.MsgspecError, RecursionError, UnicodeError):
+    except _REFUSALS:
         pass
     event = decode_model(value).to_struct()
     if key is not None and event.trip_key.encode() != key:
@@ -122,7 +124,17 @@ def decode_keyed(key: bytes | None, value: bytes | None) -> DecodedEvent:
 
 def decode_all(keys: Sequence[bytes | None], values: Sequence[bytes | None]) -> Sequence[DecodedEvent | Undecodable]:
     """The event of each message, at 0.8 µs: the same as `decode_keyed`, or the reason of its DecodeError."""
-    return [*map(_decoded, keys, values)]
+    events: list[DecodedEvent | Undecodable] = []
+    for key, value in zip(keys, cast("Sequence[bytes]", values), strict=True):
+        try:
+            event = _decode(value)
+            if value.isascii() and _IS_USUAL[type(event)](key, event):
+                events.append(event)
+                continue
+        except (*_REFUSALS, TypeError):  # None is no bytes
+            pass
+        events.append(_decoded(key, value))
+    return events
 
 
 def _decoded(key: bytes | None, value: bytes | None) -> DecodedEvent | Undecodable:
