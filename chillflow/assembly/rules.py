@@ -73,8 +73,7 @@ class Assembly:
     @property
     def slots(self) -> Slots[TripState, DecodedEvent, Result]:
         """The part of the rules that a key group applies itself: an event of an open trip that has none of its type."""
-        opened, joined = opened_tally(1), joined_tally(OPEN)
-        return Slots(STRUCTS, NEEDED, self.open, self.complete, opened, joined, kept=self._correction)
+        return Slots(STRUCTS, NEEDED, self.open, self.complete, self._correction, opened_tally(1), joined_tally(OPEN))
 
     def open(self, event: DecodedEvent, watermark: int) -> TripState | None:
         """The state of the trip that this event opens; None if the event is late.

@@ -36,7 +36,7 @@ class Slots(Generic[S, E, R]):
 
     It must equal what the mapper would do: put the event into its slot, count it, and complete the key once all needed
     slots are filled. That is how nearly all events are mapped, in any order of arrival. An event that fills a slot
-    which is not needed, after that, must give the same result before and after `complete`.
+    which is not needed must give the same results and state before `complete` and, while the state is kept, after it.
     """
 
     types: Sequence[object]
@@ -47,14 +47,14 @@ class Slots(Generic[S, E, R]):
     """(first event of a key, watermark) -> its state; None if the mapper is to decide."""
     complete: Callable[[Sequence[S], Sequence[int]], Sequence[Outcome[R]]]
     """(states whose needed slots are filled, watermark of each when that happened) -> an outcome of each; `pack` if all
-    of its slots are filled. Must not count the events in the slots again, which `opened` and `joined` did."""
+    of its slots are filled. Sets `vacant` to 0. Must not count the events in the slots again, which `opened` and
+    `joined` did."""
+    kept: int
+    """A complete state is kept at least this long, ms, after the watermark at which it was completed."""
     opened: Tally
     """The change of the account when an event opens a key."""
     joined: Tally
     """The change when a further event fills a slot."""
-    kept: int = 0
-    """ms. `complete` sets no deadline before the watermark plus this. A key may be completed that much later, together
-    with others."""
 
     @cached_property
     def places(self) -> dict[object, tuple[int, int]]:

@@ -118,6 +118,11 @@ class StateStore(Generic[S]):
             return None
         return self._load(packed)
 
+    def register(self, key: bytes, state: S) -> None:
+        """Register the deadline of a live state, if it is not."""
+        if state.deadline is not None and state.deadline < NEVER:
+            self.deadlines.add(state.deadline, key)
+
     def put(self, key: bytes, before: int | None, state: S | None) -> None:
         """Make this the live state of a key, or drop the key; `before` is the deadline of its previous state."""
         if key in self.packed and self._is_closed(self._packed.pop(key)):
@@ -129,16 +134,13 @@ class StateStore(Generic[S]):
         self._move_deadline(key, before, None if state is None else state.deadline)
 
     def pack(self, states: Mapping[bytes, tuple[int | None, S]]) -> None:
-        """Pack live states, given by key with the deadline of the previous state, which may not be registered yet."""
-        live, dump, deadlines = self.live, self._format.dump, self.deadlines
+        """Pack live states, given by key with the deadlines that are registered."""
         packed: dict[bytes, tuple[int, bytes]] = {}
         for key, (before, state) in states.items():
-            del live[key]
-            deadline, data = packed[key] = _finite(state.deadline), dump(state)
-            if before is not None:
-                deadlines.remove(before, key)
-            if deadline < NEVER and not self._closes(deadline, data):
-                deadlines.add(deadline, key)
+            del self.live[key]
+            deadline, data = _finite(state.deadline), self._format.dump(state)
+            self._move_deadline(key, before, None if self._closes(deadline, data) else deadline)
+            packed[key] = deadline, data
         self._packed.put_all(packed)
 
     def expired(self, watermark: int) -> Iterator[tuple[bytes, S]]:

@@ -431,8 +431,8 @@ class Pairs:
         return None, Outcome((("expired", 1),), ("expired", *state.events))
 
     def logic(self, *, with_slots: bool) -> KeyedLogic[PairState, Any, Found]:
-        kept = self.kind.kept or 0
-        slots = Slots(self.types, (0, 1), self.begin, self.complete, self.opened, self.joined, kept)
+        kept = 2**63 if self.kind.kept is None else self.kind.kept
+        slots = Slots(self.types, (0, 1), self.begin, self.complete, kept, self.opened, self.joined)
         states = StateFormat(
             lambda state: repr((state.events, state.vacant, state.done)).encode(),
             lambda data: PairState(None, *ast.literal_eval(data.decode())),
