@@ -146,7 +146,7 @@ class _SourcePartition(StatefulSourcePartition[Item, SourceSnapshot]):
         self._awake: datetime | None = None
         """When to call `next_batch` again; None for at once."""
 
-    def next_batch(self) -> list[Item]:  # noqa: PLR0911 - a partition has many states
+    def next_batch(self) -> list[Item]:  # noqa: PLR0911
         batch: list[Item] = []
         if self._taken is not None:
             self._durable, self._taken = self._taken, None

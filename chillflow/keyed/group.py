@@ -89,7 +89,7 @@ class KeyGroup(Generic[S, E, R]):
             self._end(key, state.deadline, expire(state), out)
         return out
 
-    def _process(self, batch: Batch[E], out: BatchOutcome[R]) -> None:  # noqa: C901, PLR0912, PLR0915 - one loop
+    def _process(self, batch: Batch[E], out: BatchOutcome[R]) -> None:  # noqa: C901, PLR0912, PLR0915 - one loop, without calls
         """Map the events of a batch: in this loop those whose slot is vacant, nearly all; the rest one by one.
 
         A key has events soon after its first one, in any order, so its state is live. For `mapper` remain events of

@@ -35,8 +35,8 @@ class Slots(Generic[S, E, R]):
     """The slots of a state, and what a key group may do itself with an event whose slot is vacant.
 
     It must equal what the mapper would do: put the event into its slot, count it, and complete the key once all needed
-    slots are filled. That is how nearly all events are mapped, in any order of arrival. An event that fills a slot
-    which is not needed must give the same results and state before `complete` and, while the state is kept, after it.
+    slots are filled. Nearly all events are mapped in this way, whatever their order of arrival. An event that fills a
+    slot which is not needed must give the same results and state before `complete` and, while the state is kept, after.
     """
 
     types: Sequence[object]
