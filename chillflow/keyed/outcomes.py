@@ -45,7 +45,7 @@ class DeadRecord(NamedTuple):
 
 @dataclass
 class BatchOutcome(Generic[R]):
-    """The outcome of a batch, in the order of its records."""
+    """The outcome of a batch, in the order of its records; results in this order for each key only."""
 
     results: list[R] = field(default_factory=list)
     late: list[Record] = field(default_factory=list)

@@ -47,7 +47,8 @@ class Slots(Generic[S, E, R]):
     """(first event of a key, watermark) -> its state; None if the mapper is to decide."""
     complete: Callable[[Sequence[S], Sequence[int]], Sequence[Outcome[R]]]
     """(states whose needed slots are filled, watermark of each when that happened) -> an outcome of each; `pack` if all
-    of its slots are filled. Must not count the events in the slots again, which `opened` and `joined` did."""
+    of its slots are filled. Sets `vacant` to 0. Must not count the events in the slots again, which `opened` and
+    `joined` did."""
     kept: int
     """A complete state is kept at least this long, ms, after the watermark at which it was completed."""
     opened: Tally

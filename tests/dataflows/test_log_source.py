@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeAlias
@@ -137,7 +138,8 @@ def test_a_drain_ends_once_everything_is_durable(log: FileLog) -> None:
         part.next_batch()
 
     draining = False
-    batch = source.build_part("read_events", "0000", {**part.snapshot(), "position": position}).next_batch()
+    resumed = replace(source).build_part("read_events", "0000", {**part.snapshot(), "position": position})
+    batch = resumed.next_batch()
     assert trips_in(batch) == ["c"]
 
 

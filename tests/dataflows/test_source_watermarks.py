@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import chain
 from pathlib import Path
@@ -88,7 +88,7 @@ class Topic:
                 if restarts:
                     snapshot = pickle.loads(pickle.dumps(part.snapshot()))
                     part.close()
-                    part = source.build_part("read_events", "0000", snapshot)
+                    part = replace(source).build_part("read_events", "0000", snapshot)
         part.close()
         return found
 
