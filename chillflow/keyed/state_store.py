@@ -22,8 +22,8 @@ from chillflow.keyed.packing import DEADLINE_BYTES, SPAN_BITS, Piece, PieceForma
 __all__ = ["Contents", "State", "StateFormat", "StateStore", "StoreSnapshot"]
 
 _MOST_LIVE = 4_000
-"""Open states that a snapshot leaves live, to be dumped again by the next one: loading a packed state takes twice as
-long as mapping an event. Of more states, most get no event before the next snapshot, so they are packed."""
+"""States that a snapshot leaves live at most: loading a packed state takes twice as long as mapping an event, but of
+more states most get no event before the next snapshot."""
 
 
 class State(Protocol):
@@ -73,6 +73,8 @@ class StateStore(Generic[S]):
         self.packed = self._packed.states
         """Packed open and closed states; closed ones up to 70 minutes after their deadlines."""
         self.deadlines = Deadlines()
+        self._dumped: frozenset[bytes] = frozenset()
+        """The keys that were live at the last snapshot."""
         self._swept = -NEVER
         """The span of deadlines up to which closed states were dropped."""
         if snapshot is not None:
@@ -84,17 +86,21 @@ class StateStore(Generic[S]):
                     self._move_deadline(key, None, deadline_of(packed))
 
     def snapshot(self) -> StoreSnapshot:
-        """All states as plain values. Packs live states that are closed, and open ones beyond `_MOST_LIVE`."""
+        """All states as plain values. Packs those that were live at the last snapshot, and those beyond `_MOST_LIVE`.
+
+        A state that has been live for an epoch is likely to stay as it is: packed, it is not dumped again.
+        """
         dumped: dict[bytes, bytes] = {}
         for key, state in [*self.live.items()]:
             deadline, data = _finite(state.deadline), self._format.dump(state)
-            if (is_closed := self._closes(deadline, data)) or len(dumped) >= _MOST_LIVE:
+            if key in self._dumped or len(dumped) >= _MOST_LIVE:
                 del self.live[key]
                 self._packed.put(key, deadline, data)
-                if is_closed:
+                if self._closes(deadline, data):
                     self.deadlines.remove(deadline, key)
             else:
                 dumped[key] = pack(deadline, data)
+        self._dumped = frozenset(dumped)
         return {"live": self._format.pieces.write(dumped), "packed": self._packed.snapshot()}
 
     def contents(self) -> Contents:
