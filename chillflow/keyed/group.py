@@ -105,8 +105,8 @@ class KeyGroup(Generic[S, E, R]):
         """States opened by this batch whose deadlines are not registered: no watermark of the batch passes them."""
         complete: dict[bytes, int] = {}
         """By key, the watermark at which its needed slots were filled."""
-        opened, joined, due, last = 0, 0, deadlines.next, batch.watermarks[-1]
-        for at, key, event, watermark in zip(range(len(batch)), keys, events, batch.watermarks, strict=True):
+        opened, joined, mapped, due, last = 0, 0, 0, deadlines.next, batch.watermarks[-1]
+        for key, event, watermark in zip(keys, events, batch.watermarks, strict=True):
             if watermark > due:
                 due = deadlines.peek(watermark)
                 if watermark > due:
@@ -142,7 +142,8 @@ class KeyGroup(Generic[S, E, R]):
                 self._complete({key: complete.pop(key)}, unregistered, watermark, out)
             elif key in unregistered:
                 store.register(key, unregistered.pop(key))
-            self._map(batch, at, out)
+            self._map(batch, opened + joined + mapped, out)
+            mapped += 1
             due = deadlines.next
         self._complete(complete, unregistered, last, out)
         for key, new in unregistered.items():

@@ -141,11 +141,16 @@ class StateStore(Generic[S]):
 
     def pack(self, states: Mapping[bytes, tuple[int | None, S]]) -> None:
         """Pack live states, given by key with the deadlines that are registered."""
+        live, dump, is_closed, remove = self.live, self._format.dump, self._format.is_closed, self.deadlines.remove
         packed: dict[bytes, tuple[int, bytes]] = {}
         for key, (before, state) in states.items():
-            del self.live[key]
-            deadline, data = _finite(state.deadline), self._format.dump(state)
-            self._move_deadline(key, before, None if self._closes(deadline, data) else deadline)
+            del live[key]
+            deadline, data = state.deadline, dump(state)
+            if deadline is None or deadline >= NEVER or not is_closed(data):
+                self._move_deadline(key, before, deadline)
+                deadline = _finite(deadline)
+            elif before is not None:
+                remove(before, key)
             packed[key] = deadline, data
         self._packed.put_all(packed)
 
