@@ -43,6 +43,7 @@ _DUPLICATE: Outcome[Result] = Outcome((("duplicates", 1),), unchanged=True)
 _SUPERSEDED: Outcome[Result] = Outcome((("superseded", 1),), unchanged=True)
 _event_time: Callable[[DecodedEvent], datetime] = attrgetter("event_time")
 _SUPERSEDES: Tally = (("superseded", 1),)
+_JOINED_COMPLETE = joined_tally(COMPLETE)
 _OPENED: Outcome[Result] = Outcome(opened_tally(1))
 _EXCLUDED: Tally = (("left_out_trips", 1),)
 _INCLUDED: Tally = (("left_out_trips", -1),)
@@ -167,16 +168,17 @@ class Assembly:
         trip, mark = state.trip, state.marks[kind]
         assert trip is not None
         assert state.deadline is not None
-        match precedence(event, None if mark is None else identity_of(mark)):
-            case "duplicate":
-                return _DUPLICATE
-            case "superseded":
-                return _SUPERSEDED
+        if mark is not None:
+            match precedence(event, identity_of(mark)):
+                case "duplicate":
+                    return _DUPLICATE
+                case "superseded":
+                    return _SUPERSEDED
         state.marks[kind] = mark_of(event)
         is_full = None not in state.marks
         if kind not in NEEDED:
             state.deadline = max(state.deadline, milliseconds(event.event_time) + self._correction)
-            return Outcome(joined_tally(COMPLETE) if mark is None else _SUPERSEDES, pack=is_full)
+            return Outcome(_JOINED_COMPLETE if mark is None else _SUPERSEDES, pack=is_full)
         state.deadline = max(state.deadline, self._kept_until(event.event_time, watermark))
         events = events_of(trip, state.marks)
         events[kind] = event

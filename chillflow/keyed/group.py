@@ -187,16 +187,18 @@ class KeyGroup(Generic[S, E, R]):
             return
         assert key is not None, "a record without a key has no event"
         store = self._store
-        state = store.get(key, watermark)
-        before = None if state is None else state.deadline
-        state, outcome = self._keyed.mapper(state, event, watermark)
+        live = store.live.get(key)
+        current = store.get(key, watermark) if live is None else live
+        before = None if current is None else current.deadline
+        state, outcome = self._keyed.mapper(current, event, watermark)
         if outcome is not None:
             out.add(outcome)
             if outcome.late:
                 out.late.append(batch.records.record(at))
             if outcome.unchanged:
                 return
-        store.put(key, before, state)
+        if state is None or state is not live or state.deadline != before:
+            store.put(key, before, state)
         if state is not None and outcome is not None and outcome.pack:
             store.pack({key: (state.deadline, state)})
 

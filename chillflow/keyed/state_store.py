@@ -115,10 +115,7 @@ class StateStore(Generic[S]):
         )
 
     def get(self, key: bytes, watermark: int) -> S | None:
-        """The state of a key. A packed state is loaded, but stays where it is."""
-        state = self.live.get(key)
-        if state is not None:
-            return state
+        """The state of a key without a live one: a packed state, loaded, which stays where it is."""
         packed = self.packed.get(key)
         if packed is None or (deadline_of(packed) < watermark and self._is_closed(packed)):
             return None

@@ -16,7 +16,7 @@ Limits:
 
 - A majority of wrong clocks within 200 events, on 20 keys, looks like a gap, and moves the watermark.
 - Clocks wrong by less than a day are accepted; so are all of the first `rank` events, before there is a watermark.
-- A partition of fewer than 20 keys does not get past a gap of more than a day.
+- A partition of fewer than 20 keys does not get past a gap of more than a day, unless its rank is as low.
 - A jump accepts all candidates if there are fewer than `rank`: with a rank of 250, a gap takes three trials.
 - In a sparse partition, where `rank` events take more than a day, the watermark lags by about 100 to 200 events.
 
@@ -42,6 +42,7 @@ _DAY: Final = 86_400_000
 _TRIAL_EVENTS: Final = 200
 _NEEDED_CANDIDATES: Final = 100
 _NEEDED_KEYS: Final = 20
+"""With a lower rank, as many keys as that: who trusts fewer events has a stream of fewer keys."""
 
 
 class WatermarkSnapshot(TypedDict):
@@ -67,6 +68,7 @@ class WatermarkTracker:
 
     def __init__(self, rank: int, state: WatermarkSnapshot | None = None) -> None:
         self._rank = rank
+        self._needed_keys = min(rank, _NEEDED_KEYS)
         self._largest: list[int] = []  # a heap
         self._trial_events = 0
         self._candidates: list[tuple[int, bytes | None]] = []  # never empty while a trial is open
@@ -141,7 +143,7 @@ class WatermarkTracker:
 
     def _decide(self) -> None:
         """End the trial if its events decide it."""
-        if len(self._candidates) >= _NEEDED_CANDIDATES and len(self._candidate_keys) >= _NEEDED_KEYS:
+        if len(self._candidates) >= _NEEDED_CANDIDATES and len(self._candidate_keys) >= self._needed_keys:
             for number, time in enumerate(sorted(time for time, _ in self._candidates)):
                 if number < self._rank or time - self._largest[0] <= _DAY:
                     heappushpop(self._largest, time)
