@@ -1,6 +1,6 @@
 """The states of a key group, in three tiers, with their deadlines. Pure.
 
-- *Live* states are objects. A key with a live state has events soon.
+- *Live* states are objects: those put since the last snapshot, at most 4,000 of which that snapshot leaves live.
 - *Packed open* states are bytes, loaded again by the next event or at the deadline.
 - *Closed* states are bytes that nothing is expected of. They are kept for late events, and dropped at their deadline
   without being loaded, because expiring them would produce nothing.
@@ -88,7 +88,7 @@ class StateStore(Generic[S]):
     def snapshot(self) -> StoreSnapshot:
         """All states as plain values. Packs those that were live at the last snapshot, and those beyond `_MOST_LIVE`.
 
-        A state that has been live for an epoch is likely to stay as it is: packed, it is not dumped again.
+        A state that has been live for an epoch rarely changes any more: once packed, it is not dumped again.
         """
         dumped: dict[bytes, bytes] = {}
         for key, state in [*self.live.items()]:

@@ -47,8 +47,9 @@ def test_the_pipeline_runs_with_the_permissions_of_the_page(world: World, days_f
     again = pipeline.run("produce-events", "--limit", 3, "--json", **world.by(PRODUCER, READER))
     assert again.json["trips"] == 3
     diagnosed = pipeline.run("doctor", **world.by(OWNER, OWNER), code=None)
-    assert "wrong" not in diagnosed.stdout, diagnosed.stdout
-    assert diagnosed.code == 0
+    wrong = [line for line in diagnosed.lines if line.startswith("WRONG")]
+    assert len(wrong) == 1, diagnosed.stdout
+    assert "late events" in wrong[0]  # a tenth of these events are
     pipeline.run("reset", "--yes", **world.by(OWNER, OWNER))
     assert pipeline.rows() == 0
 
