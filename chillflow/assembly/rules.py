@@ -138,7 +138,6 @@ class Assembly:
     def complete(self, states: Sequence[TripState], watermarks: Sequence[int]) -> list[Outcome[Result]]:
         """Complete open or incomplete trips that have all needed events, which are counted with them already."""
         outcomes = []
-        correction, window_horizon = self._correction, self._window_horizon
         for state, watermark in zip(states, watermarks, strict=True):
             events, before = state.events, state.status
             is_full = not state.vacant if before == OPEN else None not in events
@@ -147,19 +146,15 @@ class Assembly:
             state.trip = trip = complete_trip(events, state.revision)
             state.events, state.marks = [], marks_of(events, is_full=is_full)
             tally = completed_tally(before, len(present))
-            change = change_of(trip)
-            if change is not None and change[1] >= watermark - window_horizon:
-                state.counted = COUNTED
-                dropoff = change[1]
-                result = Result(trip, (), None, dropoff, (change,))
-            else:
+            change = self._change_of(trip, watermark)
+            if change is None:
                 state.counted = EXCLUDED
-                dropoff = milliseconds(trip.dropoff_ts)
-                result = Result(trip, (), None, dropoff)
+                result = Result(trip, (), None, milliseconds(trip.dropoff_ts))
                 tally += _EXCLUDED
-            latest = max(map(_event_time, present))
-            last = dropoff if latest == trip.dropoff_ts else milliseconds(latest)
-            state.deadline = (last if last > watermark else watermark) + correction
+            else:
+                state.counted = COUNTED
+                result = Result(trip, (), None, change[1], (change,))
+            state.deadline = self._kept_until(max(map(_event_time, present)), watermark)
             outcomes.append(Outcome(tally, result, False, is_full))
         return outcomes
 
@@ -194,7 +189,8 @@ class Assembly:
 
     def _kept_until(self, event_time: datetime, watermark: int) -> int:
         """The deadline (ms) of a complete trip with an event of this time: until then, a repeat of it is not late."""
-        return max(milliseconds(event_time), watermark) + self._correction
+        time = milliseconds(event_time)
+        return (time if time > watermark else watermark) + self._correction
 
     def _change_of(self, trip: TripValues, watermark: int) -> Change | None:
         """The change of a complete trip to its windows; None if the trip is excluded from them."""

@@ -200,7 +200,7 @@ class FileReader:
 
     def columns(self, limit: int) -> RecordColumns | None:
         records = self.read(limit)
-        return RecordColumns(*zip(*records, strict=True)) if records else None
+        return RecordColumns.of(records) if records else None
 
     def _whole_lines(self) -> bytes:
         """The next bytes, at least one whole line. A torn line is read again later: the next writer truncates it."""

@@ -21,7 +21,15 @@ from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourc
 
 from chillflow.connectors.inspection import Inspection
 from chillflow.connectors.log import Log, PartitionReader
-from chillflow.keyed.batches import CLOCK, Batch, PartitionProgress, RecordColumns, SourceItem, Undecodable
+from chillflow.keyed.batches import (
+    CLOCK,
+    Batch,
+    PartitionProgress,
+    RecordColumns,
+    SourceItem,
+    Undecodable,
+    times_of_events,
+)
 from chillflow.keyed.placement import groups_of, partition_name, placed
 from chillflow.keyed.versions import refuse_newer
 from chillflow.keyed.watermark import NO_WATERMARK, WatermarkSnapshot, WatermarkTracker
@@ -214,9 +222,7 @@ class _SourcePartition(StatefulSourcePartition[Item, SourceSnapshot]):
         if self._source.event_time == "body":
             times = [None if isinstance(event, Undecodable) else milliseconds(event.event_time) for event in events]
         elif types[Undecodable]:
-            times = [
-                None if isinstance(event, Undecodable) else time for event, time in zip(events, times, strict=True)
-            ]
+            times = times_of_events(events, times)
         rejected = self._watermark.rejected
         watermarks = self._watermark.observe_all(times, records.keys)
         if self._watermark.rejected > rejected:

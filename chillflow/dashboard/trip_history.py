@@ -14,7 +14,7 @@ from chillflow.assembly.precedence import precedence
 from chillflow.connectors.database import Reader, Statement
 from chillflow.connectors.log import Log, records_until_end
 from chillflow.errors import DecodeError, UnknownTopicError
-from chillflow.keyed.batches import Record, Undecodable
+from chillflow.keyed.batches import Record, times_of_events
 from chillflow.keyed.watermark import WatermarkTracker
 from chillflow.model.codec import decode_all, decode_keyed, decode_value
 from chillflow.model.events import DecodedEvent, TripEvent
@@ -162,12 +162,9 @@ class _PartitionScan:
 
     def _observe(self, records: Sequence[Record]) -> None:
         keys = [record.key for record in records]
-        times = [record.timestamp for record in records]
-        if self._has_events:  # only these move the watermark of assembly
-            events = decode_all(keys, [record.value for record in records])
-            for at, event in enumerate(events):
-                if isinstance(event, Undecodable):
-                    times[at] = None
+        times: Sequence[int | None] = [record.timestamp for record in records]
+        if self._has_events:
+            times = times_of_events(decode_all(keys, [record.value for record in records]), times)
         self._watermark.observe_all(times, keys)
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "Undecodable",
     "WatermarkAdvance",
     "is_progress",
+    "times_of_events",
 ]
 
 Headers: TypeAlias = tuple[tuple[str, bytes], ...]
@@ -75,6 +76,11 @@ class Undecodable(NamedTuple):
     """In place of the event of a record that holds none: a dead letter."""
 
     reason: str
+
+
+def times_of_events(events: Sequence[object | Undecodable], timestamps: Sequence[int | None]) -> Sequence[int | None]:
+    """The timestamps of the records that hold events, None for the others: only events move a watermark."""
+    return [None if isinstance(event, Undecodable) else time for event, time in zip(events, timestamps, strict=True)]
 
 
 Decode: TypeAlias = Callable[[Sequence[bytes | None], Sequence[bytes | None]], Sequence[E | Undecodable]]

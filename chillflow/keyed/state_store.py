@@ -91,15 +91,13 @@ class StateStore(Generic[S]):
         A state that has been live for an epoch rarely changes any more: once packed, it is not dumped again.
         """
         dumped: dict[bytes, bytes] = {}
-        for key, state in [*self.live.items()]:
-            deadline, data = _finite(state.deadline), self._format.dump(state)
+        others: dict[bytes, tuple[int | None, S]] = {}
+        for key, state in self.live.items():
             if key in self._dumped or len(dumped) >= _MOST_LIVE:
-                del self.live[key]
-                self._packed.put(key, deadline, data)
-                if self._closes(deadline, data):
-                    self.deadlines.remove(deadline, key)
+                others[key] = state.deadline, state
             else:
-                dumped[key] = pack(deadline, data)
+                dumped[key] = pack(_finite(state.deadline), self._format.dump(state))
+        self.pack(others)
         self._dumped = frozenset(dumped)
         return {"live": self._format.pieces.write(dumped), "packed": self._packed.snapshot()}
 
@@ -143,7 +141,7 @@ class StateStore(Generic[S]):
         for key, (before, state) in states.items():
             del live[key]
             deadline, data = state.deadline, dump(state)
-            if deadline is None or deadline >= NEVER or not is_closed(data):
+            if deadline is None or deadline >= NEVER or not is_closed(data):  # without a deadline it would stay forever
                 self._move_deadline(key, before, deadline)
                 deadline = _finite(deadline)
             elif before is not None:
@@ -180,12 +178,9 @@ class StateStore(Generic[S]):
             if deadline is not None and deadline < NEVER:
                 self.deadlines.add(deadline, key)
 
-    def _closes(self, deadline: int, data: bytes) -> bool:
-        """Whether a state dumped to this data is closed; a state without a deadline would never be dropped."""
-        return deadline < NEVER and self._format.is_closed(data)
-
     def _is_closed(self, packed: bytes) -> bool:
-        return self._closes(deadline_of(packed), packed[DEADLINE_BYTES:])
+        """Whether a packed state is closed, as `pack` decides it."""
+        return deadline_of(packed) < NEVER and self._format.is_closed(packed[DEADLINE_BYTES:])
 
     def _load(self, packed: bytes) -> S:
         state = self._format.load(packed[DEADLINE_BYTES:])

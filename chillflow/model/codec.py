@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import reduce
 from operator import or_
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from pydantic import ValidationError
@@ -79,8 +79,6 @@ _IS_USUAL: dict[object, Callable[[bytes | None, Any], bool]] = {
 
 A function reads the fields of one struct only, which takes Python 3.11 half the time of reading those of all five."""
 _decode: Callable[[bytes], DecodedEvent] = msgspec.json.Decoder(reduce(or_, STRUCTS)).decode
-_REFUSALS = (msgspec.MsgspecError, RecursionError, UnicodeError)
-"""What the fast decoder raises."""
 _encoder = msgspec.json.Encoder()
 
 encode_value: Callable[[object], bytes] = _encoder.encode
@@ -114,7 +112,7 @@ def decode_keyed(key: bytes | None, value: bytes | None) -> DecodedEvent:
         event = _decode(value)
         if value.isascii() and _IS_USUAL[type(event)](event.trip_key.encode() if key is None else key, event):
             return event
-    except _REFUSALS:
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
         pass
     event = decode_model(value).to_struct()
     if key is not None and event.trip_key.encode() != key:
@@ -124,17 +122,7 @@ def decode_keyed(key: bytes | None, value: bytes | None) -> DecodedEvent:
 
 def decode_all(keys: Sequence[bytes | None], values: Sequence[bytes | None]) -> Sequence[DecodedEvent | Undecodable]:
     """The event of each message, at 0.8 µs: the same as `decode_keyed`, or the reason of its DecodeError."""
-    events: list[DecodedEvent | Undecodable] = []
-    for key, value in zip(keys, cast("Sequence[bytes]", values), strict=True):
-        try:
-            event = _decode(value)
-            if value.isascii() and _IS_USUAL[type(event)](key, event):
-                events.append(event)
-                continue
-        except (*_REFUSALS, TypeError):  # None is no bytes
-            pass
-        events.append(_decoded(key, value))
-    return events
+    return [*map(_decoded, keys, values)]
 
 
 def _decoded(key: bytes | None, value: bytes | None) -> DecodedEvent | Undecodable:
